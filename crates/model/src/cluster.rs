@@ -1,0 +1,150 @@
+//! A cluster: the instances of one service, port and subset, and how to talk to them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{Balance, ConnectionPool, OutlierDetection, UpstreamTls, Workload};
+
+/// A cluster's name in Istio's form `outbound|PORT|SUBSET|HOST`, or `PassthroughCluster`, `BlackHoleCluster`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClusterName(Arc<str>);
+
+impl ClusterName {
+    /// Traffic to hosts that no configuration names, when that is allowed.
+    pub const PASSTHROUGH: &'static str = "PassthroughCluster";
+    /// Traffic that configuration refuses.
+    pub const BLACK_HOLE: &'static str = "BlackHoleCluster";
+
+    /// The outbound cluster of a host's port; an empty subset means all endpoints.
+    pub fn outbound(port: u16, subset: &str, host: &str) -> Self {
+        Self(format!("outbound|{port}|{subset}|{host}").into())
+    }
+
+    /// A name of another form.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The shared text, for labels.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+}
+
+impl std::borrow::Borrow<str> for ClusterName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for ClusterName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// Its name, unique in a snapshot.
+    pub name: ClusterName,
+    /// The service it belongs to, for metrics.
+    pub service: ServiceRef,
+    /// Where its endpoints come from.
+    pub discovery: Discovery,
+    /// Its endpoints; may be empty (then requests get 503 `UH`).
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// How requests are spread.
+    pub balance: Balance,
+    /// `connectionPool.tcp.connectTimeout`, default 10 s (mesh `connectTimeout`).
+    pub connect_timeout: Duration,
+    /// `connectionPool`; limits are not enforced yet but for `connect_timeout`, `max_requests_per_connection` and
+    /// `idle_timeout`.
+    pub pool: ConnectionPool,
+    /// `outlierDetection`; not enforced yet.
+    pub outlier: Option<OutlierDetection>,
+    /// `tls`; not enforced yet.
+    pub tls: Option<UpstreamTls>,
+    /// The object that shaped it, `namespace/name` of the DestinationRule.
+    pub destination_rule: Option<Arc<str>>,
+}
+
+/// Where endpoints come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// Named in the snapshot.
+    Static,
+    /// The address the client asked for (Istio `PASSTHROUGH`, ServiceEntry `resolution: NONE`).
+    OriginalDestination,
+}
+
+/// The service behind a cluster, as the metrics name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceRef {
+    /// Full host name, e.g. `reviews.default.svc.cluster.local` (label `destination_service`).
+    pub host: Arc<str>,
+    /// Short name (label `destination_service_name`).
+    pub name: Arc<str>,
+    /// Namespace (label `destination_service_namespace`), `unknown` where there is none.
+    pub namespace: Arc<str>,
+    /// Service port.
+    pub port: u16,
+    /// Subset name, empty for none.
+    pub subset: Arc<str>,
+}
+
+/// One instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Relative weight, at least 1.
+    pub weight: u32,
+    /// Failover level: 0 is preferred.
+    pub priority: u32,
+    /// Where it runs.
+    pub locality: Locality,
+    /// Weight of its locality with [`crate::LocalityMode::Weighted`], else 0.
+    pub locality_weight: u32,
+    /// The workload it belongs to.
+    pub workload: Arc<Workload>,
+}
+
+/// A place: region, zone and sub-zone; empty parts are unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Locality {
+    /// `topology.kubernetes.io/region`.
+    pub region: Arc<str>,
+    /// `topology.kubernetes.io/zone`.
+    pub zone: Arc<str>,
+    /// `topology.istio.io/subzone`.
+    pub sub_zone: Arc<str>,
+}
+
+impl Locality {
+    /// Reads Istio's `region/zone/subzone`; missing parts stay empty.
+    pub fn parse(text: &str) -> Self {
+        let mut parts = text.splitn(3, '/').map(Arc::from);
+        let mut next = || parts.next().unwrap_or_default();
+        Self { region: next(), zone: next(), sub_zone: next() }
+    }
+}
+
+impl std::fmt::Display for Locality {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.region)?;
+        if !self.zone.is_empty() {
+            write!(f, "/{}", self.zone)?;
+        }
+        if !self.sub_zone.is_empty() {
+            write!(f, "/{}", self.sub_zone)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! What one proxy must obey, as plain immutable values.
+//!
+//! Configuration of any origin (Kubernetes, Istio, SMI, later xDS) is translated into one [`Snapshot`]; the data plane
+//! reads nothing else. A value of this crate that exists is legal: hosts are normalised, header names and values carry
+//! no control characters, regular expressions compile, weights have a positive sum. There is no I/O here, no YAML, no
+//! protobuf and no clock.
+//!
+//! Names follow Envoy and Istio: a cluster is called `outbound|9080|v1|reviews.default.svc.cluster.local`.
+
+mod balance;
+mod cluster;
+mod diagnostic;
+mod header;
+mod matcher;
+mod policy;
+mod route;
+mod snapshot;
+mod workload;
+
+pub use balance::{Balance, BalancePolicy, CookieKey, HashKey, LocalityMode, Warmup};
+pub use cluster::{Cluster, ClusterName, Discovery, Endpoint, Locality, ServiceRef};
+pub use diagnostic::{Code, Diagnostic, Level, ObjectRef, Place};
+pub use header::{HeaderEdits, HeaderError, HeaderName, HeaderValue};
+pub use matcher::{HeaderMatch, Pattern, PatternError, QueryMatch, StringMatch, ValueMatch};
+pub use policy::{
+    BackOff, ConnectionPool, Fault, FaultAbort, FaultDelay, Fraction, Mirror, OutlierDetection, RetryPolicy, TlsMode,
+    UpstreamTls,
+};
+pub use route::{
+    Action, Cors, Destination, DirectResponse, Domain, DomainPort, Forward, HostPattern, Missing, Origin, PathMatch,
+    PathRewrite, Redirect, RedirectPath, RedirectPort, Rewrite, Route, RouteMatch, RouteTable, Unmatched, VirtualHost,
+};
+pub use snapshot::{Listener, Mesh, ServiceSummary, Snapshot};
+pub use workload::Workload;

@@ -1,0 +1,172 @@
+//! Policies that stand in the configuration and are not enforced by the data plane yet.
+//!
+//! They are translated completely, so that the day a policy is enforced nothing but the data plane changes. Until then
+//! the translation reports each of them as not enforced, with its place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{ClusterName, HeaderName};
+
+/// A share in millionths, Envoy's finest denominator: exact for Istio's 0.0001 % steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fraction(u32);
+
+impl Fraction {
+    /// Everything.
+    pub const ALL: Self = Self(1_000_000);
+
+    /// From a percentage; `None` outside 0 to 100 or when not a number.
+    pub fn from_percent(percent: f64) -> Option<Self> {
+        (0.0..=100.0).contains(&percent).then(|| Self((percent * 10_000.0).round() as u32))
+    }
+
+    /// Millionths, 0 to 1,000,000.
+    pub fn millionths(self) -> u32 {
+        self.0
+    }
+}
+
+/// Istio `connectionPool`; `None` means Istio's default of no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionPool {
+    /// `tcp.maxConnections`.
+    pub connections_max: Option<u32>,
+    /// `http.http1MaxPendingRequests`, for HTTP/1 and HTTP/2.
+    pub pending_max: Option<u32>,
+    /// `http.http2MaxRequests`, for HTTP/1 and HTTP/2.
+    pub requests_max: Option<u32>,
+    /// `http.maxRetries`.
+    pub retries_max: Option<u32>,
+    /// `http.maxRequestsPerConnection`; 1 turns keep-alive off. Enforced.
+    pub requests_per_connection_max: Option<u32>,
+    /// `http.idleTimeout`. Enforced on upstream connections, capped by the proxy's own pool limit.
+    pub idle_timeout: Option<Duration>,
+    /// `tcp.maxConnectionDuration`.
+    pub connection_duration_max: Option<Duration>,
+}
+
+/// Istio `outlierDetection`, defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutlierDetection {
+    /// `consecutive5xxErrors`, 5; 0 is off.
+    pub consecutive_5xx: u32,
+    /// `consecutiveGatewayErrors`, 0: off.
+    pub consecutive_gateway: u32,
+    /// `splitExternalLocalOriginErrors`.
+    pub split_local_origin: bool,
+    /// `consecutiveLocalOriginFailures`, 5.
+    pub consecutive_local_origin: u32,
+    /// `interval`, 10 s.
+    pub interval: Duration,
+    /// `baseEjectionTime`, 30 s.
+    pub base_ejection: Duration,
+    /// `maxEjectionPercent`, 10.
+    pub ejection_percent_max: u32,
+    /// `minHealthPercent`, 0: panic routing off.
+    pub health_percent_min: u32,
+    /// `outlierDetectionHttpErrorCodes`; empty: all 5xx.
+    pub error_codes: Vec<u16>,
+}
+
+/// DestinationRule `tls.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Plain text.
+    Disable,
+    /// Server certificate only.
+    Simple,
+    /// Client certificate from files or a secret.
+    Mutual,
+    /// Client certificate from the mesh.
+    IstioMutual,
+}
+
+/// DestinationRule `tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// `mode`.
+    pub mode: TlsMode,
+    /// `sni`.
+    pub sni: Option<Arc<str>>,
+    /// `subjectAltNames`.
+    pub subject_alt_names: Vec<Arc<str>>,
+    /// `credentialName`.
+    pub credential: Option<Arc<str>>,
+    /// `clientCertificate`.
+    pub client_certificate: Option<Arc<str>>,
+    /// `privateKey` (a path, never the key).
+    pub private_key: Option<Arc<str>>,
+    /// `caCertificates`.
+    pub ca_certificates: Option<Arc<str>>,
+    /// `insecureSkipVerify`.
+    pub skip_verify: bool,
+}
+
+/// Istio `retries`, defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// `attempts`: retries after the first try; 0 turns them off.
+    pub attempts: u32,
+    /// `perTryTimeout`.
+    pub per_try_timeout: Option<Duration>,
+    /// `retryOn` words, as written.
+    pub retry_on: Vec<Arc<str>>,
+    /// Status codes among the words.
+    pub status_codes: Vec<u16>,
+    /// `retriableHeaders`-like names, where given.
+    pub headers: Vec<HeaderName>,
+    /// `backoff`.
+    pub back_off: BackOff,
+    /// `retryRemoteLocalities`.
+    pub remote_localities: bool,
+    /// `retryIgnorePreviousHosts`, default true: a retry avoids hosts already tried.
+    pub avoid_previous_hosts: bool,
+}
+
+/// Back-off with full jitter: the n-th wait is drawn from 0 to (2^n - 1) × base, capped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackOff {
+    /// 25 ms by default.
+    pub base: Duration,
+    /// Ten times the base by default.
+    pub max: Duration,
+}
+
+/// VirtualService `fault`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// `delay`.
+    pub delay: Option<FaultDelay>,
+    /// `abort`.
+    pub abort: Option<FaultAbort>,
+}
+
+/// `fault.delay`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultDelay {
+    /// `fixedDelay`.
+    pub delay: Duration,
+    /// `percentage`, none when absent.
+    pub share: Fraction,
+}
+
+/// `fault.abort`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultAbort {
+    /// `httpStatus`.
+    pub http_status: Option<u16>,
+    /// `grpcStatus` as its number.
+    pub grpc_status: Option<u32>,
+    /// `percentage`, none when absent.
+    pub share: Fraction,
+}
+
+/// VirtualService `mirror` / `mirrors[]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// Where copies go.
+    pub cluster: ClusterName,
+    /// How many of them; all when absent.
+    pub share: Fraction,
+}
