@@ -1,0 +1,1 @@
+//! Load balancing: which endpoint of a cluster takes a request.

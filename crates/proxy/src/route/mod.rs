@@ -1,0 +1,1 @@
+//! Routing: which virtual host and route a request meets, and what the route changes.
