@@ -1,0 +1,101 @@
+//! `outrigger run`: a folder of YAML runs as a proxy.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::{Output, Verdict, WorkloadName, parse_address};
+
+const EXAMPLES: &str = "\
+Examples:
+  outrigger run examples/canary --echo
+      Serve a folder, starting echo servers for its loopback endpoints
+  curl -x 127.0.0.1:15001 http://reviews.default:9080/
+      Send a request through it (or: curl -H 'Host: reviews.default:9080' 127.0.0.1:15001/)
+  outrigger run k8s/ istio/ --workload shop/cart-v1
+      See the mesh as that workload does: its labels, its namespace, its Sidecar
+  cat all.yaml | outrigger run - --outbound :0 -o json
+      Read standard input, take a free port, tell which in one line of JSON";
+
+/// Flags of `outrigger run`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RunArgs {
+    /// Files, folders (read recursively: *.yaml, *.yml, *.json), or - for standard input
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Be this workload's sidecar: its labels, its namespace, its Sidecar resource
+    #[arg(long, env = "OUTRIGGER_WORKLOAD", value_name = "[NS/]NAME")]
+    pub(crate) workload: Option<WorkloadName>,
+    /// Where the admin interface listens; port 0 picks a free one
+    #[arg(long, env = "OUTRIGGER_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:15000")]
+    #[arg(value_parser = parse_address)]
+    pub(crate) admin: SocketAddr,
+    /// Where the outbound listener and forward proxy listens; port 0 picks a free one
+    #[arg(long, env = "OUTRIGGER_OUTBOUND", value_name = "ADDR", default_value = "127.0.0.1:15001")]
+    #[arg(value_parser = parse_address)]
+    pub(crate) outbound: SocketAddr,
+    /// Where metrics are served (/stats/prometheus, /metrics); port 0 picks a free one
+    #[arg(long, env = "OUTRIGGER_STATS", value_name = "ADDR", default_value = "127.0.0.1:15020")]
+    #[arg(value_parser = parse_address)]
+    pub(crate) stats: SocketAddr,
+    /// Worker threads [default: the CPU limit of the cgroup, at least 1]
+    #[arg(long, env = "OUTRIGGER_CONCURRENCY", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) concurrency: Option<u16>,
+    /// Start an echo server for every loopback endpoint of the input
+    #[arg(long, env = "OUTRIGGER_ECHO")]
+    pub(crate) echo: bool,
+    /// One line per request on standard output
+    #[arg(long, env = "OUTRIGGER_ACCESS_LOG", value_name = "FORMAT", default_value = "off")]
+    pub(crate) access_log: AccessLog,
+    /// Shape of the start-up report
+    #[arg(short = 'o', long, env = "OUTRIGGER_OUTPUT", value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Output,
+    /// Forward TCP connections from ADDR to a service (not supported yet)
+    #[arg(long, env = "OUTRIGGER_FORWARD", value_name = "ADDR=HOST:PORT", value_delimiter = ',')]
+    pub(crate) forward: Vec<String>,
+    /// Stand in for the pods of the input (not supported yet)
+    #[arg(long, env = "OUTRIGGER_SIMULATE", hide = true)]
+    pub(crate) simulate: bool,
+    /// Send a steady load over every route (not supported yet)
+    #[arg(long, env = "OUTRIGGER_LOAD", value_name = "RPS", hide = true)]
+    pub(crate) load: Option<u32>,
+    /// Keep a Prometheus file_sd file (not supported yet)
+    #[arg(long, env = "OUTRIGGER_SD_FILE", value_name = "FILE", hide = true)]
+    pub(crate) sd_file: Option<PathBuf>,
+}
+
+/// `--access-log`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccessLog {
+    /// Envoy's and Istio's default text format.
+    Text,
+    /// Istio's JSON fields.
+    Json,
+    /// None.
+    Off,
+}
+
+impl RunArgs {
+    /// Refuses what is in the interface but not built: asking for it must not look as if it worked.
+    pub(crate) fn refuse_unsupported(&self) -> anyhow::Result<()> {
+        let asked = [
+            ("--forward", !self.forward.is_empty()),
+            ("--simulate", self.simulate),
+            ("--load", self.load.is_some()),
+            ("--sd-file", self.sd_file.is_some()),
+        ];
+        match asked.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => anyhow::bail!("{flag} is not supported in this version of outrigger run"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Runs until it is told to end.
+pub(crate) fn run(args: RunArgs) -> anyhow::Result<Verdict> {
+    args.refuse_unsupported()?;
+    anyhow::bail!("outrigger run does not serve {:?} yet", args.paths)
+}

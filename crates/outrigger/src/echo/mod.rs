@@ -1,0 +1,1 @@
+//! Echo servers: backends that tell what reached them.
