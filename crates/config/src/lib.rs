@@ -1,1 +1,14 @@
-//! (see the crate's description)
+//! From YAML and JSON manifests to the model: documents with positions, typed objects, and their translation.
+
+pub mod address;
+pub mod codes;
+pub mod decode;
+pub mod duration;
+pub mod hosts;
+pub mod kind;
+pub mod node;
+pub mod object;
+pub mod precedence;
+pub mod quantity;
+pub mod scalar;
+pub mod translate;

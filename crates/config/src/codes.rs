@@ -1,0 +1,97 @@
+//! The codes of diagnostics: stable, each with its level and what it means.
+//!
+//! `OUTnnnn` are ours, `ISTnnnn` mean what they mean in istioctl. A number is never used for a second meaning.
+//! Used wherever a finding is made; [`ALL`] feeds `outrigger explain` and the documentation.
+
+use outrigger_model::{Code, Diagnostic, Level};
+
+use crate::node::Pos;
+use crate::object::Metadata;
+
+/// A code with what belongs to it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CodeInfo {
+    /// The code.
+    pub code: Code,
+    /// How bad it is.
+    pub level: Level,
+    /// What it means, in a sentence or two.
+    pub doc: &'static str,
+}
+
+impl CodeInfo {
+    /// A finding about an object at a place in its document; `hint` says what to do and may be empty.
+    pub fn about(&self, meta: &Metadata, pos: Pos, message: impl Into<String>, hint: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            code: self.code,
+            level: self.level,
+            object: Some(meta.object_ref()),
+            place: Some(meta.source.place(pos)),
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// A finding about no object and no place, or about a place that the caller adds.
+    pub fn bare(&self, message: impl Into<String>, hint: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            code: self.code,
+            level: self.level,
+            object: None,
+            place: None,
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal $level:ident;)+) => {
+        $(
+            $(#[doc = $doc])+
+            pub const $name: &CodeInfo =
+                &CodeInfo { code: Code($code), level: Level::$level, doc: concat!($($doc),+).trim_ascii() };
+        )+
+        /// Every code, in the order of this file.
+        pub const ALL: &[&CodeInfo] = &[$($name),+];
+    };
+}
+
+codes! {
+    /// A path could not be read.
+    UNREADABLE = "OUT0001" Error;
+    /// A path is refused: no regular file, or larger than the limits allow.
+    REFUSED_FILE = "OUT0002" Error;
+    /// A document is no valid YAML or JSON; it stays out and the other documents of the file do not suffer.
+    SYNTAX = "OUT0003" Error;
+    /// A mapping names a key twice; which of the two is meant cannot be known.
+    DUPLICATE_KEY = "OUT0004" Error;
+    /// A document exceeds a limit on size, depth or alias expansion.
+    DOCUMENT_LIMIT = "OUT0005" Error;
+    /// A file is not UTF-8 text, or holds characters that YAML forbids.
+    ENCODING = "OUT0006" Error;
+    /// A document uses a YAML feature that Kubernetes manifests do not have, such as merge keys or `!!binary`.
+    YAML_FEATURE = "OUT0007" Error;
+    /// A document is no Kubernetes object: `apiVersion`, `kind` or `metadata.name` is missing.
+    NO_OBJECT = "OUT0008" Error;
+    /// An object is defined twice; the first definition is in force.
+    DUPLICATE_OBJECT = "OUT0009" Error;
+    /// Objects of a kind that has no meaning here are passed over.
+    KIND_PASSED_OVER = "OUT0010" Info;
+    /// The last good version of an object or file stays in force because the present one is invalid.
+    LAST_GOOD = "OUT0011" Warning;
+    /// A file that is no manifest is passed over.
+    FILE_PASSED_OVER = "OUT0012" Info;
+    /// A field is unknown: it is misspelt, or stands in the wrong place.
+    UNKNOWN_FIELD = "OUT0101" Warning;
+    /// A field is valid but has no effect here.
+    NO_EFFECT = "OUT0102" Warning;
+    /// A field is valid and understood, and not enforced yet.
+    NOT_ENFORCED = "OUT0103" Warning;
+    /// The apiVersion of a known kind is unknown.
+    API_VERSION = "OUT0104" Error;
+    /// A referenced host, subset, port, service or object does not exist.
+    REFERENCE_NOT_FOUND = "IST0101" Error;
+    /// A value is of the wrong type or out of range, or a required field is missing.
+    SCHEMA = "IST0106" Error;
+}

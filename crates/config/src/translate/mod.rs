@@ -1,0 +1,1 @@
+//! From resources to the model's snapshot.
