@@ -1,1 +1,19 @@
-//! (see the crate's description)
+//! Metrics and the admin interface: the metric [`catalogue`], sharded recording, exposition and the HTTP servers.
+//!
+//! The data plane asks a [`Shard`] for handles and records through them without locks; the control thread gathers the
+//! shards into [`Family`] values and writes them as text, OpenMetrics or protobuf. Nothing here is global and nothing
+//! here knows HTTP traffic, YAML or Kubernetes.
+
+pub mod catalogue;
+mod desc;
+mod label;
+mod registry;
+mod series;
+mod shard;
+mod snapshot;
+
+pub use desc::{Desc, Kind};
+pub use label::LABEL_VALUE_BYTES_MAX;
+pub use registry::{Registry, SeriesLimits};
+pub use shard::{Counter, Gauge, Histogram, Shard};
+pub use snapshot::{Collect, Families, Family, Labels, Sample, Value};

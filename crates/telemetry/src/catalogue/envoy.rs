@@ -1,0 +1,588 @@
+//! Envoy's statistics that public alert rules, Kiali and Flagger ask for, in the dialect of stock Envoy.
+//!
+//! Names do not end in `_total` unless Envoy's do, in every format. Only what the data plane feeds stands here.
+//! `xx` and code counters count final answers; an attempt that is retried counts in `upstream_rq_retry`.
+
+use super::{BUCKETS_STANDARD, metrics};
+use crate::Desc;
+
+/// The cluster's name.
+pub const CLUSTER: &[&str] = &["envoy_cluster_name"];
+/// The cluster's name and the class of the answer, `1` to `5`.
+pub const CLUSTER_CLASS: &[&str] = &["envoy_cluster_name", "envoy_response_code_class"];
+/// The cluster's name and the status of the answer.
+pub const CLUSTER_CODE: &[&str] = &["envoy_cluster_name", "envoy_response_code"];
+/// The HTTP side of a listener, e.g. `outbound`.
+pub const HTTP: &[&str] = &["envoy_http_conn_manager_prefix"];
+/// The HTTP side of a listener and the class of the answer.
+pub const HTTP_CLASS: &[&str] = &["envoy_http_conn_manager_prefix", "envoy_response_code_class"];
+/// The address of a listener, e.g. `127.0.0.1_15001`.
+pub const LISTENER: &[&str] = &["envoy_listener_address"];
+
+const fn cluster_counter(name: &'static str, help: &'static str, envoy: &'static str) -> Desc {
+    Desc::counter(name, help).labels(CLUSTER).envoy(envoy)
+}
+
+const fn cluster_gauge(name: &'static str, help: &'static str, envoy: &'static str) -> Desc {
+    Desc::gauge(name, help).labels(CLUSTER).envoy(envoy)
+}
+
+const fn cluster_histogram(name: &'static str, help: &'static str, envoy: &'static str) -> Desc {
+    Desc::histogram(name, help, BUCKETS_STANDARD).labels(CLUSTER).envoy(envoy)
+}
+
+const fn http_counter(name: &'static str, help: &'static str, envoy: &'static str) -> Desc {
+    Desc::counter(name, help).labels(HTTP).envoy(envoy)
+}
+
+const fn http_gauge(name: &'static str, help: &'static str, envoy: &'static str) -> Desc {
+    Desc::gauge(name, help).labels(HTTP).envoy(envoy)
+}
+
+metrics! {
+    ENVOY_METRICS;
+    // Requests to the endpoints of a cluster.
+    /// Requests sent to a cluster, each attempt counted.
+    ENVOY_CLUSTER_UPSTREAM_RQ_TOTAL = cluster_counter(
+        "envoy_cluster_upstream_rq_total",
+        "Requests sent to a cluster, each attempt counted.",
+        "cluster.{}.upstream_rq_total",
+    );
+    /// Requests a cluster is working on.
+    ENVOY_CLUSTER_UPSTREAM_RQ_ACTIVE = cluster_gauge(
+        "envoy_cluster_upstream_rq_active",
+        "Requests a cluster is working on.",
+        "cluster.{}.upstream_rq_active",
+    );
+    /// Answers of a cluster that reached the client.
+    ENVOY_CLUSTER_UPSTREAM_RQ_COMPLETED = cluster_counter(
+        "envoy_cluster_upstream_rq_completed",
+        "Answers of a cluster that reached the client.",
+        "cluster.{}.upstream_rq_completed",
+    );
+    /// Final answers by class of the status.
+    ENVOY_CLUSTER_UPSTREAM_RQ_XX = Desc::counter(
+        "envoy_cluster_upstream_rq_xx",
+        "Final answers by class of the status.",
+    )
+    .labels(CLUSTER_CLASS)
+    .envoy("cluster.{}.upstream_rq_{}xx");
+    /// Final answers by status.
+    ENVOY_CLUSTER_UPSTREAM_RQ = Desc::counter(
+        "envoy_cluster_upstream_rq",
+        "Final answers by status.",
+    )
+    .labels(CLUSTER_CODE)
+    .envoy("cluster.{}.upstream_rq_{}");
+    /// Time from sending a request to the end of its answer, in milliseconds.
+    ENVOY_CLUSTER_UPSTREAM_RQ_TIME = cluster_histogram(
+        "envoy_cluster_upstream_rq_time",
+        "Time from sending a request to the end of its answer, in milliseconds.",
+        "cluster.{}.upstream_rq_time",
+    );
+    /// Requests given up because the route's timeout passed.
+    ENVOY_CLUSTER_UPSTREAM_RQ_TIMEOUT = cluster_counter(
+        "envoy_cluster_upstream_rq_timeout",
+        "Requests given up because the route's timeout passed.",
+        "cluster.{}.upstream_rq_timeout",
+    );
+    /// Attempts given up because the time allowed for one try passed.
+    ENVOY_CLUSTER_UPSTREAM_RQ_PER_TRY_TIMEOUT = cluster_counter(
+        "envoy_cluster_upstream_rq_per_try_timeout",
+        "Attempts given up because the time allowed for one try passed.",
+        "cluster.{}.upstream_rq_per_try_timeout",
+    );
+    /// Requests that the upstream broke off.
+    ENVOY_CLUSTER_UPSTREAM_RQ_RX_RESET = cluster_counter(
+        "envoy_cluster_upstream_rq_rx_reset",
+        "Requests that the upstream broke off.",
+        "cluster.{}.upstream_rq_rx_reset",
+    );
+    /// Requests that the proxy broke off towards the upstream.
+    ENVOY_CLUSTER_UPSTREAM_RQ_TX_RESET = cluster_counter(
+        "envoy_cluster_upstream_rq_tx_reset",
+        "Requests that the proxy broke off towards the upstream.",
+        "cluster.{}.upstream_rq_tx_reset",
+    );
+    /// Requests given up before a connection was there.
+    ENVOY_CLUSTER_UPSTREAM_RQ_CANCELLED = cluster_counter(
+        "envoy_cluster_upstream_rq_cancelled",
+        "Requests given up before a connection was there.",
+        "cluster.{}.upstream_rq_cancelled",
+    );
+    /// Attempts after the first.
+    ENVOY_CLUSTER_UPSTREAM_RQ_RETRY = cluster_counter(
+        "envoy_cluster_upstream_rq_retry",
+        "Attempts after the first.",
+        "cluster.{}.upstream_rq_retry",
+    );
+    /// Attempts after the first that brought a good answer.
+    ENVOY_CLUSTER_UPSTREAM_RQ_RETRY_SUCCESS = cluster_counter(
+        "envoy_cluster_upstream_rq_retry_success",
+        "Attempts after the first that brought a good answer.",
+        "cluster.{}.upstream_rq_retry_success",
+    );
+    /// Retries not made because the retry budget was used up.
+    ENVOY_CLUSTER_UPSTREAM_RQ_RETRY_OVERFLOW = cluster_counter(
+        "envoy_cluster_upstream_rq_retry_overflow",
+        "Retries not made because the retry budget was used up.",
+        "cluster.{}.upstream_rq_retry_overflow",
+    );
+    /// Requests that failed although all allowed retries were made.
+    ENVOY_CLUSTER_UPSTREAM_RQ_RETRY_LIMIT_EXCEEDED = cluster_counter(
+        "envoy_cluster_upstream_rq_retry_limit_exceeded",
+        "Requests that failed although all allowed retries were made.",
+        "cluster.{}.upstream_rq_retry_limit_exceeded",
+    );
+    /// Requests that had to wait for a connection.
+    ENVOY_CLUSTER_UPSTREAM_RQ_PENDING_TOTAL = cluster_counter(
+        "envoy_cluster_upstream_rq_pending_total",
+        "Requests that had to wait for a connection.",
+        "cluster.{}.upstream_rq_pending_total",
+    );
+    /// Requests that are waiting for a connection.
+    ENVOY_CLUSTER_UPSTREAM_RQ_PENDING_ACTIVE = cluster_gauge(
+        "envoy_cluster_upstream_rq_pending_active",
+        "Requests that are waiting for a connection.",
+        "cluster.{}.upstream_rq_pending_active",
+    );
+    /// Requests refused because too many were waiting for a connection.
+    ENVOY_CLUSTER_UPSTREAM_RQ_PENDING_OVERFLOW = cluster_counter(
+        "envoy_cluster_upstream_rq_pending_overflow",
+        "Requests refused because too many were waiting for a connection.",
+        "cluster.{}.upstream_rq_pending_overflow",
+    );
+    /// Requests refused because the cluster is in maintenance.
+    ENVOY_CLUSTER_UPSTREAM_RQ_MAINTENANCE_MODE = cluster_counter(
+        "envoy_cluster_upstream_rq_maintenance_mode",
+        "Requests refused because the cluster is in maintenance.",
+        "cluster.{}.upstream_rq_maintenance_mode",
+    );
+    // Connections to the endpoints of a cluster.
+    /// Connections opened to a cluster.
+    ENVOY_CLUSTER_UPSTREAM_CX_TOTAL = cluster_counter(
+        "envoy_cluster_upstream_cx_total",
+        "Connections opened to a cluster.",
+        "cluster.{}.upstream_cx_total",
+    );
+    /// Connections open to a cluster.
+    ENVOY_CLUSTER_UPSTREAM_CX_ACTIVE = cluster_gauge(
+        "envoy_cluster_upstream_cx_active",
+        "Connections open to a cluster.",
+        "cluster.{}.upstream_cx_active",
+    );
+    /// HTTP/1 connections opened to a cluster.
+    ENVOY_CLUSTER_UPSTREAM_CX_HTTP1_TOTAL = cluster_counter(
+        "envoy_cluster_upstream_cx_http1_total",
+        "HTTP/1 connections opened to a cluster.",
+        "cluster.{}.upstream_cx_http1_total",
+    );
+    /// HTTP/2 connections opened to a cluster.
+    ENVOY_CLUSTER_UPSTREAM_CX_HTTP2_TOTAL = cluster_counter(
+        "envoy_cluster_upstream_cx_http2_total",
+        "HTTP/2 connections opened to a cluster.",
+        "cluster.{}.upstream_cx_http2_total",
+    );
+    /// Connections to a cluster that could not be opened.
+    ENVOY_CLUSTER_UPSTREAM_CX_CONNECT_FAIL = cluster_counter(
+        "envoy_cluster_upstream_cx_connect_fail",
+        "Connections to a cluster that could not be opened.",
+        "cluster.{}.upstream_cx_connect_fail",
+    );
+    /// Connections to a cluster that took too long to open.
+    ENVOY_CLUSTER_UPSTREAM_CX_CONNECT_TIMEOUT = cluster_counter(
+        "envoy_cluster_upstream_cx_connect_timeout",
+        "Connections to a cluster that took too long to open.",
+        "cluster.{}.upstream_cx_connect_timeout",
+    );
+    /// Times that the limit on connections to a cluster was reached.
+    ENVOY_CLUSTER_UPSTREAM_CX_OVERFLOW = cluster_counter(
+        "envoy_cluster_upstream_cx_overflow",
+        "Times that the limit on connections to a cluster was reached.",
+        "cluster.{}.upstream_cx_overflow",
+    );
+    /// Requests that found no healthy endpoint.
+    ENVOY_CLUSTER_UPSTREAM_CX_NONE_HEALTHY = cluster_counter(
+        "envoy_cluster_upstream_cx_none_healthy",
+        "Requests that found no healthy endpoint.",
+        "cluster.{}.upstream_cx_none_healthy",
+    );
+    /// Connections to a cluster closed because nobody used them.
+    ENVOY_CLUSTER_UPSTREAM_CX_IDLE_TIMEOUT = cluster_counter(
+        "envoy_cluster_upstream_cx_idle_timeout",
+        "Connections to a cluster closed because nobody used them.",
+        "cluster.{}.upstream_cx_idle_timeout",
+    );
+    /// Connections to a cluster closed after their last allowed request.
+    ENVOY_CLUSTER_UPSTREAM_CX_MAX_REQUESTS = cluster_counter(
+        "envoy_cluster_upstream_cx_max_requests",
+        "Connections to a cluster closed after their last allowed request.",
+        "cluster.{}.upstream_cx_max_requests",
+    );
+    /// Connections to a cluster closed because of a bad answer.
+    ENVOY_CLUSTER_UPSTREAM_CX_PROTOCOL_ERROR = cluster_counter(
+        "envoy_cluster_upstream_cx_protocol_error",
+        "Connections to a cluster closed because of a bad answer.",
+        "cluster.{}.upstream_cx_protocol_error",
+    );
+    /// Connections to a cluster that were closed.
+    ENVOY_CLUSTER_UPSTREAM_CX_DESTROY = cluster_counter(
+        "envoy_cluster_upstream_cx_destroy",
+        "Connections to a cluster that were closed.",
+        "cluster.{}.upstream_cx_destroy",
+    );
+    /// Connections to a cluster closed by the proxy.
+    ENVOY_CLUSTER_UPSTREAM_CX_DESTROY_LOCAL = cluster_counter(
+        "envoy_cluster_upstream_cx_destroy_local",
+        "Connections to a cluster closed by the proxy.",
+        "cluster.{}.upstream_cx_destroy_local",
+    );
+    /// Connections to a cluster closed by the upstream.
+    ENVOY_CLUSTER_UPSTREAM_CX_DESTROY_REMOTE = cluster_counter(
+        "envoy_cluster_upstream_cx_destroy_remote",
+        "Connections to a cluster closed by the upstream.",
+        "cluster.{}.upstream_cx_destroy_remote",
+    );
+    /// Connections to a cluster closed in the middle of a request.
+    ENVOY_CLUSTER_UPSTREAM_CX_DESTROY_WITH_ACTIVE_RQ = cluster_counter(
+        "envoy_cluster_upstream_cx_destroy_with_active_rq",
+        "Connections to a cluster closed in the middle of a request.",
+        "cluster.{}.upstream_cx_destroy_with_active_rq",
+    );
+    /// Connections to a cluster closed by the proxy in the middle of a request.
+    ENVOY_CLUSTER_UPSTREAM_CX_DESTROY_LOCAL_WITH_ACTIVE_RQ = cluster_counter(
+        "envoy_cluster_upstream_cx_destroy_local_with_active_rq",
+        "Connections to a cluster closed by the proxy in the middle of a request.",
+        "cluster.{}.upstream_cx_destroy_local_with_active_rq",
+    );
+    /// Connections to a cluster closed by the upstream in the middle of a request.
+    ENVOY_CLUSTER_UPSTREAM_CX_DESTROY_REMOTE_WITH_ACTIVE_RQ = cluster_counter(
+        "envoy_cluster_upstream_cx_destroy_remote_with_active_rq",
+        "Connections to a cluster closed by the upstream in the middle of a request.",
+        "cluster.{}.upstream_cx_destroy_remote_with_active_rq",
+    );
+    /// Bytes received from a cluster.
+    ENVOY_CLUSTER_UPSTREAM_CX_RX_BYTES_TOTAL = cluster_counter(
+        "envoy_cluster_upstream_cx_rx_bytes_total",
+        "Bytes received from a cluster.",
+        "cluster.{}.upstream_cx_rx_bytes_total",
+    );
+    /// Bytes sent to a cluster.
+    ENVOY_CLUSTER_UPSTREAM_CX_TX_BYTES_TOTAL = cluster_counter(
+        "envoy_cluster_upstream_cx_tx_bytes_total",
+        "Bytes sent to a cluster.",
+        "cluster.{}.upstream_cx_tx_bytes_total",
+    );
+    /// Time to open a connection to a cluster, in milliseconds.
+    ENVOY_CLUSTER_UPSTREAM_CX_CONNECT_MS = cluster_histogram(
+        "envoy_cluster_upstream_cx_connect_ms",
+        "Time to open a connection to a cluster, in milliseconds.",
+        "cluster.{}.upstream_cx_connect_ms",
+    );
+    /// Time a connection to a cluster lasted, in milliseconds.
+    ENVOY_CLUSTER_UPSTREAM_CX_LENGTH_MS = cluster_histogram(
+        "envoy_cluster_upstream_cx_length_ms",
+        "Time a connection to a cluster lasted, in milliseconds.",
+        "cluster.{}.upstream_cx_length_ms",
+    );
+    // Endpoints of a cluster.
+    /// Endpoints of a cluster.
+    ENVOY_CLUSTER_MEMBERSHIP_TOTAL = cluster_gauge(
+        "envoy_cluster_membership_total",
+        "Endpoints of a cluster.",
+        "cluster.{}.membership_total",
+    );
+    /// Endpoints of a cluster that take requests.
+    ENVOY_CLUSTER_MEMBERSHIP_HEALTHY = cluster_gauge(
+        "envoy_cluster_membership_healthy",
+        "Endpoints of a cluster that take requests.",
+        "cluster.{}.membership_healthy",
+    );
+    /// Endpoints of a cluster that take requests only when others are gone.
+    ENVOY_CLUSTER_MEMBERSHIP_DEGRADED = cluster_gauge(
+        "envoy_cluster_membership_degraded",
+        "Endpoints of a cluster that take requests only when others are gone.",
+        "cluster.{}.membership_degraded",
+    );
+    /// Endpoints of a cluster left out of balancing.
+    ENVOY_CLUSTER_MEMBERSHIP_EXCLUDED = cluster_gauge(
+        "envoy_cluster_membership_excluded",
+        "Endpoints of a cluster left out of balancing.",
+        "cluster.{}.membership_excluded",
+    );
+    /// Changes of the endpoints of a cluster.
+    ENVOY_CLUSTER_MEMBERSHIP_CHANGE = cluster_counter(
+        "envoy_cluster_membership_change",
+        "Changes of the endpoints of a cluster.",
+        "cluster.{}.membership_change",
+    );
+    /// Requests balanced over all endpoints because too few were healthy.
+    ENVOY_CLUSTER_LB_HEALTHY_PANIC = cluster_counter(
+        "envoy_cluster_lb_healthy_panic",
+        "Requests balanced over all endpoints because too few were healthy.",
+        "cluster.{}.lb_healthy_panic",
+    );
+    /// Largest weight among the endpoints of a cluster.
+    ENVOY_CLUSTER_MAX_HOST_WEIGHT = cluster_gauge(
+        "envoy_cluster_max_host_weight",
+        "Largest weight among the endpoints of a cluster.",
+        "cluster.{}.max_host_weight",
+    );
+    // Requests and connections of clients.
+    /// Requests of clients.
+    ENVOY_HTTP_DOWNSTREAM_RQ_TOTAL = http_counter(
+        "envoy_http_downstream_rq_total",
+        "Requests of clients.",
+        "http.{}.downstream_rq_total",
+    );
+    /// Requests of clients being worked on.
+    ENVOY_HTTP_DOWNSTREAM_RQ_ACTIVE = http_gauge(
+        "envoy_http_downstream_rq_active",
+        "Requests of clients being worked on.",
+        "http.{}.downstream_rq_active",
+    );
+    /// Requests of clients that were answered.
+    ENVOY_HTTP_DOWNSTREAM_RQ_COMPLETED = http_counter(
+        "envoy_http_downstream_rq_completed",
+        "Requests of clients that were answered.",
+        "http.{}.downstream_rq_completed",
+    );
+    /// Answers to clients by class of the status.
+    ENVOY_HTTP_DOWNSTREAM_RQ_XX = Desc::counter(
+        "envoy_http_downstream_rq_xx",
+        "Answers to clients by class of the status.",
+    )
+    .labels(HTTP_CLASS)
+    .envoy("http.{}.downstream_rq_{}xx");
+    /// HTTP/1 requests of clients.
+    ENVOY_HTTP_DOWNSTREAM_RQ_HTTP1_TOTAL = http_counter(
+        "envoy_http_downstream_rq_http1_total",
+        "HTTP/1 requests of clients.",
+        "http.{}.downstream_rq_http1_total",
+    );
+    /// HTTP/2 requests of clients.
+    ENVOY_HTTP_DOWNSTREAM_RQ_HTTP2_TOTAL = http_counter(
+        "envoy_http_downstream_rq_http2_total",
+        "HTTP/2 requests of clients.",
+        "http.{}.downstream_rq_http2_total",
+    );
+    /// Requests of clients given up because a timeout passed.
+    ENVOY_HTTP_DOWNSTREAM_RQ_TIMEOUT = http_counter(
+        "envoy_http_downstream_rq_timeout",
+        "Requests of clients given up because a timeout passed.",
+        "http.{}.downstream_rq_timeout",
+    );
+    /// Requests whose head took too long to arrive.
+    ENVOY_HTTP_DOWNSTREAM_RQ_HEADER_TIMEOUT = http_counter(
+        "envoy_http_downstream_rq_header_timeout",
+        "Requests whose head took too long to arrive.",
+        "http.{}.downstream_rq_header_timeout",
+    );
+    /// Requests given up because nothing moved.
+    ENVOY_HTTP_DOWNSTREAM_RQ_IDLE_TIMEOUT = http_counter(
+        "envoy_http_downstream_rq_idle_timeout",
+        "Requests given up because nothing moved.",
+        "http.{}.downstream_rq_idle_timeout",
+    );
+    /// Requests that the client broke off.
+    ENVOY_HTTP_DOWNSTREAM_RQ_RX_RESET = http_counter(
+        "envoy_http_downstream_rq_rx_reset",
+        "Requests that the client broke off.",
+        "http.{}.downstream_rq_rx_reset",
+    );
+    /// Requests that the proxy broke off towards the client.
+    ENVOY_HTTP_DOWNSTREAM_RQ_TX_RESET = http_counter(
+        "envoy_http_downstream_rq_tx_reset",
+        "Requests that the proxy broke off towards the client.",
+        "http.{}.downstream_rq_tx_reset",
+    );
+    /// Requests refused because of their size.
+    ENVOY_HTTP_DOWNSTREAM_RQ_TOO_LARGE = http_counter(
+        "envoy_http_downstream_rq_too_large",
+        "Requests refused because of their size.",
+        "http.{}.downstream_rq_too_large",
+    );
+    /// Time from the start of a request to the end of its answer, in milliseconds.
+    ENVOY_HTTP_DOWNSTREAM_RQ_TIME = Desc::histogram(
+        "envoy_http_downstream_rq_time",
+        "Time from the start of a request to the end of its answer, in milliseconds.",
+        BUCKETS_STANDARD,
+    )
+    .labels(HTTP)
+    .envoy("http.{}.downstream_rq_time");
+    /// Connections of clients.
+    ENVOY_HTTP_DOWNSTREAM_CX_TOTAL = http_counter(
+        "envoy_http_downstream_cx_total",
+        "Connections of clients.",
+        "http.{}.downstream_cx_total",
+    );
+    /// Connections of clients that are open.
+    ENVOY_HTTP_DOWNSTREAM_CX_ACTIVE = http_gauge(
+        "envoy_http_downstream_cx_active",
+        "Connections of clients that are open.",
+        "http.{}.downstream_cx_active",
+    );
+    /// HTTP/1 connections of clients.
+    ENVOY_HTTP_DOWNSTREAM_CX_HTTP1_TOTAL = http_counter(
+        "envoy_http_downstream_cx_http1_total",
+        "HTTP/1 connections of clients.",
+        "http.{}.downstream_cx_http1_total",
+    );
+    /// HTTP/2 connections of clients.
+    ENVOY_HTTP_DOWNSTREAM_CX_HTTP2_TOTAL = http_counter(
+        "envoy_http_downstream_cx_http2_total",
+        "HTTP/2 connections of clients.",
+        "http.{}.downstream_cx_http2_total",
+    );
+    /// Connections of clients that were closed.
+    ENVOY_HTTP_DOWNSTREAM_CX_DESTROY = http_counter(
+        "envoy_http_downstream_cx_destroy",
+        "Connections of clients that were closed.",
+        "http.{}.downstream_cx_destroy",
+    );
+    /// Connections of clients closed in the middle of a request.
+    ENVOY_HTTP_DOWNSTREAM_CX_DESTROY_WITH_ACTIVE_RQ = http_counter(
+        "envoy_http_downstream_cx_destroy_with_active_rq",
+        "Connections of clients closed in the middle of a request.",
+        "http.{}.downstream_cx_destroy_with_active_rq",
+    );
+    /// Connections of clients closed by the proxy in the middle of a request.
+    ENVOY_HTTP_DOWNSTREAM_CX_DESTROY_LOCAL_WITH_ACTIVE_RQ = http_counter(
+        "envoy_http_downstream_cx_destroy_local_with_active_rq",
+        "Connections of clients closed by the proxy in the middle of a request.",
+        "http.{}.downstream_cx_destroy_local_with_active_rq",
+    );
+    /// Connections of clients closed by the client in the middle of a request.
+    ENVOY_HTTP_DOWNSTREAM_CX_DESTROY_REMOTE_WITH_ACTIVE_RQ = http_counter(
+        "envoy_http_downstream_cx_destroy_remote_with_active_rq",
+        "Connections of clients closed by the client in the middle of a request.",
+        "http.{}.downstream_cx_destroy_remote_with_active_rq",
+    );
+    /// Connections of clients closed because nobody used them.
+    ENVOY_HTTP_DOWNSTREAM_CX_IDLE_TIMEOUT = http_counter(
+        "envoy_http_downstream_cx_idle_timeout",
+        "Connections of clients closed because nobody used them.",
+        "http.{}.downstream_cx_idle_timeout",
+    );
+    /// Connections of clients closed because of a bad request.
+    ENVOY_HTTP_DOWNSTREAM_CX_PROTOCOL_ERROR = http_counter(
+        "envoy_http_downstream_cx_protocol_error",
+        "Connections of clients closed because of a bad request.",
+        "http.{}.downstream_cx_protocol_error",
+    );
+    /// Connections of clients closed because the proxy is draining.
+    ENVOY_HTTP_DOWNSTREAM_CX_DRAIN_CLOSE = http_counter(
+        "envoy_http_downstream_cx_drain_close",
+        "Connections of clients closed because the proxy is draining.",
+        "http.{}.downstream_cx_drain_close",
+    );
+    /// Bytes received from clients.
+    ENVOY_HTTP_DOWNSTREAM_CX_RX_BYTES_TOTAL = http_counter(
+        "envoy_http_downstream_cx_rx_bytes_total",
+        "Bytes received from clients.",
+        "http.{}.downstream_cx_rx_bytes_total",
+    );
+    /// Bytes sent to clients.
+    ENVOY_HTTP_DOWNSTREAM_CX_TX_BYTES_TOTAL = http_counter(
+        "envoy_http_downstream_cx_tx_bytes_total",
+        "Bytes sent to clients.",
+        "http.{}.downstream_cx_tx_bytes_total",
+    );
+    // Listeners.
+    /// Connections a listener accepted.
+    ENVOY_LISTENER_DOWNSTREAM_CX_TOTAL = Desc::counter(
+        "envoy_listener_downstream_cx_total",
+        "Connections a listener accepted.",
+    )
+    .labels(LISTENER)
+    .envoy("listener.{}.downstream_cx_total");
+    /// Connections of a listener that are open.
+    ENVOY_LISTENER_DOWNSTREAM_CX_ACTIVE = Desc::gauge(
+        "envoy_listener_downstream_cx_active",
+        "Connections of a listener that are open.",
+    )
+    .labels(LISTENER)
+    .envoy("listener.{}.downstream_cx_active");
+    /// Connections of a listener that were closed.
+    ENVOY_LISTENER_DOWNSTREAM_CX_DESTROY = Desc::counter(
+        "envoy_listener_downstream_cx_destroy",
+        "Connections of a listener that were closed.",
+    )
+    .labels(LISTENER)
+    .envoy("listener.{}.downstream_cx_destroy");
+    /// Connections a listener refused because its limit was reached.
+    ENVOY_LISTENER_DOWNSTREAM_CX_OVERFLOW = Desc::counter(
+        "envoy_listener_downstream_cx_overflow",
+        "Connections a listener refused because its limit was reached.",
+    )
+    .labels(LISTENER)
+    .envoy("listener.{}.downstream_cx_overflow");
+    /// Connections a listener refused because the limit of the process was reached.
+    ENVOY_LISTENER_DOWNSTREAM_GLOBAL_CX_OVERFLOW = Desc::counter(
+        "envoy_listener_downstream_global_cx_overflow",
+        "Connections a listener refused because the limit of the process was reached.",
+    )
+    .labels(LISTENER)
+    .envoy("listener.{}.downstream_global_cx_overflow");
+    // The process and its configuration.
+    /// Whether the process serves: 1 yes, 0 starting or draining.
+    ENVOY_SERVER_LIVE = Desc::gauge(
+        "envoy_server_live",
+        "Whether the process serves: 1 yes, 0 starting or draining.",
+    )
+    .envoy("server.live");
+    /// State of the process: 0 live, 1 draining, 2 before initialising, 3 initialising.
+    ENVOY_SERVER_STATE = Desc::gauge(
+        "envoy_server_state",
+        "State of the process: 0 live, 1 draining, 2 before initialising, 3 initialising.",
+    )
+    .envoy("server.state");
+    /// Time since the start of the process in seconds.
+    ENVOY_SERVER_UPTIME = Desc::gauge(
+        "envoy_server_uptime",
+        "Time since the start of the process in seconds.",
+    )
+    .envoy("server.uptime");
+    /// Worker threads.
+    ENVOY_SERVER_CONCURRENCY = Desc::gauge(
+        "envoy_server_concurrency",
+        "Worker threads.",
+    )
+    .envoy("server.concurrency");
+    /// Connections of clients that are open.
+    ENVOY_SERVER_TOTAL_CONNECTIONS = Desc::gauge(
+        "envoy_server_total_connections",
+        "Connections of clients that are open.",
+    )
+    .envoy("server.total_connections");
+    /// Resident memory of the program's own data in bytes.
+    ENVOY_SERVER_MEMORY_ALLOCATED = Desc::gauge(
+        "envoy_server_memory_allocated",
+        "Resident memory of the program's own data in bytes.",
+    )
+    .envoy("server.memory_allocated");
+    /// Memory set aside for the program's own data in bytes.
+    ENVOY_SERVER_MEMORY_HEAP_SIZE = Desc::gauge(
+        "envoy_server_memory_heap_size",
+        "Memory set aside for the program's own data in bytes.",
+    )
+    .envoy("server.memory_heap_size");
+    /// Resident memory in bytes.
+    ENVOY_SERVER_MEMORY_PHYSICAL_SIZE = Desc::gauge(
+        "envoy_server_memory_physical_size",
+        "Resident memory in bytes.",
+    )
+    .envoy("server.memory_physical_size");
+    /// Clusters in force.
+    ENVOY_CLUSTER_MANAGER_ACTIVE_CLUSTERS = Desc::gauge(
+        "envoy_cluster_manager_active_clusters",
+        "Clusters in force.",
+    )
+    .envoy("cluster_manager.active_clusters");
+    /// Listeners in force.
+    ENVOY_LISTENER_MANAGER_TOTAL_LISTENERS_ACTIVE = Desc::gauge(
+        "envoy_listener_manager_total_listeners_active",
+        "Listeners in force.",
+    )
+    .envoy("listener_manager.total_listeners_active");
+}

@@ -1,0 +1,138 @@
+//! Metrics that nobody else has: balancing, splits, configuration, and what the proxy says about itself.
+//!
+//! Every name here passes `promtool check metrics` without a warning.
+
+use super::metrics;
+use crate::Desc;
+
+/// Which cluster: its name, and the service and subset it stands for (`subset` may be empty).
+pub const CLUSTER_LABELS: &[&str] = &["cluster_name", "service", "service_namespace", "subset"];
+
+/// Which endpoint: the cluster's labels, the pod's name (address and port where it is not known), its locality.
+pub const ENDPOINT_LABELS: &[&str] =
+    &["cluster_name", "service", "service_namespace", "subset", "endpoint", "locality"];
+
+/// Which backend of which rule, beside the cluster it is sent to.
+pub const ROUTE_LABELS: &[&str] = &[
+    "cluster_name",
+    "service",
+    "service_namespace",
+    "subset",
+    "route_kind",
+    "route_namespace",
+    "route_name",
+    "rule",
+    "backend",
+];
+
+metrics! {
+    OURS_METRICS;
+    /// Requests an endpoint was sent, retries included.
+    OUTRIGGER_ENDPOINT_REQUESTS_TOTAL = Desc::counter(
+        "outrigger_endpoint_requests_total",
+        "Requests sent to an endpoint, each attempt counted.",
+    )
+    .labels(ENDPOINT_LABELS);
+    /// Requests an endpoint works on now.
+    OUTRIGGER_ENDPOINT_ACTIVE_REQUESTS = Desc::gauge(
+        "outrigger_endpoint_active_requests",
+        "Requests an endpoint is working on.",
+    )
+    .labels(ENDPOINT_LABELS);
+    /// The weight in force, slow start included.
+    OUTRIGGER_ENDPOINT_WEIGHT = Desc::gauge(
+        "outrigger_endpoint_weight",
+        "Weight of an endpoint within its cluster, slow start included.",
+    )
+    .labels(ENDPOINT_LABELS);
+    /// 0 to 1; compare with the endpoint's share of `outrigger_endpoint_requests_total`.
+    OUTRIGGER_ENDPOINT_EXPECTED_SHARE = Desc::gauge(
+        "outrigger_endpoint_expected_share",
+        "Share of the requests of its cluster that an endpoint should get, 0 to 1.",
+    )
+    .labels(ENDPOINT_LABELS);
+    /// 1 when shares are as expected, 1/n when one endpoint gets all.
+    OUTRIGGER_LB_FAIRNESS_INDEX = Desc::gauge(
+        "outrigger_lb_fairness_index",
+        "Jain's index of served share over expected share of the endpoints in the last minute: 1 is perfect.",
+    )
+    .labels(CLUSTER_LABELS);
+    /// Requests a rule sent to a backend.
+    OUTRIGGER_ROUTE_REQUESTS_TOTAL = Desc::counter(
+        "outrigger_route_requests_total",
+        "Requests that a rule sent to a backend; compare its share with outrigger_route_weight.",
+    )
+    .labels(ROUTE_LABELS);
+    /// The configured weight beside it.
+    OUTRIGGER_ROUTE_WEIGHT = Desc::gauge(
+        "outrigger_route_weight",
+        "Configured weight of a backend of a rule.",
+    )
+    .labels(ROUTE_LABELS);
+    /// `response_flags` as in access logs, `response_code` as sent, `details` a fixed set of causes.
+    OUTRIGGER_PROXY_REPLIES_TOTAL = Desc::counter(
+        "outrigger_proxy_replies_total",
+        "Answers made by the proxy itself rather than by an upstream, by response flag, status and cause.",
+    )
+    .labels(&["response_flags", "response_code", "details"]);
+    /// One value a bound; every bound of the proxy has one.
+    OUTRIGGER_LIMIT_HITS_TOTAL = Desc::counter(
+        "outrigger_limit_hits_total",
+        "Times that a bound of the proxy was reached, by the name of the bound.",
+    )
+    .labels(&["limit"])
+    .keep();
+    /// Always 1; a new version or hash is a new series.
+    OUTRIGGER_CONFIG_INFO = Desc::gauge(
+        "outrigger_config_info",
+        "Configuration in force, always 1.",
+    )
+    .labels(&["version", "hash", "source"]);
+    /// 1 or 0.
+    OUTRIGGER_CONFIG_LAST_RELOAD_SUCCESSFUL = Desc::gauge(
+        "outrigger_config_last_reload_successful",
+        "Whether the last configuration was accepted: 1 yes, 0 no.",
+    );
+    /// Unix time.
+    OUTRIGGER_CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS = Desc::gauge(
+        "outrigger_config_last_reload_success_timestamp_seconds",
+        "When a configuration was last accepted, as Unix time.",
+    )
+    .unit("seconds");
+    /// `result` is `success` or `failure`.
+    OUTRIGGER_CONFIG_RELOADS_TOTAL = Desc::counter(
+        "outrigger_config_reloads_total",
+        "Configurations that were read, by result.",
+    )
+    .labels(&["result"])
+    .keep();
+    /// `type` is the kind of object, e.g. `VirtualService`.
+    OUTRIGGER_CONFIG_REJECTED_TOTAL = Desc::counter(
+        "outrigger_config_rejected_total",
+        "Objects kept out of the configuration because of an error, by kind.",
+    )
+    .labels(&["type"])
+    .keep();
+    /// All series of this exposition.
+    OUTRIGGER_METRICS_SERIES = Desc::gauge(
+        "outrigger_metrics_series",
+        "Series in this exposition; a histogram counts as one.",
+    );
+    /// Idle series that left.
+    OUTRIGGER_METRICS_EXPIRED_TOTAL = Desc::counter(
+        "outrigger_metrics_expired_total",
+        "Series that left the exposition because they were idle.",
+    );
+    /// What a full family did not count: increments of counters, observations of histograms, gauges refused.
+    OUTRIGGER_METRICS_DROPPED_TOTAL = Desc::counter(
+        "outrigger_metrics_dropped_total",
+        "Recordings lost because a metric had reached its limit of series.",
+    )
+    .labels(&["metric"]);
+    /// Always 1.
+    OUTRIGGER_BUILD_INFO = Desc::gauge(
+        "outrigger_build_info",
+        "Version, revision and compiler of this build, always 1.",
+    )
+    .labels(&["version", "revision", "rustc"]);
+}
