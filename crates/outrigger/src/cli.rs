@@ -3,7 +3,7 @@
 //! What belongs to one command stands in that command's file. Every flag has an environment twin `OUTRIGGER_<FLAG>`;
 //! the flag wins.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -142,6 +142,12 @@ impl std::fmt::Display for WorkloadName {
 /// Whether to colour what is written there: a terminal, and the user has not set `NO_COLOR`.
 pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Writes a line to standard output. Whether anybody reads it is not ours to decide: a closed pipe is no error.
+pub(crate) fn print_line(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// Reads `IP:PORT`, `HOST:PORT`, or `PORT` and `:PORT` on 127.0.0.1. Port 0 means "a free one".
