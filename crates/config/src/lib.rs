@@ -3,12 +3,16 @@
 pub mod address;
 pub mod codes;
 pub mod decode;
+pub mod document;
 pub mod duration;
 pub mod hosts;
 pub mod kind;
+pub mod loader;
 pub mod node;
 pub mod object;
 pub mod precedence;
 pub mod quantity;
+pub mod resources;
 pub mod scalar;
 pub mod translate;
+mod tree;

@@ -11,6 +11,7 @@ use outrigger_model::{ObjectRef, Place};
 
 use crate::decode::{Cx, Fields};
 use crate::node::{Node, Pos, Spanned};
+use crate::resources::Kind;
 
 /// A kind of object.
 pub trait Resource: Sized {
@@ -29,6 +30,8 @@ pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 pub struct Metadata {
     /// `Service`.
     pub kind: &'static str,
+    /// `apiVersion` as written, e.g. `split.smi-spec.io/v1alpha2`.
+    pub api_version: &'static str,
     /// `metadata.name`.
     pub name: Arc<str>,
     /// `metadata.namespace`, `default` when not given; empty for cluster-scoped kinds.
@@ -110,12 +113,12 @@ impl Source {
     }
 }
 
-/// Reads `metadata`; `namespaced` kinds get the namespace `default` when none is given, others have none.
+/// Reads `metadata`; kinds that live in a namespace get the namespace `default` when none is given, others have none.
 pub(crate) fn metadata(
     node: &Node<'_>,
     cx: &mut Cx,
-    kind: &'static str,
-    namespaced: bool,
+    kind: &'static Kind,
+    api_version: &'static str,
     source: &Arc<Source>,
 ) -> Option<Metadata> {
     let mut fields = Fields::of(node, cx)?;
@@ -124,7 +127,7 @@ pub(crate) fn metadata(
     });
     let namespace: Option<Arc<str>> = fields.optional("namespace", cx);
     let namespace = match namespace.filter(|n| !n.is_empty()) {
-        _ if !namespaced => Arc::default(),
+        _ if !kind.namespaced => Arc::default(),
         Some(namespace) => namespace,
         None => cx.text("default"),
     };
@@ -146,7 +149,8 @@ pub(crate) fn metadata(
     fields.finish(cx);
     let name = name?;
     Some(Metadata {
-        kind,
+        kind: kind.name,
+        api_version,
         name: name.value,
         namespace,
         labels,

@@ -121,7 +121,8 @@ pub fn int_in(node: &Node<'_>, cx: &mut Cx, range: RangeInclusive<i64>) -> Optio
             _ => String::new(),
         },
         Meaning::Int { value, octal: true } => {
-            format!("YAML reads a leading zero as octal; write {value} or {}", scalar.text.trim_start_matches('0'))
+            let digits = scalar.text.trim_start_matches('0');
+            format!("YAML reads a leading zero as octal: write {digits}, or {value} if octal is meant")
         }
         Meaning::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => format!("write {value:.0}"),
         Meaning::Text if scalar.style != Style::Plain && integer_text(&scalar.text) => "remove the quotes".to_owned(),

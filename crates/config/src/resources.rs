@@ -1,0 +1,243 @@
+//! All objects of an input, by kind, namespace and name.
+//!
+//! `kinds!` is the one list of what has a meaning here: kind, group, versions, scope and type. A [`Table`] keeps input
+//! order, finds by name, and is shared as a whole between loads that did not change it, as are the objects in it:
+//! `Arc::ptr_eq` means "unchanged". Built by `loader`, read by `translate`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use outrigger_model::Diagnostic;
+
+use crate::codes;
+use crate::decode::{Cx, Fields};
+use crate::kind;
+use crate::object::{Metadata, Resource};
+
+/// A kind that has a meaning here.
+#[derive(Debug)]
+pub struct Kind {
+    /// `Service`.
+    pub name: &'static str,
+    /// `v1`, `networking.istio.io/v1beta1` …, the preferred one first.
+    pub api_versions: &'static [&'static str],
+    /// Whether its objects live in a namespace.
+    pub namespaced: bool,
+    pub(crate) decode: fn(Metadata, &mut Fields<'_, '_>, &mut Cx) -> Option<Object>,
+}
+
+/// What an `apiVersion` and `kind` name.
+pub(crate) enum Found {
+    /// A kind, in this version.
+    Kind(&'static Kind, &'static str),
+    /// A kind of this group, in a version that is not known.
+    OtherVersion(&'static Kind),
+    /// Nothing that has a meaning here.
+    Unknown,
+}
+
+/// Looks a kind up by its group and name.
+pub(crate) fn find_kind(api_version: &str, kind: &str) -> Found {
+    let group = group_of(api_version);
+    let Some(known) = KINDS.iter().find(|k| k.name == kind && group_of(k.api_versions[0]) == group) else {
+        return Found::Unknown;
+    };
+    match known.api_versions.iter().find(|version| **version == api_version) {
+        Some(version) => Found::Kind(known, version),
+        None => Found::OtherVersion(known),
+    }
+}
+
+fn group_of(api_version: &str) -> &str {
+    api_version.rsplit_once('/').map_or("", |(group, _)| group)
+}
+
+macro_rules! kinds {
+    ($($name:ident $table:ident: $ty:path, $scope:ident, [$($version:literal),+];)+) => {
+        /// An object of any kind.
+        #[derive(Clone, Debug)]
+        pub enum Object {
+            $(
+                #[doc = concat!("`", stringify!($name), "`.")]
+                $name(Arc<$ty>),
+            )+
+        }
+
+        impl Object {
+            /// Its metadata.
+            pub fn meta(&self) -> &Metadata {
+                match self {
+                    $(Self::$name(object) => object.meta(),)+
+                }
+            }
+
+            /// Whether both are the same object in memory, which means unchanged.
+            pub fn ptr_eq(&self, other: &Self) -> bool {
+                #[allow(unreachable_patterns, reason = "with a single kind nothing is left over")]
+                match (self, other) {
+                    $((Self::$name(a), Self::$name(b)) => Arc::ptr_eq(a, b),)+
+                    _ => false,
+                }
+            }
+        }
+
+        /// Every kind that has a meaning here.
+        pub static KINDS: &[Kind] = &[
+            $(Kind {
+                name: stringify!($name),
+                api_versions: &[$($version),+],
+                namespaced: kinds!(@$scope),
+                decode: |meta, fields, cx| {
+                    <$ty>::decode_body(meta, fields, cx).map(|object| Object::$name(Arc::new(object)))
+                },
+            },)+
+        ];
+
+        /// All objects in force. Tables that did not change are shared with the load before.
+        #[derive(Clone, Debug, Default)]
+        pub struct Resources {
+            $(
+                #[doc = concat!("Objects of kind `", stringify!($name), "`.")]
+                pub $table: Arc<Table<$ty>>,
+            )+
+        }
+
+        impl Resources {
+            /// Sorts objects, in input order, into tables; `before` lends its tables where nothing changed. The second
+            /// object of the same kind and name stays out and is reported.
+            pub(crate) fn build(objects: Vec<Object>, before: &Self) -> (Self, Vec<Diagnostic>) {
+                $(let mut $table = Vec::with_capacity(before.$table.len());)+
+                for object in objects {
+                    match object {
+                        $(Object::$name(object) => $table.push(object),)+
+                    }
+                }
+                let mut diagnostics = Vec::new();
+                let resources = Self {
+                    $($table: Table::build($table, &before.$table, &mut diagnostics),)+
+                };
+                (resources, diagnostics)
+            }
+
+            /// How many objects there are.
+            pub fn len(&self) -> usize {
+                0 $(+ self.$table.len())+
+            }
+
+            /// Whether every table is the same as another's.
+            pub fn same_as(&self, other: &Self) -> bool {
+                true $(&& Arc::ptr_eq(&self.$table, &other.$table))+
+            }
+        }
+    };
+    (@namespaced) => { true };
+    (@cluster) => { false };
+}
+
+kinds! {
+    Service services: kind::service::Service, namespaced, ["v1"];
+}
+
+impl Resources {
+    /// Whether there are no objects.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The objects of one kind, in input order.
+#[derive(Debug)]
+pub struct Table<T> {
+    items: Vec<Arc<T>>,
+    /// Namespace, then name, to the index of the object.
+    index: HashMap<Arc<str>, HashMap<Arc<str>, u32, foldhash::fast::RandomState>, foldhash::fast::RandomState>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), index: HashMap::default() }
+    }
+}
+
+impl<T: Resource> Table<T> {
+    fn build(objects: Vec<Arc<T>>, before: &Arc<Self>, diagnostics: &mut Vec<Diagnostic>) -> Arc<Self> {
+        if same(&objects, &before.items) {
+            return before.clone();
+        }
+        let mut table = Self { items: Vec::with_capacity(objects.len()), index: HashMap::default() };
+        for object in objects {
+            let meta = object.meta();
+            if let Some(first) = table.get(&meta.namespace, &meta.name) {
+                let first = first.meta();
+                let place = first.source.place(first.pos);
+                diagnostics.push(codes::DUPLICATE_OBJECT.about(
+                    meta,
+                    meta.pos,
+                    format!("already defined at {place}, and that definition stays in force"),
+                    "remove one of them, or give it another name",
+                ));
+                continue;
+            }
+            // The number of objects is bounded by the bytes of the input, far below 2^32.
+            let index = u32::try_from(table.items.len()).unwrap_or(u32::MAX);
+            table.index.entry(meta.namespace.clone()).or_default().insert(meta.name.clone(), index);
+            table.items.push(object);
+        }
+        if same(&table.items, &before.items) { before.clone() } else { Arc::new(table) }
+    }
+
+    /// The object of a namespace (empty for cluster-scoped kinds) and name.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<T>> {
+        let index = *self.index.get(namespace)?.get(name)?;
+        self.items.get(index as usize)
+    }
+
+    /// All objects in input order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Arc<T>> {
+        self.items.iter()
+    }
+
+    /// The objects of a namespace, in input order.
+    pub fn in_namespace(&self, namespace: &str) -> Vec<&Arc<T>> {
+        let mut indexes: Vec<u32> =
+            self.index.get(namespace).map(|names| names.values().copied().collect()).unwrap_or_default();
+        indexes.sort_unstable();
+        indexes.into_iter().filter_map(|index| self.items.get(index as usize)).collect()
+    }
+
+    /// All objects, the oldest first: by creation time, then namespace and name, as Kubernetes and Istio decide
+    /// conflicts. Objects without creation time are not applied yet, so they count as younger than all others and keep
+    /// their input order.
+    pub fn oldest_first(&self) -> Vec<&Arc<T>> {
+        let mut sorted: Vec<&Arc<T>> = self.items.iter().collect();
+        // The sort is stable: equal keys stay in input order.
+        sorted.sort_by(|a, b| {
+            let key = |object: &T| object.meta().created.map(|created| (created, name_of(object)));
+            match (key(a), key(b)) {
+                (Some(a), Some(b)) => a.cmp(&b),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (None, None) => std::cmp::Ordering::Equal,
+            }
+        });
+        sorted
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
+fn same<T>(a: &[Arc<T>], b: &[Arc<T>]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
+fn name_of<T: Resource>(object: &T) -> (Arc<str>, Arc<str>) {
+    (object.meta().namespace.clone(), object.meta().name.clone())
+}
