@@ -4,10 +4,13 @@
 //! typed, tested and read like the rest.
 
 mod bench;
+mod docs;
 mod process;
 mod shell;
+mod tidy;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Repository chores.
@@ -20,12 +23,25 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Checks what the compiler does not: crate dependencies, sizes, words, examples, documents.
+    Tidy(tidy::Options),
+    /// Writes the documents that are rendered from the code.
+    Docs,
     /// Measures CPU per request, latency and memory beside nginx, HAProxy and Envoy.
     Bench(bench::Options),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().chore {
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().chore {
+        Chore::Tidy(options) => tidy::run(&options),
+        Chore::Docs => docs::write(),
         Chore::Bench(options) => bench::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
