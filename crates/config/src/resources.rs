@@ -136,6 +136,22 @@ macro_rules! kinds {
 
 kinds! {
     Service services: kind::service::Service, namespaced, ["v1"];
+    DestinationRule destination_rules: kind::destination_rule::DestinationRule, namespaced,
+        ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+    VirtualService virtual_services: kind::virtual_service::VirtualService, namespaced,
+        ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+    ServiceEntry service_entries: kind::service_entry::ServiceEntry, namespaced,
+        ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+    WorkloadEntry workload_entries: kind::workload_entry::WorkloadEntry, namespaced,
+        ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+    WorkloadGroup workload_groups: kind::workload_group::WorkloadGroup, namespaced,
+        ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+    Sidecar sidecars: kind::sidecar::Sidecar, namespaced,
+        ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+    TrafficSplit traffic_splits: kind::traffic_split::TrafficSplit, namespaced,
+        ["split.smi-spec.io/v1alpha4", "split.smi-spec.io/v1alpha3", "split.smi-spec.io/v1alpha2", "split.smi-spec.io/v1alpha1"];
+    HTTPRouteGroup http_route_groups: kind::http_route_group::HttpRouteGroup, namespaced,
+        ["specs.smi-spec.io/v1alpha4", "specs.smi-spec.io/v1alpha3", "specs.smi-spec.io/v1alpha2", "specs.smi-spec.io/v1alpha1"];
 }
 
 impl Resources {

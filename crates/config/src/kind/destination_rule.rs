@@ -1,1 +1,415 @@
-//! DestinationRule.
+//! Istio `DestinationRule`: how to treat traffic to a host once it is routed, and the host's subsets.
+//!
+//! Blocks that the data plane does not obey yet are decoded completely and reported once, at their place. Which rule
+//! counts for a host, and how rule, subset and port merge, is decided in `translate::policy`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_model as model;
+
+use super::balancer::LoadBalancer;
+use super::istio::{ExportTo, PortSelector, Unmodelled, duration_1ms, later, later_duration, spanned};
+use crate::address;
+use crate::codes;
+use crate::decode::{Cx, Decode, clip};
+use crate::node::{Node, Pos, Spanned};
+use crate::object::Labels;
+use crate::scalar;
+use crate::{choices, object};
+
+object! {
+    /// A DestinationRule.
+    pub resource struct DestinationRule {
+        /// `spec`.
+        pub spec: DestinationRuleSpec = required "spec",
+    }
+    ignore ["status"]
+}
+
+object! {
+    /// `spec`.
+    pub struct DestinationRuleSpec {
+        /// `host`: a name without dot belongs to the rule's namespace.
+        pub host: Spanned<Arc<str>> = required_with(spanned(address::host_or_wildcard)) "host",
+        /// `trafficPolicy`.
+        pub policy: Option<TrafficPolicy> = optional "trafficPolicy",
+        /// `subsets`.
+        pub subsets: Vec<Subset> = or_default "subsets",
+        /// `exportTo`; empty means the mesh's default.
+        pub export_to: Vec<ExportTo> = or_default "exportTo",
+        /// `workloadSelector`: only these clients of the namespace.
+        pub selector: Option<MatchLabels> = optional "workloadSelector",
+    }
+    check check_spec
+}
+
+fn check_spec(spec: &DestinationRuleSpec, _: Pos, cx: &mut Cx) {
+    for (index, subset) in spec.subsets.iter().enumerate() {
+        if spec.subsets[..index].iter().any(|s| s.name.value == subset.name.value) {
+            let message = format!("subsets[{index}].name: {:?} is defined twice in this rule", clip(&subset.name));
+            cx.report(codes::SCHEMA, subset.name.pos, message, "give each subset a name of its own");
+        }
+    }
+}
+
+object! {
+    /// `workloadSelector` with `matchLabels`.
+    pub struct MatchLabels {
+        /// `matchLabels`.
+        pub labels: Labels = or_default "matchLabels",
+    }
+}
+
+object! {
+    /// A named part of the host's endpoints.
+    pub struct Subset {
+        /// `name`.
+        pub name: Spanned<Arc<str>> = required_with(spanned(scalar::non_empty)) "name",
+        /// `labels` an endpoint must have.
+        pub labels: Labels = or_default "labels",
+        /// `trafficPolicy`, over that of the rule block by block.
+        pub policy: Option<TrafficPolicy> = optional "trafficPolicy",
+    }
+}
+
+object! {
+    /// `trafficPolicy`.
+    pub struct TrafficPolicy {
+        /// `loadBalancer`.
+        pub load_balancer: Option<Arc<LoadBalancer>> = optional "loadBalancer",
+        /// `connectionPool`.
+        pub connection_pool: Option<Arc<ConnectionPool>> = optional "connectionPool",
+        /// `outlierDetection`.
+        pub outlier: Option<Arc<Outlier>> = with(later) "outlierDetection",
+        /// `tls`.
+        pub tls: Option<Arc<Tls>> = with(later) "tls",
+        /// `portLevelSettings`.
+        pub ports: Vec<PortPolicy> = or_default "portLevelSettings",
+        /// `tunnel`.
+        pub tunnel: Option<Tunnel> = with(later) "tunnel",
+        /// `proxyProtocol`.
+        pub proxy_protocol: Option<ProxyProtocol> = with(later) "proxyProtocol",
+        /// `retryBudget`.
+        pub retry_budget: Option<RetryBudget> = with(later) "retryBudget",
+    }
+}
+
+object! {
+    /// One of `portLevelSettings`; its blocks replace all four of the rule.
+    pub struct PortPolicy {
+        /// `port.number`, the service port.
+        pub port: PortSelector = required "port",
+        /// `loadBalancer`.
+        pub load_balancer: Option<Arc<LoadBalancer>> = optional "loadBalancer",
+        /// `connectionPool`.
+        pub connection_pool: Option<Arc<ConnectionPool>> = optional "connectionPool",
+        /// `outlierDetection`.
+        pub outlier: Option<Arc<Outlier>> = with(later) "outlierDetection",
+        /// `tls`.
+        pub tls: Option<Arc<Tls>> = with(later) "tls",
+    }
+}
+
+object! {
+    /// `connectionPool`.
+    pub struct ConnectionPool {
+        /// `tcp`.
+        pub tcp: Option<TcpPool> = optional "tcp",
+        /// `http`.
+        pub http: Option<HttpPool> = optional "http",
+    }
+}
+
+object! {
+    /// `connectionPool.tcp`.
+    pub struct TcpPool {
+        /// `maxConnections`.
+        pub connections_max: Option<i32> = with(later) "maxConnections",
+        /// `connectTimeout`.
+        pub connect_timeout: Option<Duration> = with(duration_1ms) "connectTimeout",
+        /// `tcpKeepalive`.
+        pub keepalive: Option<TcpKeepalive> = with(later) "tcpKeepalive",
+        /// `maxConnectionDuration`.
+        pub connection_duration_max: Option<Duration> = with(later_duration) "maxConnectionDuration",
+        /// `idleTimeout` of TCP proxying.
+        pub idle_timeout: Option<Duration> = with(later) "idleTimeout",
+    }
+    check check_tcp_pool
+}
+
+object! {
+    /// `connectionPool.tcp.tcpKeepalive`.
+    pub struct TcpKeepalive {
+        /// `probes`.
+        pub probes: Option<u32> = with(scalar::u32_or_string) "probes",
+        /// `time`.
+        pub time: Option<Duration> = with(duration_1ms) "time",
+        /// `interval`.
+        pub interval: Option<Duration> = with(duration_1ms) "interval",
+    }
+}
+
+object! {
+    /// `connectionPool.http`.
+    pub struct HttpPool {
+        /// `http1MaxPendingRequests`.
+        pub pending_max: Option<i32> = with(later) "http1MaxPendingRequests",
+        /// `http2MaxRequests`.
+        pub requests_max: Option<i32> = with(later) "http2MaxRequests",
+        /// `maxRequestsPerConnection`; 0 is unlimited.
+        pub requests_per_connection_max: Option<i32> = optional "maxRequestsPerConnection",
+        /// `maxRetries`.
+        pub retries_max: Option<i32> = with(later) "maxRetries",
+        /// `idleTimeout`.
+        pub idle_timeout: Option<Duration> = with(duration_1ms) "idleTimeout",
+        /// `h2UpgradePolicy`.
+        pub h2_upgrade: Option<H2Upgrade> = with(later) "h2UpgradePolicy",
+        /// `useClientProtocol`.
+        pub use_client_protocol: Option<bool> = with(later) "useClientProtocol",
+        /// `maxConcurrentStreams`.
+        pub concurrent_streams_max: Option<i32> = with(later) "maxConcurrentStreams",
+        /// `http2KeepAlive`.
+        pub http2_keepalive: Option<Http2KeepAlive> = with(later) "http2KeepAlive",
+    }
+    check check_http_pool
+}
+
+object! {
+    /// `connectionPool.http.http2KeepAlive`.
+    pub struct Http2KeepAlive {
+        /// `interval`.
+        pub interval: Duration = required_with(duration_1ms) "interval",
+        /// `timeout`.
+        pub timeout: Duration = required_with(duration_1ms) "timeout",
+    }
+}
+
+choices! {
+    /// `h2UpgradePolicy`.
+    pub enum H2Upgrade {
+        /// As the mesh says.
+        Default = "DEFAULT" 0,
+        /// Stay with HTTP/1.1.
+        DoNotUpgrade = "DO_NOT_UPGRADE" 1,
+        /// Use HTTP/2.
+        Upgrade = "UPGRADE" 2,
+    }
+}
+
+fn check_tcp_pool(pool: &TcpPool, pos: Pos, cx: &mut Cx) {
+    non_negative("maxConnections", pool.connections_max, pos, cx);
+}
+
+fn check_http_pool(pool: &HttpPool, pos: Pos, cx: &mut Cx) {
+    let all = [
+        ("http1MaxPendingRequests", pool.pending_max),
+        ("http2MaxRequests", pool.requests_max),
+        ("maxRequestsPerConnection", pool.requests_per_connection_max),
+        ("maxRetries", pool.retries_max),
+        ("maxConcurrentStreams", pool.concurrent_streams_max),
+    ];
+    for (field, value) in all {
+        non_negative(field, value, pos, cx);
+    }
+    if pool.h2_upgrade == Some(H2Upgrade::Upgrade) && pool.use_client_protocol == Some(true) {
+        let message = "useClientProtocol must not be true where h2UpgradePolicy is UPGRADE";
+        cx.report(codes::SCHEMA, pos, message, "keep one of the two");
+    }
+}
+
+fn non_negative(field: &'static str, value: Option<i32>, pos: Pos, cx: &mut Cx) {
+    if let Some(value) = value.filter(|v| *v < 0) {
+        cx.report(codes::SCHEMA, pos, format!("{field}: found {value}, expected 0 or more"), "");
+    }
+}
+
+impl ConnectionPool {
+    /// The limits; zero means Istio's default of no limit, as in Istio.
+    pub fn model(&self) -> model::ConnectionPool {
+        let limit = |value: Option<i32>| value.and_then(|v| u32::try_from(v).ok()).filter(|v| *v > 0);
+        let tcp = self.tcp.as_ref();
+        let http = self.http.as_ref();
+        model::ConnectionPool {
+            connections_max: limit(tcp.and_then(|t| t.connections_max)),
+            pending_max: limit(http.and_then(|h| h.pending_max)),
+            requests_max: limit(http.and_then(|h| h.requests_max)),
+            retries_max: limit(http.and_then(|h| h.retries_max)),
+            requests_per_connection_max: limit(http.and_then(|h| h.requests_per_connection_max)),
+            idle_timeout: http.and_then(|h| h.idle_timeout),
+            connection_duration_max: tcp.and_then(|t| t.connection_duration_max),
+        }
+    }
+}
+
+object! {
+    /// `outlierDetection`.
+    pub struct Outlier {
+        /// `consecutive5xxErrors`; 0 is off, absent 5.
+        pub consecutive_5xx: Option<u32> = with(scalar::u32_or_string) "consecutive5xxErrors",
+        /// `consecutiveGatewayErrors`; absent is off.
+        pub consecutive_gateway: Option<u32> = with(scalar::u32_or_string) "consecutiveGatewayErrors",
+        /// `consecutiveErrors`, the old name of the gateway count.
+        pub consecutive_errors: Option<i32> = with(scalar::within(0..=i32::MAX.into())) "consecutiveErrors",
+        /// `splitExternalLocalOriginErrors`.
+        pub split_local_origin: bool = or_default "splitExternalLocalOriginErrors",
+        /// `consecutiveLocalOriginFailures`.
+        pub consecutive_local_origin: Option<u32> = with(scalar::u32_or_string) "consecutiveLocalOriginFailures",
+        /// `interval`.
+        pub interval: Option<Duration> = with(duration_1ms) "interval",
+        /// `baseEjectionTime`.
+        pub base_ejection: Option<Duration> = with(duration_1ms) "baseEjectionTime",
+        /// `maxEjectionPercent`; 0 and absent are both 10.
+        pub ejection_percent_max: Option<u32> = with(scalar::within(0..=100)) "maxEjectionPercent",
+        /// `minHealthPercent`.
+        pub health_percent_min: Option<u32> = with(scalar::within(0..=100)) "minHealthPercent",
+        /// `outlierDetectionHttpErrorCodes`.
+        pub error_codes: Vec<StatusCode> = or_default "outlierDetectionHttpErrorCodes",
+    }
+}
+
+/// An HTTP status from 100 to 599.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusCode(pub u16);
+
+impl Decode for StatusCode {
+    fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
+        scalar::within(100..=599)(node, cx).map(Self)
+    }
+}
+
+impl Outlier {
+    /// With Istio's defaults filled in.
+    pub fn model(&self) -> model::OutlierDetection {
+        let old_errors = self.consecutive_errors.and_then(|v| u32::try_from(v).ok());
+        model::OutlierDetection {
+            consecutive_5xx: self.consecutive_5xx.unwrap_or(5),
+            consecutive_gateway: self.consecutive_gateway.or(old_errors).unwrap_or(0),
+            split_local_origin: self.split_local_origin,
+            consecutive_local_origin: self.consecutive_local_origin.unwrap_or(5),
+            interval: self.interval.unwrap_or(Duration::from_secs(10)),
+            base_ejection: self.base_ejection.unwrap_or(Duration::from_secs(30)),
+            ejection_percent_max: self.ejection_percent_max.filter(|p| *p > 0).unwrap_or(10),
+            health_percent_min: self.health_percent_min.unwrap_or(0),
+            error_codes: self.error_codes.iter().map(|c| c.0).collect(),
+        }
+    }
+}
+
+choices! {
+    /// `tls.mode`.
+    pub enum TlsMode {
+        /// Plain text.
+        Disable = "DISABLE" 0,
+        /// Server certificate only.
+        Simple = "SIMPLE" 1,
+        /// Client certificate of the user.
+        Mutual = "MUTUAL" 2,
+        /// Client certificate of the mesh.
+        IstioMutual = "ISTIO_MUTUAL" 3,
+    }
+}
+
+object! {
+    /// `tls`.
+    pub struct Tls {
+        /// `mode`.
+        pub mode: Option<TlsMode> = optional "mode",
+        /// `clientCertificate`.
+        pub client_certificate: Option<Arc<str>> = optional "clientCertificate",
+        /// `privateKey`, a path.
+        pub private_key: Option<Arc<str>> = optional "privateKey",
+        /// `caCertificates`.
+        pub ca_certificates: Option<Arc<str>> = optional "caCertificates",
+        /// `caCrl`.
+        pub ca_crl: Option<Unmodelled> = optional "caCrl",
+        /// `credentialName`.
+        pub credential: Option<Arc<str>> = optional "credentialName",
+        /// `subjectAltNames`.
+        pub subject_alt_names: Vec<Arc<str>> = or_default "subjectAltNames",
+        /// `sni`.
+        pub sni: Option<Arc<str>> = optional "sni",
+        /// `insecureSkipVerify`.
+        pub skip_verify: bool = or_default "insecureSkipVerify",
+    }
+    check check_tls
+}
+
+fn check_tls(tls: &Tls, pos: Pos, cx: &mut Cx) {
+    let mode = tls.mode.unwrap_or(TlsMode::Disable);
+    let files = tls.client_certificate.is_some() || tls.private_key.is_some();
+    if mode == TlsMode::Mutual
+        && tls.credential.is_none()
+        && !(tls.client_certificate.is_some() && tls.private_key.is_some())
+    {
+        let message = "mode MUTUAL needs `clientCertificate` and `privateKey`, or `credentialName`";
+        cx.report(codes::SCHEMA, pos, message, "");
+    }
+    if mode == TlsMode::IstioMutual && (files || tls.credential.is_some() || tls.ca_certificates.is_some()) {
+        let message = "mode ISTIO_MUTUAL takes its certificates from the mesh, but certificate fields are given";
+        cx.report(codes::SCHEMA, pos, message, "remove them, or use mode MUTUAL");
+    }
+}
+
+impl Tls {
+    /// As the model has it; an absent mode is DISABLE, the first of the API.
+    pub fn model(&self) -> model::UpstreamTls {
+        model::UpstreamTls {
+            mode: match self.mode.unwrap_or(TlsMode::Disable) {
+                TlsMode::Disable => model::TlsMode::Disable,
+                TlsMode::Simple => model::TlsMode::Simple,
+                TlsMode::Mutual => model::TlsMode::Mutual,
+                TlsMode::IstioMutual => model::TlsMode::IstioMutual,
+            },
+            sni: self.sni.clone(),
+            subject_alt_names: self.subject_alt_names.clone(),
+            credential: self.credential.clone(),
+            client_certificate: self.client_certificate.clone(),
+            private_key: self.private_key.clone(),
+            ca_certificates: self.ca_certificates.clone(),
+            skip_verify: self.skip_verify,
+        }
+    }
+}
+
+object! {
+    /// `tunnel`.
+    pub struct Tunnel {
+        /// `protocol`: CONNECT or POST.
+        pub protocol: Option<Arc<str>> = optional "protocol",
+        /// `targetHost`.
+        pub target_host: Arc<str> = required "targetHost",
+        /// `targetPort`.
+        pub target_port: u16 = required_with(scalar::port) "targetPort",
+    }
+}
+
+choices! {
+    /// `proxyProtocol.version`.
+    pub enum ProxyProtocolVersion {
+        /// Text form.
+        V1 = "V1" 0,
+        /// Binary form.
+        V2 = "V2" 1,
+    }
+}
+
+object! {
+    /// `proxyProtocol`.
+    pub struct ProxyProtocol {
+        /// `version`, V1 when absent.
+        pub version: Option<ProxyProtocolVersion> = optional "version",
+    }
+}
+
+object! {
+    /// `retryBudget`.
+    pub struct RetryBudget {
+        /// `percent` of active requests, 20 when absent.
+        pub percent: Option<f64> = with(scalar::percent) "percent",
+        /// `minRetryConcurrency`, 3 when absent.
+        pub concurrency_min: Option<u32> = with(scalar::u32_or_string) "minRetryConcurrency",
+        /// `budgetInterval`.
+        pub interval: Option<Duration> = optional "budgetInterval",
+    }
+}
