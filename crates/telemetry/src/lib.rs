@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 mod desc;
+pub mod expose;
 mod label;
 mod registry;
 mod series;
