@@ -1,0 +1,87 @@
+//! The backend of a ledger: writes down what it saw, then answers with the body that belongs to the id.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use super::{Side, body_of};
+use crate::backend::{Backend, Reply, Request, lock, response};
+
+/// One request as a backend saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// `x-ledger-id`, or the target where it is missing.
+    pub id: String,
+    /// Who saw it.
+    pub backend: String,
+    /// Method.
+    pub method: String,
+    /// Whether its body is the one that belongs to the id.
+    pub is_intact: bool,
+}
+
+/// Backends that share one log.
+#[derive(Debug, Default)]
+pub struct Witness {
+    log: Arc<Mutex<Vec<Entry>>>,
+}
+
+impl Witness {
+    /// Starts a backend of this name on a loopback address.
+    pub fn start(&self, name: &str, ip: Ipv4Addr) -> (Backend, SocketAddr) {
+        let (log, name) = (self.log.clone(), name.to_owned());
+        let backend = Backend::start_unrecorded(ip, move |request| {
+            lock(&log).push(Entry::of(request, &name));
+            Reply::Keep(answer(request, &name))
+        });
+        let address = backend.address();
+        (backend, address)
+    }
+
+    /// Writes down a request that a backend of another kind saw.
+    pub fn record(&self, request: &Request, backend: &str) {
+        lock(&self.log).push(Entry::of(request, backend));
+    }
+
+    /// A handle for scripts, which outlive the borrow of the witness.
+    pub fn share(&self) -> Self {
+        Self { log: self.log.clone() }
+    }
+
+    /// Everything seen so far.
+    pub fn entries(&self) -> Vec<Entry> {
+        lock(&self.log).clone()
+    }
+}
+
+impl Entry {
+    fn of(request: &Request, backend: &str) -> Self {
+        let id = request.fields.get("x-ledger-id").unwrap_or(&request.target).to_owned();
+        let is_intact = request.is_complete
+            && match request.method.as_str() {
+                "POST" | "PUT" => request.body == body_of(&id, Side::Request),
+                _ => request.body.is_empty(),
+            };
+        Self { id, backend: backend.to_owned(), method: request.method.clone(), is_intact }
+    }
+}
+
+/// The answer that belongs to a request's id: framed by length or in chunks, as the id falls.
+pub fn answer(request: &Request, backend: &str) -> Vec<u8> {
+    let id = request.fields.get("x-ledger-id").unwrap_or_default();
+    let body = body_of(id, Side::Response);
+    let fields = [("x-ledger-id", id), ("x-ledger-backend", backend)];
+    if body.len().is_multiple_of(2) {
+        return response(200, &fields, &body);
+    }
+    let mut bytes = format!(
+        "HTTP/1.1 200 OK\r\nx-ledger-id: {id}\r\nx-ledger-backend: {backend}\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    .into_bytes();
+    for chunk in body.chunks(1000) {
+        bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        bytes.extend_from_slice(chunk);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    bytes
+}
