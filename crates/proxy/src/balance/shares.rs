@@ -1,0 +1,48 @@
+//! What each endpoint should get, and how close to it what they got is.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use outrigger_model::{Balance, BalancePolicy};
+
+use super::hosts::{Hosts, Members};
+use super::layout::Layout;
+use crate::cluster::EndpointState;
+
+/// The share of requests each endpoint should get now, in the order of `hosts`; they sum to one, or are all zero when
+/// nobody is available.
+///
+/// Least request counts by weight, as if all answered equally fast; a consistent hash as if keys were spread evenly.
+pub(crate) fn expected_shares(balance: &Balance, hosts: &[Arc<EndpointState>], now: Instant) -> Vec<f64> {
+    let hosts = Hosts::new(hosts.into());
+    let layout = Layout::new(balance.locality, &hosts);
+    let warmup = balance.warmup.filter(|_| warms_up(&balance.policy));
+    let mut shares = vec![0.0; hosts.len()];
+    for level in &layout.levels {
+        let of_level = f64::from(level.percent) / 100.0;
+        let localities: f64 = level.groups.iter().map(|group| group.weight).sum();
+        for group in &level.groups {
+            let members = Members { hosts: &hosts, at: &group.members, warmup, now };
+            let weights: Vec<f64> = (0..members.len()).map(|slot| members.weight(slot)).collect();
+            let of_group = of_level * group.weight / localities / weights.iter().sum::<f64>();
+            for (host, weight) in group.members.iter().zip(weights) {
+                shares[*host as usize] = of_group * weight;
+            }
+        }
+    }
+    shares
+}
+
+/// Whether slow start applies: Istio has it for these two only.
+pub(super) fn warms_up(policy: &BalancePolicy) -> bool {
+    matches!(policy, BalancePolicy::RoundRobin | BalancePolicy::LeastRequest)
+}
+
+/// Jain's fairness index of served over expected share: 1 when everybody got the expected share, down to 1/n when one
+/// of n got everything (Jain, Chiu and Hawe, 1984). Endpoints that should get nothing do not count; 1 when nothing was
+/// served.
+pub(crate) fn fairness_index(served: &[u64], expected: &[f64]) -> f64 {
+    let ratios = || served.iter().zip(expected).filter(|(_, share)| **share > 0.0).map(|(n, share)| *n as f64 / share);
+    let (count, sum) = (ratios().count() as f64, ratios().sum::<f64>());
+    if sum == 0.0 { 1.0 } else { sum * sum / (count * ratios().map(|ratio| ratio * ratio).sum::<f64>()) }
+}
