@@ -83,7 +83,7 @@ pub struct Route {
     pub matches: RouteMatch,
     /// What it does.
     pub action: Action,
-    /// Header operations on the request, before those of the destination.
+    /// Header operations on the request, after those of the destination: the route's `set` wins, as in Envoy.
     pub request_headers: HeaderEdits,
     /// Header operations on the response, after those of the destination.
     pub response_headers: HeaderEdits,
@@ -176,7 +176,7 @@ pub struct Destination {
     pub missing: Option<Missing>,
     /// Relative weight.
     pub weight: u32,
-    /// Header operations on the request, after those of the route.
+    /// Header operations on the request, before those of the route.
     pub request_headers: HeaderEdits,
     /// Header operations on the response, before those of the route.
     pub response_headers: HeaderEdits,

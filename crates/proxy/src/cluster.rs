@@ -1,40 +1,123 @@
 //! Live state of clusters and endpoints: what outlives a snapshot.
 //!
 //! A snapshot says which endpoints there are; how loaded they are, and since when they are known, stays here and is
-//! carried over when a snapshot arrives.
+//! carried over when a snapshot arrives. Built on the control thread, read by all workers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-use outrigger_model::Endpoint;
+use outrigger_model::{Cluster, Endpoint};
+
+use crate::balance::HashTable;
 
 /// One endpoint of one cluster, shared by all workers.
 #[derive(Debug)]
 pub(crate) struct EndpointState {
-    /// Never used twice in a process: the key of pools.
+    /// Never used twice in a process: the key of pools. An address that leaves a cluster and comes back is a new
+    /// endpoint, so that no connection to what listened there before is used again.
     pub(crate) id: u64,
     /// What the snapshot says of it.
     pub(crate) endpoint: Arc<Endpoint>,
     /// When it was first seen, for warm-up. A change of weight or labels does not make it young again.
     pub(crate) since: Instant,
-    /// Requests on their way, over all workers: least request is only right when it is global.
-    active: Arc<AtomicU32>,
+    /// What all workers count together.
+    load: Arc<Load>,
 }
 
+/// Counts over all workers.
+#[derive(Debug, Default)]
+struct Load {
+    /// Requests on their way: least request is only right when it is global.
+    active: AtomicU32,
+}
+
+/// One request on its way to an endpoint; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct ActiveRequest(Arc<Load>);
+
+/// Ids of endpoints, unique in a process.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
 impl EndpointState {
-    /// A new endpoint.
+    /// Ids from here on belong to addresses that no snapshot names.
+    pub(crate) const DYNAMIC_ID_MIN: u64 = 1 << 63;
+
+    /// An endpoint seen for the first time.
+    pub(crate) fn first_seen(endpoint: Arc<Endpoint>, since: Instant) -> Self {
+        Self::new(NEXT_ID.fetch_add(1, Ordering::Relaxed), endpoint, since)
+    }
+
+    /// An address that no snapshot names.
+    pub(crate) fn dynamic(endpoint: Arc<Endpoint>, since: Instant) -> Self {
+        Self::new(NEXT_ID.fetch_add(1, Ordering::Relaxed) | Self::DYNAMIC_ID_MIN, endpoint, since)
+    }
+
+    /// An endpoint with an id of the caller's.
     pub(crate) fn new(id: u64, endpoint: Arc<Endpoint>, since: Instant) -> Self {
-        Self { id, endpoint, since, active: Arc::default() }
+        Self { id, endpoint, since, load: Arc::default() }
+    }
+
+    /// The same endpoint as a new snapshot describes it.
+    fn described_by(&self, endpoint: Arc<Endpoint>) -> Self {
+        Self { id: self.id, endpoint, since: self.since, load: self.load.clone() }
     }
 
     /// Requests on their way now.
     pub(crate) fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
+        self.load.active.load(Ordering::Relaxed)
     }
 
     /// Whether it may be picked. Ejection comes with outlier detection.
     pub(crate) fn is_available(&self) -> bool {
         true
+    }
+
+    /// Counts a request until the result is dropped.
+    pub(crate) fn begin(&self) -> ActiveRequest {
+        self.load.active.fetch_add(1, Ordering::Relaxed);
+        ActiveRequest(self.load.clone())
+    }
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A cluster of the snapshot in force with its live endpoints.
+#[derive(Debug)]
+pub(crate) struct LiveCluster {
+    /// What the snapshot says of it.
+    pub(crate) model: Arc<Cluster>,
+    /// Its endpoints, in the snapshot's order.
+    pub(crate) hosts: Arc<[Arc<EndpointState>]>,
+    /// The table of a consistent hash.
+    pub(crate) table: Option<Arc<HashTable>>,
+}
+
+impl LiveCluster {
+    /// Reconciles a cluster with what was live under its name: the same addresses stay the same endpoints.
+    pub(crate) fn reconcile(model: &Arc<Cluster>, previous: Option<&Arc<Self>>, now: Instant) -> Arc<Self> {
+        if let Some(previous) = previous
+            && (Arc::ptr_eq(&previous.model, model) || previous.model == *model)
+        {
+            return previous.clone();
+        }
+        let known: std::collections::HashMap<SocketAddr, &Arc<EndpointState>, foldhash::fast::FixedState> =
+            previous.iter().flat_map(|p| p.hosts.iter()).map(|h| (h.endpoint.address, h)).collect();
+        let hosts: Arc<[Arc<EndpointState>]> = model
+            .endpoints
+            .iter()
+            .map(|endpoint| match known.get(&endpoint.address) {
+                Some(state) if state.endpoint == *endpoint => (*state).clone(),
+                Some(state) => Arc::new(state.described_by(endpoint.clone())),
+                None => Arc::new(EndpointState::first_seen(endpoint.clone(), now)),
+            })
+            .collect();
+        let table = HashTable::build(&model.balance.policy, &hosts);
+        Arc::new(Self { model: model.clone(), hosts, table })
     }
 }

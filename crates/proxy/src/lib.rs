@@ -1,9 +1,33 @@
 //! The data plane: listeners, HTTP, routing, balancing, pools.
 //!
 //! It obeys one [`outrigger_model::Snapshot`] at a time and knows nothing of YAML, protobuf or Kubernetes. Nothing here is
-//! global, so that many proxies may share a process.
+//! global, so that many proxies may share a process: start one with [`Proxy::start`], give it new snapshots with
+//! [`Proxy::apply`], end it with [`Proxy::drain`].
+//!
+//! The life of a request is in `serve`, from top to bottom.
 
+mod alarm;
+mod answer;
 mod balance;
 mod cluster;
+mod exchange;
+mod failure;
+mod forward;
+mod h1;
+mod headers;
+mod plan;
+mod policy;
+mod pool;
+mod proxy;
+mod record;
+mod relay;
 mod request;
 mod route;
+mod runtime;
+mod serve;
+mod settings;
+mod shared;
+mod worker;
+
+pub use proxy::{Options, Proxy};
+pub use settings::Settings;

@@ -1,0 +1,166 @@
+//! Answers the proxy makes itself: refusals, failures, redirects, direct responses.
+//!
+//! Every failure carries its flag in a `Proxy-Status` header (RFC 9209) and a body whose second line says what to look
+//! at. Nothing of the request is reflected.
+
+use std::sync::Arc;
+
+use crate::failure::{Flag, Reason};
+use crate::headers::write_field;
+
+/// An answer of the proxy's own.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) flag: Flag,
+    pub(crate) details: &'static str,
+    /// Field lines beyond those every answer has.
+    pub(crate) fields: Vec<u8>,
+    pub(crate) body: Arc<[u8]>,
+}
+
+impl Answer {
+    /// For a failure. `cause` names the object at fault, where there is one.
+    pub(crate) fn failure(reason: Reason, cause: &str) -> Self {
+        let row = reason.row();
+        let mut fields = Vec::with_capacity(256);
+        let mut status = format!("outrigger; error={}; details=\"{}", row.error, row.details);
+        if let Some(rule) = reason.rule().filter(|rule| *rule != row.details) {
+            status.push(' ');
+            status.push_str(rule);
+        }
+        status.push_str(&format!("\"; flag={}", row.flag.as_str()));
+        write_field("proxy-status", status.as_bytes(), &mut fields);
+        write_field("content-type", b"text/plain; charset=utf-8", &mut fields);
+        let mut body = format!("{}\n{}", row.text, row.advice);
+        if let Some(rule) = reason.rule() {
+            body.push_str(&format!(" Rule: {rule}."));
+        }
+        if !cause.is_empty() {
+            body.push('\n');
+            body.push_str(cause);
+        }
+        body.push('\n');
+        Self { status: row.status, flag: row.flag, details: row.details, fields, body: body.into_bytes().into() }
+    }
+
+    /// From configuration: no failure, so no flag.
+    pub(crate) fn configured(status: u16, fields: Vec<u8>, body: Arc<[u8]>) -> Self {
+        Self { status, flag: Flag::None, details: "direct_response", fields, body }
+    }
+
+    /// Writes the head. A `HEAD` request gets the length that a `GET` would have had.
+    pub(crate) fn write_head(&self, date: &str, close: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(itoa::Buffer::new().format(self.status).as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(reason_phrase(self.status).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        write_field("date", date.as_bytes(), out);
+        write_field("server", b"outrigger", out);
+        out.extend_from_slice(&self.fields);
+        if self.has_length() {
+            write_field("content-length", itoa::Buffer::new().format(self.body.len()).as_bytes(), out);
+        }
+        if close {
+            write_field("connection", b"close", out);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Whether the status may have a body (RFC 9110 §6.4.1).
+    pub(crate) fn has_length(&self) -> bool {
+        self.status >= 200 && self.status != 204 && self.status != 304
+    }
+}
+
+/// The usual phrase of a status.
+pub(crate) fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        418 => "I'm a teapot",
+        421 => "Misdirected Request",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        508 => "Loop Detected",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_it_is_and_what_to_look_at() {
+        let answer = Answer::failure(Reason::NoEndpoint, "outbound|80||a.b.svc.cluster.local");
+        let mut head = Vec::new();
+        answer.write_head("Sat, 21 Nov 2026 00:00:00 GMT", false, &mut head);
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
+        assert!(head.contains(
+            "proxy-status: outrigger; error=destination_unavailable; details=\"no_healthy_upstream\"; flag=UH\r\n"
+        ));
+        let body = std::str::from_utf8(&answer.body).unwrap();
+        assert!(body.starts_with("no healthy upstream\n") && body.ends_with("outbound|80||a.b.svc.cluster.local\n"));
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
+    }
+
+    #[test]
+    fn every_failure_has_words_and_a_legal_status() {
+        for reason in [
+            Reason::BadRequest("x"),
+            Reason::TargetLong,
+            Reason::HeadLarge,
+            Reason::TransferCoding,
+            Reason::Version,
+            Reason::Expectation,
+            Reason::HeadTimeout,
+            Reason::BodyTimeout,
+            Reason::BadBody("x"),
+            Reason::ConnectMethod,
+            Reason::NoHost,
+            Reason::NoRoute,
+            Reason::BlackHole,
+            Reason::NoCluster,
+            Reason::NoClusterGateway,
+            Reason::NoEndpoint,
+            Reason::Unresolved,
+            Reason::Loop,
+            Reason::ConnectFailure,
+            Reason::ConnectTimeout,
+            Reason::UpstreamClosed,
+            Reason::UpstreamProtocol("x"),
+            Reason::UpstreamIdle,
+        ] {
+            let row = reason.row();
+            assert!((400..600).contains(&row.status) && !row.text.is_empty() && !row.advice.is_empty(), "{reason:?}");
+            assert!(!reason_phrase(row.status).is_empty(), "{reason:?}");
+            assert_ne!(row.flag, Flag::None, "{reason:?}");
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! One conversation with an upstream: request out, answer back, both bodies at the same time where there are two.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use outrigger_model::HeaderEdits;
+
+use crate::cluster::EndpointState;
+use crate::failure::Reason;
+use crate::forward::{Answered, Forwarding};
+use crate::h1::body::{Decoder, Framing};
+use crate::h1::head::{self, Bounds, ResponseHead, Version};
+use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
+use crate::headers::{Edits, Nominated, is_hop_by_hop, write_field};
+use crate::plan::{Exchange, write_framing};
+use crate::pool::Upstream;
+use crate::relay::{Coding, Relay, RelayFailure};
+use crate::worker::Worker;
+
+/// A request and the connection to the endpoint it goes to.
+pub(crate) struct Conversation<'c> {
+    pub(crate) worker: &'c Worker,
+    pub(crate) exchange: &'c Exchange,
+    pub(crate) forwarding: &'c Forwarding,
+    pub(crate) endpoint: &'c Arc<EndpointState>,
+}
+
+/// A conversation that failed.
+pub(crate) struct Lost {
+    pub(crate) reason: Reason,
+    /// Status sent to the client before it failed; 0: none.
+    pub(crate) status_sent: u16,
+    /// Whether the upstream sent any byte.
+    heard: bool,
+    /// Whether a byte of the request left.
+    sent: bool,
+    /// Whether a byte of the request body was taken from the client.
+    body_begun: bool,
+}
+
+impl Lost {
+    /// Whether the request may be sent again on a fresh connection: no byte of an answer came, all of the request is
+    /// still at hand, and the upstream either cannot have acted on it or may act twice.
+    pub(crate) fn may_be_sent_again(&self, exchange: &Exchange) -> bool {
+        self.reason == Reason::UpstreamClosed
+            && !self.heard
+            && !self.body_begun
+            && self.status_sent == 0
+            && (!self.sent || exchange.is_idempotent)
+    }
+}
+
+/// What is known while a conversation runs; shared by its two directions.
+#[derive(Default)]
+struct Progress {
+    sent: Cell<bool>,
+    heard: Cell<bool>,
+    status_sent: Cell<u16>,
+    upload_done: Cell<bool>,
+    body_bytes_read: Cell<u64>,
+    upstream_bytes_written: Cell<u64>,
+    upstream_bytes_read: Cell<u64>,
+}
+
+/// How an answer ended.
+struct Download {
+    status: u16,
+    grpc_status: Option<u8>,
+    /// Whether the upstream connection is at a message boundary and stays open.
+    reusable: bool,
+}
+
+impl Conversation<'_> {
+    /// Runs it; the connection goes back to the pool when it can be used again.
+    pub(crate) async fn run(&self, client: &mut Stream, mut upstream: Upstream) -> Result<Answered, Lost> {
+        let progress = Progress::default();
+        let outcome = self.converse(client, &mut upstream.stream, &progress).await;
+        self.exchange.bytes_received.set(self.exchange.bytes_received.get() + progress.body_bytes_read.get());
+        match outcome {
+            Ok(download) => {
+                self.keep(upstream, &download, &progress);
+                Ok(Answered { status: download.status, grpc_status: download.grpc_status })
+            }
+            Err(reason) => Err(Lost {
+                reason,
+                status_sent: progress.status_sent.get(),
+                heard: progress.heard.get(),
+                sent: progress.sent.get(),
+                body_begun: progress.body_bytes_read.get() > 0,
+            }),
+        }
+    }
+
+    fn keep(&self, mut upstream: Upstream, download: &Download, progress: &Progress) {
+        let worker = self.worker;
+        let limits = self.forwarding.cluster().map(|c| &c.live.model.pool);
+        let spent = limits
+            .and_then(|l| l.requests_per_connection_max)
+            .is_some_and(|max| max > 0 && upstream.served + 1 >= max);
+        if !download.reusable || !progress.upload_done.get() || !upstream.stream.input.is_empty() || spent {
+            return;
+        }
+        upstream.stream.input.release(&worker.buffers);
+        let configured = limits.and_then(|l| l.idle_timeout).filter(|t| !t.is_zero());
+        let idle = configured.map_or(worker.settings.pool_idle_timeout, |t| t.min(worker.settings.pool_idle_timeout));
+        let until_ms = worker.clock.now_ms() + idle.as_millis() as u64;
+        worker.pool.put(self.endpoint.id, upstream, until_ms, &worker.settings);
+    }
+
+    async fn converse(&self, client: &mut Stream, upstream: &mut Stream, progress: &Progress) -> Result<Download, Reason> {
+        let (mut client_in, mut client_out) = client.split();
+        let (mut upstream_in, mut upstream_out) = upstream.split();
+        if self.exchange.framing == Framing::None {
+            self.send_head(&mut upstream_out, progress).await?;
+            progress.upload_done.set(true);
+            return self.download(&mut upstream_in, &mut client_out, progress).await;
+        }
+        let mut upload = pin!(self.upload(&mut client_in, &mut upstream_out, progress));
+        let mut download = pin!(self.download(&mut upstream_in, &mut client_out, progress));
+        let mut uploading = true;
+        poll_fn(|cx| {
+            if uploading && let Poll::Ready(result) = upload.as_mut().poll(cx) {
+                uploading = false;
+                match result {
+                    Ok(()) => progress.upload_done.set(true),
+                    // The upstream may have answered early and closed: what it said decides.
+                    Err(RelayFailure::Sink(_)) => {}
+                    Err(failure) => return Poll::Ready(Err(upload_reason(&failure))),
+                }
+            }
+            download.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    async fn send_head(&self, upstream: &mut Writer<'_>, progress: &Progress) -> Result<(), Reason> {
+        let limit = self.worker.settings.write_stall_timeout;
+        match upstream.write(&self.forwarding.head, &[], limit).await {
+            Ok(()) => {
+                progress.sent.set(true);
+                Ok(())
+            }
+            Err(IoFailure::TimedOut) => Err(Reason::UpstreamIdle),
+            Err(IoFailure::Closed | IoFailure::Broken(_)) => Err(Reason::UpstreamClosed),
+        }
+    }
+
+    async fn upload(
+        &self,
+        client: &mut Reader<'_>,
+        upstream: &mut Writer<'_>,
+        progress: &Progress,
+    ) -> Result<(), RelayFailure> {
+        let mut head = self.worker.buffers.take_head();
+        head.extend_from_slice(&self.forwarding.head);
+        progress.sent.set(true);
+        let relay = Relay {
+            buffers: &self.worker.buffers,
+            settings: &self.worker.settings,
+            decoder: Decoder::new(self.exchange.framing),
+            coding: if self.exchange.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain },
+            idle_timeout: self.worker.settings.body_idle_timeout,
+            bytes_read: &progress.body_bytes_read,
+            bytes_written: &progress.upstream_bytes_written,
+        };
+        relay.run(client, upstream, head).await
+    }
+
+    /// Awaits the final answer, relaying interim ones, and relays it.
+    async fn download(
+        &self,
+        upstream: &mut Reader<'_>,
+        client: &mut Writer<'_>,
+        progress: &Progress,
+    ) -> Result<Download, Reason> {
+        let asked = Instant::now();
+        let mut interim = 0;
+        let (answer, pending) = loop {
+            let mut room = head::fields();
+            match head::response(upstream.input.bytes(), &mut room, self.bounds()) {
+                Err(rule) => return Err(Reason::UpstreamProtocol(rule)),
+                Ok(Some(answer)) if answer.status == 101 => return Err(Reason::UpstreamProtocol("unasked_upgrade")),
+                Ok(Some(answer)) if answer.status < 200 => {
+                    interim += 1;
+                    if interim > self.worker.settings.interim_max {
+                        return Err(Reason::UpstreamProtocol("interim_answers"));
+                    }
+                    let mut out = self.worker.buffers.take_head();
+                    self.write_interim(&answer, &mut out);
+                    let used = answer.len;
+                    upstream.input.consume(used);
+                    self.write_client(client, &out).await?;
+                    self.worker.buffers.give_head(out);
+                    continue;
+                }
+                Ok(Some(answer)) => {
+                    let mut out = self.worker.buffers.take_head();
+                    let framing = self.answer_framing(&answer);
+                    let begun = Begun::of(&answer, framing, grpc_status(&answer));
+                    self.write_answer(&answer, framing, asked, progress, &mut out);
+                    let used = answer.len;
+                    upstream.input.consume(used);
+                    break (begun, out);
+                }
+                Ok(None) => {}
+            }
+            self.hear(upstream, progress).await?;
+        };
+        progress.status_sent.set(answer.status);
+        self.relay_answer(upstream, client, progress, &answer, pending).await?;
+        Ok(Download { status: answer.status, grpc_status: answer.grpc_status, reusable: answer.reusable })
+    }
+
+    async fn relay_answer(
+        &self,
+        upstream: &mut Reader<'_>,
+        client: &mut Writer<'_>,
+        progress: &Progress,
+        answer: &Begun,
+        pending: Vec<u8>,
+    ) -> Result<(), Reason> {
+        let relay = Relay {
+            buffers: &self.worker.buffers,
+            settings: &self.worker.settings,
+            decoder: Decoder::new(answer.framing),
+            coding: self.answer_coding(answer.framing),
+            idle_timeout: self.worker.settings.upstream_idle_timeout,
+            bytes_read: &progress.upstream_bytes_read,
+            bytes_written: &self.exchange.bytes_sent,
+        };
+        relay.run(upstream, client, pending).await.map_err(|failure| match failure {
+            RelayFailure::Sink(_) => Reason::ClientGone,
+            RelayFailure::Source(IoFailure::TimedOut) => Reason::UpstreamIdle,
+            RelayFailure::Source(_) => Reason::UpstreamClosed,
+            RelayFailure::Framing(rule) => Reason::UpstreamProtocol(rule.0),
+        })
+    }
+
+    async fn hear(&self, upstream: &mut Reader<'_>, progress: &Progress) -> Result<(), Reason> {
+        let settings = &self.worker.settings;
+        match upstream.fill(&self.worker.buffers, settings.head_bytes_max, settings.upstream_idle_timeout).await {
+            Ok(_) => {
+                progress.heard.set(true);
+                Ok(())
+            }
+            Err(IoFailure::TimedOut) => Err(Reason::UpstreamIdle),
+            Err(_) if upstream.input.is_empty() => Err(Reason::UpstreamClosed),
+            Err(_) => Err(Reason::UpstreamProtocol("head_cut")),
+        }
+    }
+
+    async fn write_client(&self, client: &mut Writer<'_>, bytes: &[u8]) -> Result<(), Reason> {
+        self.exchange.bytes_sent.set(self.exchange.bytes_sent.get() + bytes.len() as u64);
+        client.write(bytes, &[], self.worker.settings.write_stall_timeout).await.map_err(|_| Reason::ClientGone)
+    }
+
+    fn bounds(&self) -> Bounds {
+        let settings = &self.worker.settings;
+        Bounds { head_bytes_max: settings.head_bytes_max, target_bytes_max: settings.target_bytes_max }
+    }
+
+    /// RFC 9112 §6.3: method and status may take the body away.
+    fn answer_framing(&self, answer: &ResponseHead<'_>) -> Framing {
+        match answer.status {
+            204 | 304 => Framing::None,
+            _ if self.exchange.is_head => Framing::None,
+            _ => answer.framing,
+        }
+    }
+
+    /// How the body goes to the client: HTTP/1.0 knows no chunks; HTTP/1.1 needs none where the length is known.
+    fn answer_coding(&self, framing: Framing) -> Coding {
+        match (framing, self.exchange.version) {
+            (Framing::Chunked | Framing::UntilClose, Version::Http11) => Coding::Chunked,
+            _ => Coding::Plain,
+        }
+    }
+
+    /// An interim answer passes to clients that know of them.
+    fn write_interim(&self, answer: &ResponseHead<'_>, out: &mut Vec<u8>) {
+        if self.exchange.version == Version::Http10 {
+            return;
+        }
+        write_status_line(answer, out);
+        for header in answer.headers.iter().filter(|h| !is_hop_by_hop(h.name)) {
+            write_field(header.name, header.value, out);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_answer(
+        &self,
+        answer: &ResponseHead<'_>,
+        framing: Framing,
+        asked: Instant,
+        progress: &Progress,
+        out: &mut Vec<u8>,
+    ) {
+        write_status_line(answer, out);
+        let none = HeaderEdits::default();
+        let edits = match &self.forwarding.route {
+            Some((route, index)) => match &route.action {
+                outrigger_model::Action::Forward(forward) => {
+                    Edits::new(&forward.destinations[*index].response_headers, &route.response_headers)
+                }
+                _ => Edits::new(&none, &route.response_headers),
+            },
+            None => Edits::new(&none, &none),
+        };
+        let nominated = Nominated::of(answer.headers);
+        let cors = &self.forwarding.cors;
+        let mut dated = false;
+        for header in answer.headers {
+            let name = header.name;
+            let ours = name.len() == 14 && name.eq_ignore_ascii_case("content-length")
+                || cors.iter().any(|(n, _)| *n != "vary" && name.eq_ignore_ascii_case(n));
+            if ours || is_hop_by_hop(name) || edits.replaces(name) || nominated.contains(name) {
+                continue;
+            }
+            dated |= name.len() == 4 && name.eq_ignore_ascii_case("date");
+            write_field(name, header.value, out);
+        }
+        if !dated && !edits.replaces("date") {
+            write_field("date", self.worker.date().as_bytes(), out);
+        }
+        let waited_ms = asked.elapsed().as_millis() as u64;
+        write_field("x-envoy-upstream-service-time", itoa::Buffer::new().format(waited_ms).as_bytes(), out);
+        cors.iter().for_each(|(name, value)| write_field(name, value, out));
+        if let Some(cookie) = &self.forwarding.set_cookie {
+            write_field("set-cookie", cookie, out);
+        }
+        edits.write(out);
+        self.write_answer_framing(answer, framing, progress, out);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_answer_framing(&self, answer: &ResponseHead<'_>, framing: Framing, progress: &Progress, out: &mut Vec<u8>) {
+        let keep_alive = &self.exchange.keep_alive;
+        // The client is still sending: whatever it sends on would be read as a request.
+        if !progress.upload_done.get() || self.worker.draining.get() {
+            keep_alive.set(false);
+        }
+        match (framing, self.answer_coding(framing)) {
+            (Framing::Length(_), _) => write_framing(framing, out),
+            (Framing::Chunked | Framing::UntilClose, Coding::Chunked) => write_framing(Framing::Chunked, out),
+            (Framing::Chunked | Framing::UntilClose, Coding::Plain) => keep_alive.set(false),
+            // HEAD and 304 say what a GET would get; 204 says nothing.
+            (Framing::None, _) if answer.status != 204 => {
+                if let Framing::Length(_) | Framing::Chunked = answer.framing {
+                    write_framing(answer.framing, out);
+                }
+            }
+            (Framing::None, _) => {}
+        }
+        match (keep_alive.get(), self.exchange.version) {
+            (false, _) => write_field("connection", b"close", out),
+            (true, Version::Http10) => write_field("connection", b"keep-alive", out),
+            (true, Version::Http11) => {}
+        }
+    }
+}
+
+/// What of an answer's head is needed after its bytes are gone.
+struct Begun {
+    status: u16,
+    framing: Framing,
+    grpc_status: Option<u8>,
+    reusable: bool,
+}
+
+impl Begun {
+    fn of(answer: &ResponseHead<'_>, framing: Framing, grpc_status: Option<u8>) -> Self {
+        let reusable = answer.keep_alive && framing != Framing::UntilClose;
+        Self { status: answer.status, framing, grpc_status, reusable }
+    }
+}
+
+fn write_status_line(answer: &ResponseHead<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(answer.status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(answer.reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `grpc-status` of an answer without body.
+fn grpc_status(answer: &ResponseHead<'_>) -> Option<u8> {
+    let field = answer.headers.iter().find(|h| h.name.len() == 11 && h.name.eq_ignore_ascii_case("grpc-status"))?;
+    std::str::from_utf8(field.value).ok()?.parse().ok()
+}
+
+fn upload_reason(failure: &RelayFailure) -> Reason {
+    match failure {
+        RelayFailure::Source(IoFailure::TimedOut) => Reason::BodyTimeout,
+        RelayFailure::Source(_) => Reason::ClientGone,
+        RelayFailure::Framing(rule) => Reason::BadBody(rule.0),
+        RelayFailure::Sink(_) => Reason::UpstreamClosed,
+    }
+}

@@ -1,0 +1,274 @@
+//! Every reason for which the proxy itself answers, or gives an exchange up, in one table.
+//!
+//! The reason decides status, Envoy response flag, response-code details, the RFC 9209 error token, whose fault it was
+//! and the sentence that the client reads. Names and texts follow Envoy, because people search for them.
+
+/// Whose fault it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// The client's.
+    Downstream,
+    /// The instance's.
+    Upstream,
+    /// Configuration's, or ours.
+    Proxy,
+}
+
+/// Why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Reason {
+    /// The request breaks HTTP; with the rule.
+    BadRequest(&'static str),
+    /// The target is too long.
+    TargetLong,
+    /// The head is too large.
+    HeadLarge,
+    /// A transfer coding we do not read.
+    TransferCoding,
+    /// An HTTP version we do not speak.
+    Version,
+    /// An expectation we do not know.
+    Expectation,
+    /// The head did not arrive in time.
+    HeadTimeout,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The body breaks HTTP; with the rule.
+    BadBody(&'static str),
+    /// The client went away.
+    ClientGone,
+    /// CONNECT, which is not served yet.
+    ConnectMethod,
+    /// No virtual host for the host.
+    NoHost,
+    /// No route in the virtual host.
+    NoRoute,
+    /// The host is unknown and unknown hosts are refused.
+    BlackHole,
+    /// The route's cluster does not exist; Istio and SMI answer 503.
+    NoCluster,
+    /// As [`Self::NoCluster`], where Gateway API asks for 500.
+    NoClusterGateway,
+    /// The cluster has no endpoint to pick.
+    NoEndpoint,
+    /// The host's name does not resolve.
+    Unresolved,
+    /// The destination is this proxy itself.
+    Loop,
+    /// Connecting was refused or failed.
+    ConnectFailure,
+    /// Connecting took too long.
+    ConnectTimeout,
+    /// The upstream closed or reset before its answer.
+    UpstreamClosed,
+    /// The upstream's answer breaks HTTP; with the rule.
+    UpstreamProtocol(&'static str),
+    /// The upstream sent nothing for too long.
+    UpstreamIdle,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// Status to answer with; 0: no answer is possible.
+    pub(crate) status: u16,
+    /// Envoy's short response flag.
+    pub(crate) flag: Flag,
+    /// `response_code_details`.
+    pub(crate) details: &'static str,
+    /// RFC 9209 `error`.
+    pub(crate) error: &'static str,
+    /// Whose fault.
+    pub(crate) blame: Blame,
+    /// What the client reads first: Envoy's words where it has some.
+    pub(crate) text: &'static str,
+    /// What the operator should look at.
+    pub(crate) advice: &'static str,
+}
+
+/// Envoy's short response flags that the proxy gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Flag {
+    /// `-`
+    None,
+    /// No route found.
+    NR,
+    /// No cluster found.
+    NC,
+    /// No healthy upstream.
+    UH,
+    /// Upstream connection failure.
+    UF,
+    /// Upstream connection termination.
+    UC,
+    /// Upstream protocol error.
+    UPE,
+    /// Stream idle timeout.
+    SI,
+    /// Downstream connection termination.
+    DC,
+    /// Downstream protocol error.
+    DPE,
+    /// DNS resolution failed.
+    DF,
+}
+
+impl Flag {
+    /// As it stands in metrics, logs and headers.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "-",
+            Self::NR => "NR",
+            Self::NC => "NC",
+            Self::UH => "UH",
+            Self::UF => "UF",
+            Self::UC => "UC",
+            Self::UPE => "UPE",
+            Self::SI => "SI",
+            Self::DC => "DC",
+            Self::DPE => "DPE",
+            Self::DF => "DF",
+        }
+    }
+}
+
+impl Reason {
+    /// Its row.
+    pub(crate) fn row(self) -> Row {
+        let (status, flag, details, error) = self.verdict();
+        let (text, advice) = self.words();
+        Row { status, flag, details, error, blame: self.blame(), text, advice }
+    }
+
+    /// Status, flag, details and RFC 9209 error.
+    fn verdict(self) -> (u16, Flag, &'static str, &'static str) {
+        match self {
+            Self::BadRequest(rule) => (400, Flag::DPE, rule, "http_request_error"),
+            Self::TargetLong => (414, Flag::DPE, "uri_too_long", "http_request_error"),
+            Self::HeadLarge => (431, Flag::DPE, "request_headers_too_large", "http_request_error"),
+            Self::TransferCoding => (501, Flag::DPE, "transfer_coding", "http_request_error"),
+            Self::Version => (505, Flag::DPE, "http_version", "http_request_error"),
+            Self::Expectation => (417, Flag::DPE, "expectation", "http_request_error"),
+            Self::HeadTimeout => (408, Flag::DPE, "request_header_timeout", "http_request_error"),
+            Self::BodyTimeout => (408, Flag::SI, "stream_idle_timeout", "http_request_error"),
+            Self::BadBody(rule) => (400, Flag::DPE, rule, "http_request_error"),
+            Self::ClientGone => (0, Flag::DC, "downstream_remote_disconnect", "connection_terminated"),
+            Self::ConnectMethod => (405, Flag::NR, "connect_unsupported", "http_request_denied"),
+            Self::NoHost | Self::NoRoute => (404, Flag::NR, "route_not_found", "destination_not_found"),
+            Self::BlackHole => (502, Flag::NR, "direct_response{block_all}", "destination_not_found"),
+            Self::NoCluster => (503, Flag::NC, "cluster_not_found", "destination_not_found"),
+            Self::NoClusterGateway => (500, Flag::NC, "cluster_not_found", "destination_not_found"),
+            Self::NoEndpoint => (503, Flag::UH, "no_healthy_upstream", "destination_unavailable"),
+            Self::Unresolved => (503, Flag::DF, "dns_resolution_failure", "dns_error"),
+            Self::Loop => (508, Flag::NR, "loop_detected", "proxy_loop_detected"),
+            Self::ConnectFailure => (503, Flag::UF, "upstream_reset_before_response_started{connection_failure}", "connection_refused"),
+            Self::ConnectTimeout => (503, Flag::UF, "upstream_reset_before_response_started{connection_failure}", "connection_timeout"),
+            Self::UpstreamClosed => {
+                (503, Flag::UC, "upstream_reset_before_response_started{connection_termination}", "connection_terminated")
+            }
+            Self::UpstreamProtocol(_) => (502, Flag::UPE, "upstream_reset_before_response_started{protocol_error}", "http_protocol_error"),
+            Self::UpstreamIdle => (504, Flag::SI, "stream_idle_timeout", "http_response_timeout"),
+        }
+    }
+
+    fn blame(self) -> Blame {
+        match self {
+            Self::BadRequest(_)
+            | Self::TargetLong
+            | Self::HeadLarge
+            | Self::TransferCoding
+            | Self::Version
+            | Self::Expectation
+            | Self::HeadTimeout
+            | Self::BodyTimeout
+            | Self::BadBody(_)
+            | Self::ClientGone
+            | Self::ConnectMethod => Blame::Downstream,
+            Self::NoHost
+            | Self::NoRoute
+            | Self::BlackHole
+            | Self::NoCluster
+            | Self::NoClusterGateway
+            | Self::NoEndpoint
+            | Self::Unresolved
+            | Self::Loop => Blame::Proxy,
+            Self::ConnectFailure
+            | Self::ConnectTimeout
+            | Self::UpstreamClosed
+            | Self::UpstreamProtocol(_)
+            | Self::UpstreamIdle => Blame::Upstream,
+        }
+    }
+
+    /// The client's sentence and the operator's.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::BadRequest(_) => ("bad request", "The request head is not valid HTTP/1; the details name the rule."),
+            Self::TargetLong => ("uri too long", "The request target is longer than 16 KiB."),
+            Self::HeadLarge => {
+                ("request header fields too large", "The request head has more than 60 KiB or 100 fields.")
+            }
+            Self::TransferCoding => ("not implemented", "Only the transfer coding `chunked` is read."),
+            Self::Version => ("http version not supported", "This port speaks HTTP/1.0 and HTTP/1.1."),
+            Self::Expectation => ("expectation failed", "Only `Expect: 100-continue` is known."),
+            Self::HeadTimeout => ("request timeout", "The request head did not arrive within 10 s."),
+            Self::BodyTimeout => ("stream timeout", "No byte of the request body arrived for 30 s."),
+            Self::BadBody(_) => ("bad request", "The chunked body is not valid; the details name the rule."),
+            Self::ClientGone => ("", "The client closed the connection before the answer was complete."),
+            Self::ConnectMethod => {
+                ("method not allowed", "CONNECT is not served yet; send plain http:// requests through the proxy.")
+            }
+            Self::NoHost => (
+                "no route for this host",
+                "No Service, ServiceEntry or VirtualService that this proxy may see has this host and port; check the \
+                 spelling, the port, exportTo and Sidecar scope.",
+            ),
+            Self::NoRoute => (
+                "no route matched",
+                "The host is known, but no rule of its VirtualService matches this request; add a rule without match \
+                 as the last one.",
+            ),
+            Self::BlackHole => (
+                "unknown destination refused",
+                "outboundTrafficPolicy is REGISTRY_ONLY and nothing in the configuration has this host; add a \
+                 ServiceEntry for it.",
+            ),
+            Self::NoCluster | Self::NoClusterGateway => (
+                "no cluster for this route",
+                "The route names a host or subset that is not defined; the diagnostics at start-up name it.",
+            ),
+            Self::NoEndpoint => (
+                "no healthy upstream",
+                "The destination has no ready endpoint; check its EndpointSlices, its pods' readiness and the subset's \
+                 labels.",
+            ),
+            Self::Unresolved => ("dns resolution failure", "The host's name does not resolve here."),
+            Self::Loop => ("loop detected", "The destination is an address of this proxy itself."),
+            Self::ConnectFailure => (
+                "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
+                "The instance refused the connection; check that it listens on the endpoint's address and port.",
+            ),
+            Self::ConnectTimeout => (
+                "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
+                "The instance did not accept the connection in time; a network policy or a full backlog may be why.",
+            ),
+            Self::UpstreamClosed => (
+                "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+                "The instance closed the connection before it answered; look at its log at this time.",
+            ),
+            Self::UpstreamProtocol(_) => (
+                "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
+                "The instance's answer is not valid HTTP/1; does this port speak another protocol?",
+            ),
+            Self::UpstreamIdle => ("stream timeout", "The instance sent nothing for 5 minutes."),
+        }
+    }
+
+    /// The rule that was broken, where there is one.
+    pub(crate) fn rule(self) -> Option<&'static str> {
+        match self {
+            Self::BadRequest(rule) | Self::BadBody(rule) | Self::UpstreamProtocol(rule) => Some(rule),
+            _ => None,
+        }
+    }
+}

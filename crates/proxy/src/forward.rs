@@ -1,0 +1,230 @@
+//! Sending a request on: pick an endpoint, connect or reuse, send, await the answer, relay it.
+//!
+//! The request head was written by `plan`; the answer's head is written here. A request on a kept connection that dies
+//! before the first byte of an answer is sent again once, on a fresh connection, if that is safe (RFC 9110 §9.2.2,
+//! RFC 9112 §9.3.1): the server may have closed it just then.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outrigger_model::Route;
+use tokio::net::TcpStream;
+
+use crate::cluster::EndpointState;
+use crate::exchange::{Conversation, Lost};
+use crate::failure::Reason;
+use crate::h1::stream::Stream;
+use crate::plan::Exchange;
+use crate::pool::Upstream;
+use crate::record::{EndpointStats, Raised};
+use crate::worker::{Worker, WorkerCluster};
+
+/// A request that is ready to be sent.
+pub(crate) struct Forwarding {
+    pub(crate) destination: Destination,
+    /// The route and the index of its destination, for the answer's header operations.
+    pub(crate) route: Option<(Arc<Route>, usize)>,
+    /// The head as the upstream gets it.
+    pub(crate) head: Vec<u8>,
+    /// Hash for consistent balancing.
+    pub(crate) key: Option<u64>,
+    /// Value of a `Set-Cookie` that keeps the client with its endpoint.
+    pub(crate) set_cookie: Option<Vec<u8>>,
+    /// Cross-origin fields of the answer.
+    pub(crate) cors: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// Where a request goes.
+pub(crate) enum Destination {
+    /// To an endpoint of a cluster.
+    Cluster(Rc<WorkerCluster>),
+    /// To the address the client named, under the policies of a cluster.
+    Original { cluster: Rc<WorkerCluster>, host: String, port: u16 },
+    /// To the address the client named; no configuration has it.
+    Passthrough { host: String, port: u16 },
+}
+
+/// A forwarded exchange that came to an end, or to grief.
+pub(crate) struct Forwarded {
+    /// The endpoint it went to, for the metrics.
+    pub(crate) endpoint: Rc<EndpointStats>,
+    /// Whether the whole answer went through; otherwise why not.
+    pub(crate) result: Result<Answered, Broken>,
+}
+
+/// The answer went through.
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) grpc_status: Option<u8>,
+}
+
+/// The exchange failed.
+pub(crate) struct Broken {
+    pub(crate) reason: Reason,
+    /// The status that was sent already; 0 when the client still waits for an answer.
+    pub(crate) status_sent: u16,
+    /// The object at fault.
+    pub(crate) cause: String,
+}
+
+/// One chosen endpoint.
+struct Choice {
+    state: Arc<EndpointState>,
+    stats: Rc<EndpointStats>,
+    connect_timeout: Duration,
+}
+
+/// Sends a request on and relays the answer.
+pub(crate) async fn forward(
+    worker: &Worker,
+    client: &mut Stream,
+    exchange: &Exchange,
+    forwarding: &mut Forwarding,
+) -> Forwarded {
+    let choice = match choose(worker, forwarding).await {
+        Ok(choice) => choice,
+        Err((stats, reason, cause)) => {
+            return Forwarded { endpoint: stats, result: Err(Broken { reason, status_sent: 0, cause }) };
+        }
+    };
+    let cluster = forwarding.cluster().cloned();
+    let stats = cluster.as_ref().map(|c| &c.stats);
+    let _cluster_active = stats.map(|s| Raised::new(&s.requests_active));
+    let _endpoint_active = choice.state.begin();
+    if let Some(stats) = stats {
+        stats.requests_total.inc();
+    }
+    let mut reused = worker.pool.take(choice.state.id, worker.clock.now_ms());
+    loop {
+        let was_reused = reused.is_some();
+        let connection = match reused.take() {
+            Some(upstream) => Ok(upstream),
+            None => connect(worker, &choice, cluster.as_deref()).await,
+        };
+        let upstream = match connection {
+            Ok(upstream) => upstream,
+            Err(reason) => {
+                let cause = format!("{} at {}", forwarding.name(), choice.state.endpoint.address);
+                return Forwarded { endpoint: choice.stats, result: Err(Broken { reason, status_sent: 0, cause }) };
+            }
+        };
+        if let Some(counter) = &choice.stats.requests_total {
+            counter.inc();
+        }
+        let conversation = Conversation { worker, exchange, forwarding, endpoint: &choice.state };
+        match conversation.run(client, upstream).await {
+            Ok(answered) => return Forwarded { endpoint: choice.stats, result: Ok(answered) },
+            Err(lost) if was_reused && lost.may_be_sent_again(exchange) => {
+                if let Some(stats) = stats {
+                    stats.resends.inc();
+                }
+            }
+            Err(lost) => {
+                let result = Err(broken(&lost, forwarding, &choice));
+                return Forwarded { endpoint: choice.stats, result };
+            }
+        }
+    }
+}
+
+fn broken(lost: &Lost, forwarding: &Forwarding, choice: &Choice) -> Broken {
+    let cause = match lost.reason.row().blame {
+        crate::failure::Blame::Upstream => format!("{} at {}", forwarding.name(), choice.state.endpoint.address),
+        crate::failure::Blame::Downstream | crate::failure::Blame::Proxy => String::new(),
+    };
+    Broken { reason: lost.reason, status_sent: lost.status_sent, cause }
+}
+
+impl Forwarding {
+    /// The cluster whose policies and counters apply.
+    pub(crate) fn cluster(&self) -> Option<&Rc<WorkerCluster>> {
+        match &self.destination {
+            Destination::Cluster(cluster) | Destination::Original { cluster, .. } => Some(cluster),
+            Destination::Passthrough { .. } => None,
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.cluster().map_or(outrigger_model::ClusterName::PASSTHROUGH, |c| c.live.model.name.as_str())
+    }
+}
+
+type NoChoice = (Rc<EndpointStats>, Reason, String);
+
+async fn choose(worker: &Worker, forwarding: &Forwarding) -> Result<Choice, NoChoice> {
+    match &forwarding.destination {
+        Destination::Cluster(cluster) => {
+            let picked = cluster.pick(forwarding.key, &mut worker.rng.borrow_mut(), Instant::now());
+            let Some(index) = picked else {
+                cluster.stats.none_healthy.inc();
+                let cause = cluster.live.model.name.to_string();
+                return Err((cluster.no_endpoint.clone(), Reason::NoEndpoint, cause));
+            };
+            Ok(Choice {
+                state: cluster.live.hosts[index].clone(),
+                stats: cluster.endpoint_stats(index, &worker.recorder),
+                connect_timeout: cluster.live.model.connect_timeout,
+            })
+        }
+        Destination::Original { cluster, host, port } => {
+            let stats = cluster.no_endpoint.clone();
+            let address = resolve(worker, host, *port).await.map_err(|reason| (stats.clone(), reason, String::new()))?;
+            let state = worker.dynamic_endpoint(address);
+            Ok(Choice { state, stats, connect_timeout: cluster.live.model.connect_timeout })
+        }
+        Destination::Passthrough { host, port } => {
+            let stats = worker.recorder.passthrough();
+            let address = resolve(worker, host, *port).await.map_err(|reason| (stats.clone(), reason, String::new()))?;
+            let state = worker.dynamic_endpoint(address);
+            Ok(Choice { state, stats, connect_timeout: PASSTHROUGH_CONNECT_TIMEOUT })
+        }
+    }
+}
+
+/// Istio's default `connectTimeout`.
+const PASSTHROUGH_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The address of a host that the client named. The answer is used for this request only, so that a name cannot point
+/// somewhere else between check and use.
+async fn resolve(worker: &Worker, host: &str, port: u16) -> Result<SocketAddr, Reason> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(address, port));
+    }
+    let lookup = tokio::net::lookup_host((host, port));
+    match tokio::time::timeout(worker.settings.resolve_timeout, lookup).await {
+        Ok(Ok(mut addresses)) => addresses.next().ok_or(Reason::Unresolved),
+        Ok(Err(_)) | Err(_) => Err(Reason::Unresolved),
+    }
+}
+
+async fn connect(worker: &Worker, choice: &Choice, cluster: Option<&WorkerCluster>) -> Result<Upstream, Reason> {
+    let address = choice.state.endpoint.address;
+    if worker.shared.is_own_address(address) {
+        return Err(Reason::Loop);
+    }
+    let stats = cluster.map(|c| &c.stats);
+    let socket = match tokio::time::timeout(choice.connect_timeout, TcpStream::connect(address)).await {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(_)) => {
+            if let Some(stats) = stats {
+                stats.connect_failures.inc();
+            }
+            return Err(Reason::ConnectFailure);
+        }
+        Err(_) => {
+            if let Some(stats) = stats {
+                stats.connect_timeouts.inc();
+                stats.connect_failures.inc();
+            }
+            return Err(Reason::ConnectTimeout);
+        }
+    };
+    if let Some(stats) = stats {
+        stats.connections_total.inc();
+    }
+    // Small writes must leave at once; a socket that refuses the option still works.
+    let _ = socket.set_nodelay(true);
+    Ok(Upstream { stream: Stream::new(socket, &worker.clock), served: 0 })
+}

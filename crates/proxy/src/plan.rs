@@ -1,0 +1,407 @@
+//! From a request head to a decision: match the route, apply the request filters, choose the destination, and write the
+//! head that will be sent on.
+//!
+//! All of it happens at once on the bytes of the head, without waiting, under one policy; nothing borrowed from the head
+//! outlives it.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use outrigger_model::{Action, Discovery, Forward, Route, Unmatched};
+
+use crate::answer::Answer;
+use crate::balance::{Key, hash_key};
+use crate::failure::Reason;
+use crate::forward::{Destination, Forwarding};
+use crate::h1::body::Framing;
+use crate::h1::head::{RequestHead, Version, split_port};
+use crate::h1::path;
+use crate::headers::{Edits, Nominated, is_hop_by_hop, is_identity, write_field};
+use crate::request::RequestView;
+use crate::route::{CompiledRoute, cors, redirect, rewrite};
+use crate::worker::{Current, Worker};
+
+/// The port of a request whose Host names none (RFC 9110 §4.2.1).
+const DEFAULT_PORT: u16 = 80;
+/// Longest host name that is looked up: DNS allows no longer one.
+const HOST_BYTES_MAX: usize = 255 + 6;
+
+/// What an exchange is, as its head says.
+pub(crate) struct Exchange {
+    /// The one policy that serves it.
+    pub(crate) current: Rc<Current>,
+    /// When its first byte was seen.
+    pub(crate) started: Instant,
+    pub(crate) version: Version,
+    pub(crate) framing: Framing,
+    pub(crate) is_head: bool,
+    /// RFC 9110 §9.2.2: doing it twice is as doing it once.
+    pub(crate) is_idempotent: bool,
+    pub(crate) is_grpc: bool,
+    pub(crate) expects_continue: bool,
+    /// Whether the client may send another request after this.
+    pub(crate) keep_alive: Cell<bool>,
+    pub(crate) bytes_received: Cell<u64>,
+    pub(crate) bytes_sent: Cell<u64>,
+}
+
+/// Who is at the other end of a client's connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client {
+    pub(crate) address: IpAddr,
+    /// Drawn when the connection was opened: cookies issued on it are made of it.
+    pub(crate) nonce: u64,
+}
+
+/// What to do with it.
+pub(crate) enum Plan {
+    /// Send it on.
+    Forward(Box<Forwarding>),
+    /// Answer it.
+    Answer(Answer),
+    /// Refuse it; with the object at fault.
+    Fail(Reason, String),
+}
+
+/// Reads everything about the exchange that the decision does not need.
+pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, started: Instant) -> Exchange {
+    let is_grpc = head.headers.iter().any(|h| {
+        h.name.len() == 12
+            && h.name.eq_ignore_ascii_case("content-type")
+            && h.value.starts_with(b"application/grpc")
+            && !h.value.starts_with(b"application/grpc-web")
+    });
+    Exchange {
+        current: worker.current(),
+        started,
+        version: head.version,
+        framing: head.framing,
+        is_head: head.method == "HEAD",
+        is_idempotent: matches!(head.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE"),
+        is_grpc,
+        expects_continue: head.expects_continue,
+        keep_alive: Cell::new(head.keep_alive && !worker.draining.get()),
+        bytes_received: Cell::new(head.len as u64),
+        bytes_sent: Cell::new(0),
+    }
+}
+
+/// Decides what to do with a request.
+pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>, client: Client) -> Plan {
+    if head.method == "CONNECT" {
+        return Plan::Fail(Reason::ConnectMethod, String::new());
+    }
+    let mut lower = [0; HOST_BYTES_MAX];
+    let Some(authority) = lower_case(head.target.authority, &mut lower) else {
+        return Plan::Fail(Reason::BadRequest("host"), String::new());
+    };
+    let (path, query) = split_target(head.target.path_and_query);
+    let Ok(path) = normal_path(path) else {
+        return Plan::Fail(Reason::BadRequest("path"), String::new());
+    };
+    let request = RequestView {
+        method: head.method.as_bytes(),
+        scheme: "http",
+        authority: authority.as_bytes(),
+        path: &path,
+        query,
+        headers: head.headers,
+        peer: client.address,
+    };
+    let (host, port) = split_port(authority).unwrap_or((authority, None));
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let stated_port = port.and_then(|p| p.parse().ok());
+    let routes = &exchange.current.policy.routes;
+    let Some(virtual_host) = routes.host(host.as_bytes(), stated_port, DEFAULT_PORT) else {
+        return match routes.unmatched() {
+            Unmatched::BlackHole => Plan::Fail(Reason::BlackHole, String::new()),
+            // Only a client that takes us for its proxy names a destination; a bare Host is more likely misspelt.
+            Unmatched::Passthrough if head.target.absolute => {
+                let name = head.target.authority;
+                let destination = Destination::Passthrough { host: host_of(name), port: stated_port.unwrap_or(DEFAULT_PORT) };
+                let writer = HeadWriter { worker, exchange, head, request: &request, path: &path, client };
+                writer.forwarding(destination, None, name)
+            }
+            Unmatched::Passthrough => Plan::Fail(Reason::NoHost, String::new()),
+        };
+    };
+    let Some(route) = virtual_host.find(&request) else {
+        return Plan::Fail(Reason::NoRoute, format!("virtual host {}", virtual_host.vhost.name));
+    };
+    match &route.route.action {
+        Action::Forward(forward) => {
+            HeadWriter { worker, exchange, head, request: &request, path: &path, client }.forward(route, forward)
+        }
+        Action::Redirect(action) => {
+            let local_port = stated_port.unwrap_or(DEFAULT_PORT);
+            let location = redirect::location(action, &route.route.matches, &request, local_port);
+            let mut fields = Vec::with_capacity(location.len() + 16);
+            write_field("location", &location, &mut fields);
+            Edits::new(&route.route.response_headers, &Default::default()).write(&mut fields);
+            Plan::Answer(Answer::configured(action.status, fields, Arc::default()))
+        }
+        Action::Respond(action) => {
+            let mut fields = Vec::new();
+            if !action.body.is_empty() && !Edits::new(&route.route.response_headers, &Default::default()).replaces("content-type") {
+                write_field("content-type", b"text/plain", &mut fields);
+            }
+            Edits::new(&route.route.response_headers, &Default::default()).write(&mut fields);
+            Plan::Answer(Answer::configured(action.status, fields, action.body.clone()))
+        }
+    }
+}
+
+/// Writes the head that is sent on.
+struct HeadWriter<'h> {
+    worker: &'h Worker,
+    exchange: &'h Exchange,
+    head: &'h RequestHead<'h>,
+    request: &'h RequestView<'h>,
+    path: &'h [u8],
+    client: Client,
+}
+
+impl HeadWriter<'_> {
+    fn forward(&self, route: &CompiledRoute, forward: &Forward) -> Plan {
+        let cors_fields = match route.route.cors.as_ref().map(|policy| cors::decide(policy, self.request)) {
+            Some(cors::Decision::Preflight(fields)) => {
+                let mut lines = Vec::new();
+                fields.iter().for_each(|(name, value)| write_field(name, value, &mut lines));
+                return Plan::Answer(Answer::configured(200, lines, Arc::default()));
+            }
+            Some(cors::Decision::Actual(fields)) => fields,
+            None => Vec::new(),
+        };
+        let index = route.choose();
+        let chosen = &forward.destinations[index];
+        let target = self.exchange.current.target(self.worker, route, index);
+        if let Some(counter) = &target.requests_total {
+            counter.inc();
+        }
+        let Some(cluster) = &target.cluster else {
+            let missing = chosen.missing.as_ref();
+            let reason = if missing.is_some_and(|m| m.status == 500) { Reason::NoClusterGateway } else { Reason::NoCluster };
+            return Plan::Fail(reason, missing.map_or_else(|| chosen.cluster.to_string(), |m| m.reason.to_string()));
+        };
+        let name = forward.rewrite.authority.as_ref().map_or(self.head.target.authority, |v| v.as_str());
+        let destination = match cluster.live.model.discovery {
+            Discovery::Static => Destination::Cluster(cluster.clone()),
+            Discovery::OriginalDestination => {
+                let (_, port) = split_port(name).unwrap_or((name, None));
+                let port = port.and_then(|p| p.parse().ok()).unwrap_or(cluster.live.model.service.port);
+                Destination::Original { cluster: cluster.clone(), host: host_of(name), port }
+            }
+        };
+        let mut plan = self.forwarding(destination, Some((route, forward, index)), name);
+        if let Plan::Forward(forwarding) = &mut plan {
+            forwarding.cors = cors_fields;
+            self.choose_key(forwarding);
+        }
+        plan
+    }
+
+    /// The hash that ties the request to an endpoint, and the cookie that will tie the next ones.
+    fn choose_key(&self, forwarding: &mut Forwarding) {
+        let Destination::Cluster(cluster) = &forwarding.destination else { return };
+        use outrigger_model::BalancePolicy::{Maglev, RingHash};
+        let (RingHash { key, .. } | Maglev { key, .. }) = &cluster.live.model.balance.policy else { return };
+        match hash_key(key, self.request, self.client.nonce) {
+            Key::Hash(hash) => forwarding.key = Some(hash),
+            Key::Issue { hash, set_cookie } => {
+                forwarding.key = Some(hash);
+                forwarding.set_cookie = Some(set_cookie);
+            }
+            Key::None => {}
+        }
+    }
+
+    fn forwarding(
+        &self,
+        destination: Destination,
+        route: Option<(&CompiledRoute, &Forward, usize)>,
+        authority: &str,
+    ) -> Plan {
+        let mut out = self.worker.buffers.take_head();
+        out.extend_from_slice(self.head.method.as_bytes());
+        out.push(b' ');
+        let rewritten = match route {
+            Some((route, forward, _)) => {
+                match rewrite::write_target(&mut out, &route.route.matches, &forward.rewrite.path, self.request) {
+                    Ok(rewritten) => rewritten,
+                    Err(_) => return Plan::Fail(Reason::TargetLong, String::new()),
+                }
+            }
+            None => false,
+        };
+        if !rewritten {
+            out.extend_from_slice(self.path);
+            if let Some(query) = self.request.query {
+                out.push(b'?');
+                out.extend_from_slice(query);
+            }
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        write_field("host", authority.as_bytes(), &mut out);
+        self.fields(route.map(|(route, forward, index)| (&*route.route, &forward.destinations[index])), rewritten, &mut out);
+        out.extend_from_slice(b"\r\n");
+        Plan::Forward(Box::new(Forwarding {
+            destination,
+            route: route.map(|(route, _, index)| (route.route.clone(), index)),
+            head: out,
+            key: None,
+            set_cookie: None,
+            cors: Vec::new(),
+        }))
+    }
+
+    /// Copies the fields that pass, and adds what a proxy adds.
+    fn fields(&self, route: Option<(&Route, &outrigger_model::Destination)>, rewritten: bool, out: &mut Vec<u8>) {
+        let none = outrigger_model::HeaderEdits::default();
+        let edits = match route {
+            Some((route, destination)) => Edits::new(&destination.request_headers, &route.request_headers),
+            None => Edits::new(&none, &none),
+        };
+        let nominated = Nominated::of(self.head.headers);
+        let strangers = self.exchange.current.policy.clients_are_strangers;
+        let (mut has_id, mut has_proto) = (false, false);
+        let mut forwarded_for: Cow<'_, [u8]> = Cow::Borrowed(b"");
+        for header in self.head.headers {
+            let name = header.name;
+            if is_rewritten_here(name) || is_hop_by_hop(name) || is_identity(name) {
+                continue;
+            }
+            if edits.replaces(name) || nominated.contains(name) {
+                continue;
+            }
+            match name.len() {
+                6 if name.eq_ignore_ascii_case("expect") && !self.head.expects_continue => continue,
+                12 if name.eq_ignore_ascii_case("x-request-id") && !header.value.is_empty() => has_id = true,
+                15 if strangers && name.eq_ignore_ascii_case("x-forwarded-for") => {
+                    forwarded_for = append_list(forwarded_for, header.value);
+                    continue;
+                }
+                17 if name.eq_ignore_ascii_case("x-forwarded-proto") => {
+                    if strangers {
+                        continue;
+                    }
+                    has_proto = true;
+                }
+                _ => {}
+            }
+            write_field(name, header.value, out);
+        }
+        if strangers && !edits.replaces("x-forwarded-for") {
+            self.write_forwarded_for(&forwarded_for, out);
+        }
+        if !has_proto && !edits.replaces("x-forwarded-proto") {
+            write_field("x-forwarded-proto", b"http", out);
+        }
+        if !has_id && !edits.replaces("x-request-id") {
+            write_field("x-request-id", &request_id(&mut self.worker.rng.borrow_mut()), out);
+        }
+        write_field("x-envoy-attempt-count", b"1", out);
+        if rewritten {
+            write_field("x-envoy-original-path", self.head.target.path_and_query.as_bytes(), out);
+        }
+        edits.write(out);
+        write_framing(self.head.framing, out);
+    }
+
+    fn write_forwarded_for(&self, before: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"x-forwarded-for: ");
+        if !before.is_empty() {
+            out.extend_from_slice(before);
+            out.extend_from_slice(b", ");
+        }
+        // Writing to a vector cannot fail.
+        let _ = std::io::Write::write_fmt(out, format_args!("{}\r\n", self.request.peer));
+    }
+}
+
+/// Fields that this module writes itself.
+fn is_rewritten_here(name: &str) -> bool {
+    match name.len() {
+        4 => name.eq_ignore_ascii_case("host"),
+        14 => name.eq_ignore_ascii_case("content-length"),
+        _ => false,
+    }
+}
+
+/// Writes the field that frames a message.
+pub(crate) fn write_framing(framing: Framing, out: &mut Vec<u8>) {
+    match framing {
+        Framing::None | Framing::UntilClose => {}
+        Framing::Length(bytes) => write_field("content-length", itoa::Buffer::new().format(bytes).as_bytes(), out),
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+}
+
+fn append_list<'b>(list: Cow<'b, [u8]>, value: &'b [u8]) -> Cow<'b, [u8]> {
+    if list.is_empty() {
+        return Cow::Borrowed(value);
+    }
+    let mut joined = list.into_owned();
+    joined.extend_from_slice(b", ");
+    joined.extend_from_slice(value);
+    Cow::Owned(joined)
+}
+
+/// A random UUID (RFC 9562 version 4) as text.
+fn request_id(rng: &mut fastrand::Rng) -> [u8; 36] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let bits = (rng.u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let mut text = [b'-'; 36];
+    let mut shift = 128;
+    for (at, byte) in text.iter_mut().enumerate() {
+        if !matches!(at, 8 | 13 | 18 | 23) {
+            shift -= 4;
+            *byte = HEX[((bits >> shift) & 15) as usize];
+        }
+    }
+    text
+}
+
+fn lower_case<'b>(text: &str, room: &'b mut [u8; HOST_BYTES_MAX]) -> Option<&'b str> {
+    let room = room.get_mut(..text.len())?;
+    room.copy_from_slice(text.as_bytes());
+    room.make_ascii_lowercase();
+    std::str::from_utf8(room).ok()
+}
+
+fn split_target(target: &str) -> (&[u8], Option<&[u8]>) {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query.as_bytes())),
+        None => (target, None),
+    };
+    (if path.is_empty() { b"/" } else { path.as_bytes() }, query)
+}
+
+fn normal_path(path: &[u8]) -> Result<Cow<'_, [u8]>, path::BadPath> {
+    if path == b"*" { Ok(Cow::Borrowed(path)) } else { path::normalise(path) }
+}
+
+fn host_of(authority: &str) -> String {
+    let (host, _) = split_port(authority).unwrap_or((authority, None));
+    host.trim_start_matches('[').trim_end_matches(']').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_version_4_uuids() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..1000 {
+            let id = request_id(&mut rng);
+            assert_eq!(id[14], b'4');
+            assert!(b"89ab".contains(&id[19]));
+            assert!(id.iter().enumerate().all(|(at, b)| (*b == b'-') == matches!(at, 8 | 13 | 18 | 23)));
+        }
+        assert_ne!(request_id(&mut rng), request_id(&mut rng));
+    }
+}

@@ -1,0 +1,72 @@
+//! Idle upstream connections of one worker, by endpoint.
+//!
+//! A connection goes back only when both messages on it ended where they said; it is taken out last in, first out, so
+//! that the rest can age, and is looked at before it is used. What closes between that look and the request is the
+//! business of the resend rule in `forward`.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use crate::h1::stream::Stream;
+use crate::settings::Settings;
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) stream: Stream,
+    /// Requests sent on it before this one.
+    pub(crate) served: u32,
+}
+
+#[derive(Debug)]
+struct Idle {
+    upstream: Upstream,
+    until_ms: u64,
+}
+
+/// The idle connections.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    idle: RefCell<HashMap<u64, Vec<Idle>, foldhash::fast::RandomState>>,
+}
+
+impl Pool {
+    /// An idle connection to the endpoint, if a good one is there.
+    pub(crate) fn take(&self, endpoint_id: u64, now_ms: u64) -> Option<Upstream> {
+        let mut pools = self.idle.borrow_mut();
+        let idle = pools.get_mut(&endpoint_id)?;
+        while let Some(candidate) = idle.pop() {
+            if candidate.until_ms > now_ms && candidate.upstream.stream.is_quiet() {
+                return Some(candidate.upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request to this endpoint.
+    pub(crate) fn put(&self, endpoint_id: u64, mut upstream: Upstream, until_ms: u64, settings: &Settings) {
+        upstream.served += 1;
+        let mut pools = self.idle.borrow_mut();
+        let idle = pools.entry(endpoint_id).or_default();
+        if idle.len() < settings.pool_idle_max {
+            idle.push(Idle { upstream, until_ms });
+        }
+    }
+
+    /// Closes what lay idle too long, or belongs to endpoints that `is_known` no longer knows.
+    pub(crate) fn sweep(&self, now_ms: u64, is_known: impl Fn(u64) -> bool) {
+        self.idle.borrow_mut().retain(|id, idle| {
+            if !is_known(*id) {
+                return false;
+            }
+            // Last in is at the back: the front is the oldest.
+            idle.retain(|i| i.until_ms > now_ms && i.upstream.stream.is_quiet());
+            !idle.is_empty()
+        });
+    }
+
+    /// Idle connections now.
+    pub(crate) fn len(&self) -> usize {
+        self.idle.borrow().values().map(Vec::len).sum()
+    }
+}

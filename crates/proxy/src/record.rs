@@ -1,0 +1,382 @@
+//! Counting: what each exchange adds to the metrics.
+//!
+//! Every worker writes cells of its own. The handles of a series are found once, for a cluster, endpoint, status and
+//! flag, and kept beside what they count; from then on recording is a handful of plain stores.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_model::{Cluster, ClusterName, Route, ServiceRef, Workload};
+use outrigger_telemetry::catalogue;
+use outrigger_telemetry::{Counter, Gauge, Histogram, Shard};
+
+use crate::failure::Flag;
+
+/// What became of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Outcome {
+    /// Status the client got; 0: none.
+    pub(crate) status: u16,
+    /// Envoy's response flag.
+    pub(crate) flag: Flag,
+    /// Whether it was gRPC by content type, and then its status.
+    pub(crate) grpc: Option<GrpcStatus>,
+    /// Bytes that came from the client: head and body.
+    pub(crate) bytes_received: u64,
+    /// Bytes that went to the client: head and body.
+    pub(crate) bytes_sent: u64,
+    /// From the first byte of the request to the last of the answer.
+    pub(crate) duration: Duration,
+}
+
+/// `grpc-status`, as far as it was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GrpcStatus(pub(crate) Option<u8>);
+
+/// One worker's recorder.
+pub(crate) struct Recorder {
+    shard: Shard,
+    source: RefCell<Rc<[Arc<str>; 8]>>,
+    nowhere: RefCell<Option<Rc<EndpointStats>>>,
+    passthrough: RefCell<Option<Rc<EndpointStats>>>,
+    pub(crate) downstream: DownstreamStats,
+}
+
+/// Connections and requests of clients.
+pub(crate) struct DownstreamStats {
+    pub(crate) connections_total: Counter,
+    pub(crate) connections_active: Gauge,
+    pub(crate) requests_total: Counter,
+    pub(crate) requests_active: Gauge,
+    classes: [Counter; 5],
+    request_time: Histogram,
+}
+
+/// One cluster as a worker counts it.
+pub(crate) struct ClusterStats {
+    pub(crate) requests_total: Counter,
+    pub(crate) requests_active: Gauge,
+    completed: Counter,
+    classes: [OnceCell<Counter>; 5],
+    codes: RefCell<Vec<(u16, Counter)>>,
+    request_time: Histogram,
+    pub(crate) resends: Counter,
+    pub(crate) connections_total: Counter,
+    pub(crate) connections_active: Gauge,
+    pub(crate) connect_failures: Counter,
+    pub(crate) connect_timeouts: Counter,
+    pub(crate) none_healthy: Counter,
+    name: Arc<str>,
+}
+
+/// One endpoint of a cluster, or the lack of one, as a worker counts it.
+pub(crate) struct EndpointStats {
+    /// Requests sent to it, resends among them.
+    pub(crate) requests_total: Option<Counter>,
+    destination: [Arc<str>; 11],
+    series: RefCell<Vec<(SeriesKey, Rc<RequestSeries>)>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct SeriesKey {
+    status: u16,
+    flag: Flag,
+    grpc: Option<GrpcStatus>,
+    /// Whose request: the source's labels may change with a snapshot.
+    source: *const [Arc<str>; 8],
+}
+
+struct RequestSeries {
+    total: Counter,
+    duration: Histogram,
+    request_bytes: Histogram,
+    response_bytes: Histogram,
+    /// Keeps the source labels alive, so that their address stays theirs.
+    _source: Rc<[Arc<str>; 8]>,
+}
+
+impl Recorder {
+    /// For one worker.
+    pub(crate) fn new(shard: Shard, source: &Workload) -> Self {
+        let none: [Arc<str>; 0] = [];
+        let prefix: [Arc<str>; 1] = [Arc::from("outbound")];
+        let class = |n: u16| {
+            shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_XX, &[prefix[0].clone(), n.to_string().into()])
+        };
+        let _ = none;
+        let downstream = DownstreamStats {
+            connections_total: shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_TOTAL, &prefix),
+            connections_active: shard.gauge(&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_ACTIVE, &prefix),
+            requests_total: shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_TOTAL, &prefix),
+            requests_active: shard.gauge(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_ACTIVE, &prefix),
+            classes: [class(1), class(2), class(3), class(4), class(5)],
+            request_time: shard.histogram(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_TIME, &prefix),
+        };
+        Self { shard, source: RefCell::new(source_labels(source)), nowhere: RefCell::default(), passthrough: RefCell::default(), downstream }
+    }
+
+    /// Takes over who sends through this proxy.
+    pub(crate) fn set_source(&self, source: &Workload) {
+        let labels = source_labels(source);
+        if **self.source.borrow() != *labels {
+            *self.source.borrow_mut() = labels;
+        }
+    }
+
+    /// Handles of a cluster.
+    pub(crate) fn cluster(&self, cluster: &Cluster) -> ClusterStats {
+        let name = cluster.name.shared();
+        let labels = [name.clone()];
+        let counter = |desc| self.shard.counter(desc, &labels);
+        let gauge = |desc| self.shard.gauge(desc, &labels);
+        ClusterStats {
+            requests_total: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_TOTAL),
+            requests_active: gauge(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_ACTIVE),
+            completed: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_COMPLETED),
+            classes: Default::default(),
+            codes: RefCell::default(),
+            request_time: self.shard.histogram(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_TIME, &labels),
+            resends: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_RETRY),
+            connections_total: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_TOTAL),
+            connections_active: gauge(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_ACTIVE),
+            connect_failures: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_CONNECT_FAIL),
+            connect_timeouts: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_CONNECT_TIMEOUT),
+            none_healthy: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_NONE_HEALTHY),
+            name,
+        }
+    }
+
+    /// Handles of an endpoint; `endpoint` is its name in metrics.
+    pub(crate) fn endpoint(&self, cluster: &Cluster, workload: &Workload, endpoint: &str, locality: &str) -> EndpointStats {
+        let service = &cluster.service;
+        let labels = [
+            cluster.name.shared(),
+            service.name.clone(),
+            service.namespace.clone(),
+            service.subset.clone(),
+            endpoint.into(),
+            locality.into(),
+        ];
+        EndpointStats {
+            requests_total: Some(self.shard.counter(&catalogue::OUTRIGGER_ENDPOINT_REQUESTS_TOTAL, &labels)),
+            destination: destination_labels(service, workload),
+            series: RefCell::default(),
+        }
+    }
+
+    /// Handles for requests that reached a cluster and none of its endpoints.
+    pub(crate) fn no_endpoint(&self, service: &ServiceRef) -> EndpointStats {
+        EndpointStats {
+            requests_total: None,
+            destination: destination_labels(service, &Workload::unknown()),
+            series: RefCell::default(),
+        }
+    }
+
+    /// Handles for requests that reached no cluster.
+    pub(crate) fn nowhere(&self) -> Rc<EndpointStats> {
+        self.nowhere.borrow_mut().get_or_insert_with(|| Rc::new(self.named_only(Workload::UNKNOWN))).clone()
+    }
+
+    /// Handles for requests to addresses that no configuration names.
+    pub(crate) fn passthrough(&self) -> Rc<EndpointStats> {
+        self.passthrough.borrow_mut().get_or_insert_with(|| Rc::new(self.named_only(ClusterName::PASSTHROUGH))).clone()
+    }
+
+    /// A destination of which nothing but the service's name is known.
+    fn named_only(&self, name: &str) -> EndpointStats {
+        let unknown: Arc<str> = Workload::UNKNOWN.into();
+        self.no_endpoint(&ServiceRef {
+            host: unknown.clone(),
+            name: name.into(),
+            namespace: unknown,
+            port: 0,
+            subset: Arc::default(),
+        })
+    }
+
+    /// The count of a route's share; `backend` is the cluster it chose.
+    pub(crate) fn route(&self, route: &Route, backend: &str) -> Option<Counter> {
+        let origin = route.origin.as_ref()?;
+        let labels =
+            [origin.kind.clone(), origin.namespace.clone(), origin.name.clone(), origin.rule.clone(), backend.into()];
+        Some(self.shard.counter(&catalogue::OUTRIGGER_ROUTE_REQUESTS_TOTAL, &labels))
+    }
+
+    /// A hit of one of the data plane's bounds; rare, so it looks its series up.
+    pub(crate) fn limit_hit(&self, limit: &'static str) {
+        self.shard.counter(&catalogue::OUTRIGGER_LIMIT_HITS_TOTAL, &[limit.into()]).inc();
+    }
+
+    /// An answer the proxy made itself.
+    pub(crate) fn proxy_reply(&self, flag: Flag, details: &'static str) {
+        self.shard.counter(&catalogue::OUTRIGGER_PROXY_REPLIES_TOTAL, &[flag.as_str().into(), details.into()]).inc();
+    }
+
+    /// Counts a finished exchange.
+    pub(crate) fn exchange(&self, outcome: &Outcome, cluster: Option<&ClusterStats>, endpoint: &EndpointStats) {
+        let duration_ms = outcome.duration.as_secs_f64() * 1000.0;
+        let class = usize::from(outcome.status / 100);
+        if (1..=5).contains(&class) {
+            self.downstream.classes[class - 1].inc();
+        }
+        self.downstream.request_time.observe(duration_ms);
+        if let Some(cluster) = cluster
+            && outcome.status != 0
+        {
+            cluster.completed(&self.shard, outcome.status, duration_ms);
+        }
+        let series = endpoint.series(self, outcome);
+        series.total.inc();
+        series.duration.observe(duration_ms);
+        series.request_bytes.observe(outcome.bytes_received as f64);
+        series.response_bytes.observe(outcome.bytes_sent as f64);
+    }
+}
+
+impl ClusterStats {
+    fn completed(&self, shard: &Shard, status: u16, duration_ms: f64) {
+        self.completed.inc();
+        self.request_time.observe(duration_ms);
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.classes[class]
+            .get_or_init(|| {
+                let labels = [self.name.clone(), (class + 1).to_string().into()];
+                shard.counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_XX, &labels)
+            })
+            .inc();
+        let mut codes = self.codes.borrow_mut();
+        if let Some((_, counter)) = codes.iter().find(|(code, _)| *code == status) {
+            counter.inc();
+            return;
+        }
+        let counter =
+            shard.counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ, &[self.name.clone(), status.to_string().into()]);
+        counter.inc();
+        codes.push((status, counter));
+    }
+}
+
+impl EndpointStats {
+    /// Series kept before the list is dropped and looked up anew: an application that answers with hundreds of
+    /// different statuses must not make every request walk them.
+    const SERIES_KEPT_MAX: usize = 64;
+
+    fn series(&self, recorder: &Recorder, outcome: &Outcome) -> Rc<RequestSeries> {
+        let source = recorder.source.borrow().clone();
+        let key =
+            SeriesKey { status: outcome.status, flag: outcome.flag, grpc: outcome.grpc, source: Rc::as_ptr(&source) };
+        let mut known = self.series.borrow_mut();
+        if let Some((_, series)) = known.iter().find(|(k, _)| *k == key) {
+            return series.clone();
+        }
+        if known.len() >= Self::SERIES_KEPT_MAX {
+            known.clear();
+        }
+        let labels = self.labels(&source, outcome);
+        let shard = &recorder.shard;
+        let series = Rc::new(RequestSeries {
+            total: shard.counter(&catalogue::ISTIO_REQUESTS_TOTAL, &labels),
+            duration: shard.histogram(&catalogue::ISTIO_REQUEST_DURATION_MILLISECONDS, &labels),
+            request_bytes: shard.histogram(&catalogue::ISTIO_REQUEST_BYTES, &labels),
+            response_bytes: shard.histogram(&catalogue::ISTIO_RESPONSE_BYTES, &labels),
+            _source: source,
+        });
+        known.push((key, series.clone()));
+        series
+    }
+
+    /// All 25 labels of Istio's standard metrics, in the catalogue's order.
+    fn labels(&self, source: &[Arc<str>; 8], outcome: &Outcome) -> Vec<Arc<str>> {
+        let grpc_status: Arc<str> = match outcome.grpc {
+            Some(GrpcStatus(Some(status))) => status.to_string().into(),
+            _ => Arc::default(),
+        };
+        let mut labels: Vec<Arc<str>> = vec!["source".into()];
+        labels.extend(source.iter().cloned());
+        labels.extend(self.destination.iter().cloned());
+        labels.extend([
+            if outcome.grpc.is_some() { "grpc".into() } else { Arc::from("http") },
+            outcome.status.to_string().into(),
+            grpc_status,
+            outcome.flag.as_str().into(),
+            // Plain text until mutual TLS arrives: the real value, on the source side too.
+            "none".into(),
+        ]);
+        labels
+    }
+}
+
+/// `source_workload`, `_workload_namespace`, `_canonical_service`, `_canonical_revision`, `_app`, `_version`,
+/// `_principal`, `_cluster`.
+fn source_labels(w: &Workload) -> Rc<[Arc<str>; 8]> {
+    Rc::new(workload_labels(w))
+}
+
+fn workload_labels(w: &Workload) -> [Arc<str>; 8] {
+    // Principals are facts of certificates; without mutual TLS there are none.
+    let principal = Workload::UNKNOWN.into();
+    [
+        w.name.clone(),
+        w.namespace.clone(),
+        w.canonical_service.clone(),
+        w.canonical_revision.clone(),
+        w.app.clone(),
+        w.version.clone(),
+        principal,
+        w.cluster.clone(),
+    ]
+}
+
+/// As [`source_labels`] for the destination, then `destination_service`, `_service_name`, `_service_namespace`.
+fn destination_labels(service: &ServiceRef, w: &Workload) -> [Arc<str>; 11] {
+    let [name, namespace, canonical, revision, app, version, principal, cluster] = workload_labels(w);
+    let tail = [service.host.clone(), service.name.clone(), service.namespace.clone()];
+    let [host, short, service_namespace] = tail;
+    [name, namespace, canonical, revision, app, version, principal, cluster, host, short, service_namespace]
+}
+
+/// A gauge raised by one until dropped.
+pub(crate) struct Raised<'g>(&'g Gauge);
+
+impl<'g> Raised<'g> {
+    /// Raises it.
+    pub(crate) fn new(gauge: &'g Gauge) -> Self {
+        gauge.add(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
+
+/// Counts how often something happened on this worker, for decisions rather than metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(Cell<usize>);
+
+impl Tally {
+    /// One more, until the result is dropped.
+    pub(crate) fn raise(&self) -> Tallied<'_> {
+        self.0.set(self.0.get() + 1);
+        Tallied(self)
+    }
+
+    /// How many now.
+    pub(crate) fn count(&self) -> usize {
+        self.0.get()
+    }
+}
+
+/// One of a [`Tally`].
+pub(crate) struct Tallied<'t>(&'t Tally);
+
+impl Drop for Tallied<'_> {
+    fn drop(&mut self) {
+        self.0.0.set(self.0.0.get() - 1);
+    }
+}

@@ -1,0 +1,250 @@
+//! The life of a connection and of a request on it.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+
+use crate::answer::Answer;
+use crate::failure::{Flag, Reason};
+use crate::forward::{Broken, forward};
+use crate::h1::body::Framing;
+use crate::h1::head::{self, Bounds, Refusal};
+use crate::h1::stream::{IoFailure, Stream};
+use crate::plan::{Client, Exchange, Plan, exchange, plan};
+use crate::record::{EndpointStats, GrpcStatus, Outcome, Raised};
+use crate::worker::Worker;
+
+/// What becomes of the connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// The next request.
+    Next,
+    /// Nothing: it is closed.
+    Close,
+    /// It is closed once the client had time to read the answer: it is still sending.
+    Linger,
+}
+
+/// Serves one client until either side has enough.
+pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
+    // Small writes must leave at once; a socket that refuses the option still works.
+    let _ = socket.set_nodelay(true);
+    worker.recorder.downstream.connections_total.inc();
+    let _active = Raised::new(&worker.recorder.downstream.connections_active);
+    let who = Client { address: peer.ip(), nonce: worker.rng.borrow_mut().u64(..) };
+    let mut client = Stream::new(socket, &worker.clock);
+    let mut wait = worker.settings.first_byte_timeout;
+    loop {
+        if client.input.is_empty() && !worker.await_request(&mut client, wait).await {
+            return;
+        }
+        wait = worker.settings.idle_timeout;
+        let after = {
+            let _request = worker.requests.raise();
+            serve(&worker, &mut client, who).await
+        };
+        match after {
+            After::Next => {}
+            After::Close => return,
+            After::Linger => return linger(&worker, &mut client).await,
+        }
+    }
+}
+
+/// The phases of one request, in order, under one policy.
+async fn serve(worker: &Worker, client: &mut Stream, who: Client) -> After {
+    let started = Instant::now();
+    let (exchange, plan) = match read_request(worker, client, who, started).await {
+        Ok(Some(request)) => request,
+        Ok(None) => return After::Close,
+        Err(reason) => return refuse(worker, client, reason, started).await,
+    };
+    worker.recorder.downstream.requests_total.inc();
+    let _active = Raised::new(&worker.recorder.downstream.requests_active);
+    let mut forwarding = match plan {
+        Plan::Forward(forwarding) => forwarding,
+        Plan::Answer(answer) => return answer_request(worker, client, &exchange, &answer, None).await,
+        Plan::Fail(reason, cause) => {
+            worker.recorder.proxy_reply(reason.row().flag, reason.row().details);
+            return answer_request(worker, client, &exchange, &Answer::failure(reason, &cause), None).await;
+        }
+    };
+    let forwarded = forward(worker, client, &exchange, &mut forwarding).await;
+    let cluster = forwarding.cluster().cloned();
+    let stats = cluster.as_ref().map(|c| &c.stats);
+    worker.buffers.give_head(std::mem::take(&mut forwarding.head));
+    match forwarded.result {
+        Ok(answered) => {
+            let mut outcome = exchange.outcome(answered.status, Flag::None);
+            outcome.grpc = exchange.is_grpc.then_some(GrpcStatus(answered.grpc_status));
+            worker.recorder.exchange(&outcome, stats, &forwarded.endpoint);
+            if exchange.keep_alive.get() { After::Next } else { After::Linger }
+        }
+        Err(broken) if broken.status_sent == 0 && broken.reason != Reason::ClientGone => {
+            worker.recorder.proxy_reply(broken.reason.row().flag, broken.reason.row().details);
+            let answer = Answer::failure(broken.reason, &broken.cause);
+            // The request body may be half read: the connection has no next request.
+            if exchange.framing != Framing::None {
+                exchange.keep_alive.set(false);
+            }
+            let endpoint = (&*forwarded.endpoint, stats);
+            answer_request(worker, client, &exchange, &answer, Some(endpoint)).await
+        }
+        Err(broken) => {
+            let outcome = exchange.outcome(broken.status_sent, broken.reason.row().flag);
+            worker.recorder.exchange(&outcome, stats, &forwarded.endpoint);
+            cut(client, &broken)
+        }
+    }
+}
+
+/// Reads a request head and decides on it; `None` when the client left between requests.
+async fn read_request(
+    worker: &Worker,
+    client: &mut Stream,
+    who: Client,
+    started: Instant,
+) -> Result<Option<(Exchange, Plan)>, Reason> {
+    let settings = &worker.settings;
+    let bounds = Bounds { head_bytes_max: settings.head_bytes_max, target_bytes_max: settings.target_bytes_max };
+    loop {
+        let mut room = head::fields();
+        let decided = match head::request(client.input.bytes(), &mut room, bounds) {
+            Ok(Some(head)) => {
+                let exchange = exchange(worker, &head, started);
+                let plan = plan(worker, &exchange, &head, who);
+                Some((head.len, exchange, plan))
+            }
+            Ok(None) => None,
+            Err(refusal) => return Err(refused(refusal)),
+        };
+        if let Some((len, exchange, plan)) = decided {
+            client.input.consume(len);
+            return Ok(Some((exchange, plan)));
+        }
+        let left = settings.head_timeout.saturating_sub(started.elapsed());
+        // Two bytes of grace: a full buffer is judged by the parser, which refuses it.
+        match client.reader().fill(&worker.buffers, settings.head_bytes_max + 2, left).await {
+            Ok(_) => {}
+            Err(IoFailure::TimedOut) => return Err(Reason::HeadTimeout),
+            Err(_) if client.input.is_empty() => return Ok(None),
+            Err(_) => return Err(Reason::ClientGone),
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Reason {
+    match refusal {
+        Refusal::Malformed(rule) => Reason::BadRequest(rule),
+        Refusal::TargetLong => Reason::TargetLong,
+        Refusal::HeadLarge => Reason::HeadLarge,
+        Refusal::TransferCoding => Reason::TransferCoding,
+        Refusal::Version => Reason::Version,
+        Refusal::Expectation => Reason::Expectation,
+    }
+}
+
+/// Answers a head that could not be read; what follows it has no meaning.
+async fn refuse(worker: &Worker, client: &mut Stream, reason: Reason, started: Instant) -> After {
+    let row = reason.row();
+    worker.recorder.downstream.requests_total.inc();
+    worker.recorder.proxy_reply(row.flag, row.details);
+    if let Reason::HeadLarge | Reason::TargetLong | Reason::HeadTimeout = reason {
+        worker.recorder.limit_hit(row.details);
+    }
+    let bytes_received = client.input.len() as u64;
+    let mut bytes_sent = 0;
+    if row.status != 0 {
+        let answer = Answer::failure(reason, "");
+        let mut head = worker.buffers.take_head();
+        answer.write_head(&worker.date(), true, &mut head);
+        bytes_sent = (head.len() + answer.body.len()) as u64;
+        // A client that is gone already is no worse off.
+        let _ = client.writer().write(&head, &answer.body, worker.settings.write_stall_timeout).await;
+        worker.buffers.give_head(head);
+    }
+    let outcome = Outcome {
+        status: row.status,
+        flag: row.flag,
+        grpc: None,
+        bytes_received,
+        bytes_sent,
+        duration: started.elapsed(),
+    };
+    worker.recorder.exchange(&outcome, None, &worker.recorder.nowhere());
+    if row.status == 0 { After::Close } else { After::Linger }
+}
+
+/// Sends an answer of the proxy's own and counts the exchange.
+async fn answer_request(
+    worker: &Worker,
+    client: &mut Stream,
+    exchange: &Exchange,
+    answer: &Answer,
+    destination: Option<(&EndpointStats, Option<&crate::record::ClusterStats>)>,
+) -> After {
+    // A body that nobody will read would be taken for the next request.
+    let close = !exchange.keep_alive.get() || exchange.framing != Framing::None || worker.draining.get();
+    let mut head = worker.buffers.take_head();
+    answer.write_head(&worker.date(), close, &mut head);
+    let body: &[u8] = if exchange.is_head || !answer.has_length() { &[] } else { &answer.body };
+    let written = client.writer().write(&head, body, worker.settings.write_stall_timeout).await;
+    exchange.bytes_sent.set((head.len() + body.len()) as u64);
+    worker.buffers.give_head(head);
+    let mut outcome = exchange.outcome(answer.status, answer.flag);
+    outcome.grpc = exchange.is_grpc.then_some(GrpcStatus(None));
+    match destination {
+        Some((endpoint, cluster)) => worker.recorder.exchange(&outcome, cluster, endpoint),
+        None => worker.recorder.exchange(&outcome, None, &worker.recorder.nowhere()),
+    }
+    match (written, close) {
+        (Err(_), _) => After::Close,
+        (Ok(()), true) => After::Linger,
+        (Ok(()), false) => After::Next,
+    }
+}
+
+/// An answer that broke off cannot be mended, only be seen to be incomplete. A reset says so whatever the framing: an
+/// answer that ends by closing would look complete otherwise.
+fn cut(client: &Stream, broken: &Broken) -> After {
+    debug_assert!(broken.status_sent != 0 || broken.reason == Reason::ClientGone, "a client that waits gets an answer");
+    // A socket that is gone already cannot be reset, and need not be.
+    let _ = socket2::SockRef::from(client.socket()).set_linger(Some(std::time::Duration::ZERO));
+    After::Close
+}
+
+/// Says goodbye and reads on for a moment: closing on unread bytes would reset the connection, and the client would
+/// lose the answer it has not read yet.
+async fn linger(worker: &Worker, client: &mut Stream) {
+    client.writer().finish().await;
+    let until = Instant::now() + worker.settings.linger_timeout;
+    let mut left = worker.settings.linger_bytes_max;
+    loop {
+        let unread = client.input.len();
+        client.input.consume(unread);
+        left = left.saturating_sub(unread);
+        let wait = until.saturating_duration_since(Instant::now());
+        if left == 0 || wait.is_zero() {
+            return;
+        }
+        if client.reader().fill(&worker.buffers, crate::h1::buffer::Buffer::BLOCK_BYTES, wait).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Exchange {
+    /// The outcome as far as the exchange knows it.
+    fn outcome(&self, status: u16, flag: Flag) -> Outcome {
+        Outcome {
+            status,
+            flag,
+            grpc: None,
+            bytes_received: self.bytes_received.get(),
+            bytes_sent: self.bytes_sent.get(),
+            duration: self.started.elapsed(),
+        }
+    }
+}

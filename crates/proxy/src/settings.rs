@@ -1,0 +1,71 @@
+//! Every bound and time limit of the data plane, with its unit, default and reason.
+//!
+//! No default hides in code elsewhere. All of them are on without configuration.
+
+use std::time::Duration;
+
+/// Limits and time limits of one proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Largest request or response head in bytes; more gets 431 (requests) or 502 (responses). 60 KiB, as Envoy, so that
+    /// what passed there passes here.
+    pub head_bytes_max: usize,
+    /// Longest request target in bytes; more gets 414.
+    pub target_bytes_max: usize,
+    /// From the first byte of a request to the end of its head; then 408. 10 s: heads are one or two packets.
+    pub head_timeout: Duration,
+    /// From accept to the first byte of the first request. 60 s.
+    pub first_byte_timeout: Duration,
+    /// Between requests of a kept connection. 1 h, as Envoy; longer than any client's pool should hold it.
+    pub idle_timeout: Duration,
+    /// Without a byte of the request body; then 408. 30 s.
+    pub body_idle_timeout: Duration,
+    /// Without a byte from the upstream while an answer is due; then 504, or the connection is cut when the answer has
+    /// begun. 5 min, Envoy's stream idle timeout.
+    pub upstream_idle_timeout: Duration,
+    /// Without progress of a write. 30 s: a peer that reads nothing holds memory.
+    pub write_stall_timeout: Duration,
+    /// How long an upstream connection may lie idle. 4 s: shorter than the 5 s after which common servers close, which
+    /// is the race behind most 503s on kept connections.
+    pub pool_idle_timeout: Duration,
+    /// Idle connections kept per endpoint and worker.
+    pub pool_idle_max: usize,
+    /// Name resolution of hosts that no configuration names.
+    pub resolve_timeout: Duration,
+    /// Bytes and time spent on the rest of a request whose answer is already sent, so that the client gets to read it.
+    pub linger_bytes_max: usize,
+    /// See `linger_bytes_max`. 1 s.
+    pub linger_timeout: Duration,
+    /// Interim (1xx) answers an upstream may send before the final one; more is a protocol error.
+    pub interim_max: u32,
+    /// Kept connections still open when a drain begins are told `connection: close`; all are cut after this. 30 s.
+    pub drain_timeout: Duration,
+    /// How long a draining proxy still accepts while requests are on their way. 5 s: endpoint lists lag behind.
+    pub drain_accept: Duration,
+    /// Downstream connections of one worker; more are closed at once.
+    pub connections_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: 60 * 1024,
+            target_bytes_max: 16 * 1024,
+            head_timeout: Duration::from_secs(10),
+            first_byte_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(3600),
+            body_idle_timeout: Duration::from_secs(30),
+            upstream_idle_timeout: Duration::from_secs(300),
+            write_stall_timeout: Duration::from_secs(30),
+            pool_idle_timeout: Duration::from_secs(4),
+            pool_idle_max: 1024,
+            resolve_timeout: Duration::from_secs(4),
+            linger_bytes_max: 64 * 1024,
+            linger_timeout: Duration::from_secs(1),
+            interim_max: 16,
+            drain_timeout: Duration::from_secs(30),
+            drain_accept: Duration::from_secs(5),
+            connections_max: 65_536,
+        }
+    }
+}

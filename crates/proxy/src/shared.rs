@@ -1,0 +1,77 @@
+//! What the workers of one proxy and its control thread share.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use outrigger_telemetry::Registry;
+
+use crate::settings::Settings;
+
+/// Shared by the threads of one proxy.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) registry: Registry,
+    /// Addresses that this process itself listens on: never a destination.
+    own_addresses: Vec<SocketAddr>,
+    /// Connections of each worker.
+    loads: Arc<[Load]>,
+}
+
+/// Connections of one worker, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Load(AtomicUsize);
+
+impl Shared {
+    /// For so many workers.
+    pub(crate) fn new(settings: Settings, registry: Registry, own_addresses: Vec<SocketAddr>, workers: usize) -> Self {
+        Self { settings, registry, own_addresses, loads: (0..workers).map(|_| Load::default()).collect() }
+    }
+
+    /// Whether sending to `address` would reach this process again.
+    pub(crate) fn is_own_address(&self, address: SocketAddr) -> bool {
+        self.own_addresses.iter().any(|own| {
+            own.port() == address.port()
+                && (own.ip() == address.ip()
+                    || address.ip().is_unspecified()
+                    || (own.ip().is_unspecified() && is_loopback(address.ip())))
+        })
+    }
+
+    /// Connections of worker `index`.
+    pub(crate) fn load(&self, index: usize) -> &AtomicUsize {
+        &self.loads[index].0
+    }
+
+    /// The worker that should take a connection which `index` accepted: another one if it has clearly fewer.
+    pub(crate) fn lightest(&self, index: usize) -> usize {
+        let own = self.load(index).load(Ordering::Relaxed);
+        let lightest = (0..self.loads.len()).min_by_key(|i| self.load(*i).load(Ordering::Relaxed)).unwrap_or(index);
+        if self.load(lightest).load(Ordering::Relaxed) + 1 < own + 1 { lightest } else { index }
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_addresses_are_recognised_in_every_spelling() {
+        let own = ["127.0.0.1:15000", "0.0.0.0:15020"].map(|a| a.parse().unwrap()).to_vec();
+        let shared = Shared::new(Settings::default(), Registry::new(Default::default()), own, 1);
+        for address in ["127.0.0.1:15000", "0.0.0.0:15000", "127.0.0.9:15020", "[::1]:15020", "[::ffff:127.0.0.1]:15020"] {
+            assert!(shared.is_own_address(address.parse().unwrap()), "{address}");
+        }
+        for address in ["127.0.0.2:15000", "127.0.0.1:9080", "10.0.0.1:15020"] {
+            assert!(!shared.is_own_address(address.parse().unwrap()), "{address}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! One worker: a thread with its own event loop, connections, pools and metric cells.
+//!
+//! Workers share nothing on the request path but what must be global to be right. A worker owns its view of the policy
+//! in an `Rc`, so that taking it for a request touches no memory that another worker writes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use outrigger_model::{ClusterName, Endpoint, Locality, Workload};
+use outrigger_telemetry::Counter;
+
+use crate::alarm::Clock;
+use crate::balance::Balancer;
+use crate::cluster::{EndpointState, LiveCluster};
+use crate::h1::buffer::BufferPool;
+use crate::h1::stream::Stream;
+use crate::policy::Policy;
+use crate::pool::Pool;
+use crate::record::{ClusterStats, EndpointStats, Recorder, Tally};
+use crate::route::CompiledRoute;
+use crate::settings::Settings;
+use crate::shared::Shared;
+
+/// What the tasks of one worker share.
+pub(crate) struct Worker {
+    pub(crate) settings: Settings,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) index: usize,
+    pub(crate) clock: Rc<Clock>,
+    pub(crate) buffers: BufferPool,
+    pub(crate) pool: Pool,
+    pub(crate) recorder: Recorder,
+    pub(crate) rng: RefCell<fastrand::Rng>,
+    /// Requests being served.
+    pub(crate) requests: Tally,
+    /// Raised when the proxy drains: answers say `connection: close`.
+    pub(crate) draining: Cell<bool>,
+    /// Connections of clients.
+    pub(crate) connections: Tally,
+    date: RefCell<(u64, Rc<str>)>,
+    dynamic: RefCell<HashMap<SocketAddr, Arc<EndpointState>, foldhash::fast::RandomState>>,
+    current: RefCell<Rc<Current>>,
+    clusters: RefCell<HashMap<ClusterName, Rc<WorkerCluster>, foldhash::fast::RandomState>>,
+}
+
+/// The policy in force, with what this worker has looked up in it.
+pub(crate) struct Current {
+    pub(crate) policy: Arc<Policy>,
+    targets: RefCell<HashMap<(u64, usize), Rc<Target>, foldhash::fast::RandomState>>,
+}
+
+/// One destination of one route.
+pub(crate) struct Target {
+    pub(crate) requests_total: Option<Counter>,
+    pub(crate) cluster: Option<Rc<WorkerCluster>>,
+}
+
+/// One cluster as a worker uses it.
+pub(crate) struct WorkerCluster {
+    pub(crate) live: Arc<LiveCluster>,
+    pub(crate) balancer: RefCell<Balancer>,
+    pub(crate) stats: ClusterStats,
+    pub(crate) no_endpoint: Rc<EndpointStats>,
+    endpoints: RefCell<Vec<Option<Rc<EndpointStats>>>>,
+}
+
+impl Worker {
+    /// Addresses without configuration that are remembered.
+    const DYNAMIC_MAX: usize = 1024;
+
+    /// A worker that obeys `policy`.
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, policy: Arc<Policy>, seed: u64) -> Self {
+        let recorder = Recorder::new(shared.registry.shard(), &policy.snapshot.workload);
+        Self {
+            settings: shared.settings,
+            shared,
+            index,
+            clock: Clock::new(),
+            buffers: BufferPool::default(),
+            pool: Pool::default(),
+            recorder,
+            rng: RefCell::new(fastrand::Rng::with_seed(seed)),
+            requests: Tally::default(),
+            draining: Cell::new(false),
+            connections: Tally::default(),
+            date: RefCell::new((0, "".into())),
+            dynamic: RefCell::default(),
+            current: RefCell::new(Rc::new(Current { policy, targets: RefCell::default() })),
+            clusters: RefCell::default(),
+        }
+    }
+
+    /// The policy in force now; a request keeps what it got.
+    pub(crate) fn current(&self) -> Rc<Current> {
+        self.current.borrow().clone()
+    }
+
+    /// Takes a new policy into force. Balancers, pools and handles of what did not change stay.
+    pub(crate) fn obey(&self, policy: Arc<Policy>) {
+        self.recorder.set_source(&policy.snapshot.workload);
+        self.clusters.borrow_mut().retain(|name, cluster| {
+            policy.clusters.get(name).is_some_and(|live| Arc::ptr_eq(live, &cluster.live))
+        });
+        *self.current.borrow_mut() = Rc::new(Current { policy, targets: RefCell::default() });
+        self.sweep_pool();
+    }
+
+    /// Closes upstream connections that are idle too long or lead to endpoints that are gone.
+    pub(crate) fn sweep_pool(&self) {
+        let clusters = self.clusters.borrow();
+        let known: std::collections::HashSet<u64, foldhash::fast::RandomState> =
+            clusters.values().flat_map(|c| c.live.hosts.iter().map(|h| h.id)).collect();
+        self.pool.sweep(self.clock.now_ms(), |id| known.contains(&id) || id >= EndpointState::DYNAMIC_ID_MIN);
+    }
+
+    /// Waits for the first byte of a request, holding no buffer; false when there will be none.
+    pub(crate) async fn await_request(&self, client: &mut Stream, limit: Duration) -> bool {
+        !self.draining.get() && client.wait_readable(&self.buffers, limit).await.is_ok()
+    }
+
+    /// Begins to drain: idle connections close now, the others after their request.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        self.clock.end_idle_waits();
+    }
+
+    /// The time for `Date`, at most a second old.
+    pub(crate) fn date(&self) -> Rc<str> {
+        let second = self.clock.now_ms() / 1000 + 1;
+        let mut date = self.date.borrow_mut();
+        if date.0 != second {
+            *date = (second, httpdate::fmt_http_date(SystemTime::now()).into());
+        }
+        date.1.clone()
+    }
+
+    /// The state of an address that no snapshot names.
+    pub(crate) fn dynamic_endpoint(&self, address: SocketAddr) -> Arc<EndpointState> {
+        let mut dynamic = self.dynamic.borrow_mut();
+        if dynamic.len() >= Self::DYNAMIC_MAX {
+            dynamic.clear();
+        }
+        dynamic
+            .entry(address)
+            .or_insert_with(|| {
+                let endpoint = Endpoint {
+                    address,
+                    weight: 1,
+                    priority: 0,
+                    locality: Locality::default(),
+                    locality_weight: 0,
+                    workload: Arc::new(Workload::unknown()),
+                };
+                Arc::new(EndpointState::dynamic(Arc::new(endpoint), Instant::now()))
+            })
+            .clone()
+    }
+
+    /// The cluster of this name, if the policy has it.
+    pub(crate) fn cluster(&self, current: &Current, name: &ClusterName) -> Option<Rc<WorkerCluster>> {
+        let live = current.policy.clusters.get(name)?;
+        if let Some(known) = self.clusters.borrow().get(name)
+            && Arc::ptr_eq(&known.live, live)
+        {
+            return Some(known.clone());
+        }
+        let cluster = Rc::new(WorkerCluster::new(live.clone(), &self.recorder));
+        // A request may still follow the policy before: what is in force now must not be replaced by its past.
+        if std::ptr::eq(current, &raw const **self.current.borrow()) {
+            self.clusters.borrow_mut().insert(name.clone(), cluster.clone());
+        }
+        Some(cluster)
+    }
+}
+
+impl Current {
+    /// The destination a route chose.
+    pub(crate) fn target(&self, worker: &Worker, route: &CompiledRoute, destination: usize) -> Rc<Target> {
+        let key = (route.id, destination);
+        if let Some(target) = self.targets.borrow().get(&key) {
+            return target.clone();
+        }
+        let outrigger_model::Action::Forward(forward) = &route.route.action else {
+            unreachable!("only a route that forwards has destinations")
+        };
+        let destination = &forward.destinations[destination];
+        let target = Rc::new(Target {
+            requests_total: worker.recorder.route(&route.route, destination.cluster.as_str()),
+            cluster: match destination.missing {
+                Some(_) => None,
+                None => worker.cluster(self, &destination.cluster),
+            },
+        });
+        self.targets.borrow_mut().insert(key, target.clone());
+        target
+    }
+}
+
+impl WorkerCluster {
+    fn new(live: Arc<LiveCluster>, recorder: &Recorder) -> Self {
+        let balancer = Balancer::new(&live.model.balance, live.hosts.clone(), live.table.clone());
+        Self {
+            balancer: RefCell::new(balancer),
+            stats: recorder.cluster(&live.model),
+            no_endpoint: Rc::new(recorder.no_endpoint(&live.model.service)),
+            endpoints: RefCell::new(Vec::new()),
+            live,
+        }
+    }
+
+    /// The endpoint for a request; its index.
+    pub(crate) fn pick(&self, key: Option<u64>, rng: &mut fastrand::Rng, now: Instant) -> Option<usize> {
+        self.balancer.borrow_mut().pick(key, now, rng)
+    }
+
+    /// Handles of the endpoint at `index`.
+    pub(crate) fn endpoint_stats(&self, index: usize, recorder: &Recorder) -> Rc<EndpointStats> {
+        let mut known = self.endpoints.borrow_mut();
+        if known.len() <= index {
+            known.resize_with(self.live.hosts.len().max(index + 1), || None);
+        }
+        known[index]
+            .get_or_insert_with(|| {
+                let endpoint = &self.live.hosts[index].endpoint;
+                let locality = endpoint.locality.to_string();
+                Rc::new(recorder.endpoint(&self.live.model, &endpoint.workload, &endpoint_label(endpoint), &locality))
+            })
+            .clone()
+    }
+}
+
+/// How metrics name an endpoint: by its pod where that is known, else by address.
+pub(crate) fn endpoint_label(endpoint: &Endpoint) -> String {
+    if endpoint.workload.pod.is_empty() { endpoint.address.to_string() } else { endpoint.workload.pod.to_string() }
+}
