@@ -37,6 +37,7 @@ pub struct Problem {
 pub struct Cx {
     path: Vec<Segment>,
     problems: Vec<Problem>,
+    errors: usize,
     texts: std::collections::HashSet<Arc<str>, foldhash::fast::RandomState>,
 }
 
@@ -56,7 +57,7 @@ impl Cx {
         let path = self.path();
         let message = message.as_ref();
         let message = if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") };
-        self.problems.push(Problem { code, pos, message, hint: hint.into() });
+        self.push(Problem { code, pos, message, hint: hint.into() });
     }
 
     /// Reports a bad value: an [`codes::SCHEMA`] error "found X, expected Y".
@@ -116,18 +117,20 @@ impl Cx {
         shared
     }
 
-    /// How many error-level problems there are so far; a decoder compares before and after a part.
+    /// How many error-level problems this document has so far; a decoder compares before and after a part.
     pub fn errors(&self) -> usize {
-        self.problems.iter().filter(|p| p.code.level == Level::Error).count()
+        self.errors
     }
 
     /// Takes the problems found so far.
     pub fn take_problems(&mut self) -> Vec<Problem> {
+        self.errors = 0;
         std::mem::take(&mut self.problems)
     }
 
     /// Adds a problem that already has its place and full message.
     pub fn push(&mut self, problem: Problem) {
+        self.errors += usize::from(problem.code.level == Level::Error);
         self.problems.push(problem);
     }
 }
@@ -254,13 +257,20 @@ impl<'n, 't> Fields<'n, 't> {
         found
     }
 
-    /// Names fields that the API has and that mean nothing here; they are accepted in silence.
+    /// Names fields that the API has and that mean nothing here; they are accepted in silence. `*` accepts every field,
+    /// for what the API server writes and people do not, such as `status`.
     pub fn ignore(&mut self, keys: &[&'static str]) {
         self.known.extend_from_slice(keys);
     }
 
     /// Reports every field that nobody asked for.
     pub fn finish(self, cx: &mut Cx) {
+        if !self.known.contains(&"*") {
+            self.report_unknown(cx);
+        }
+    }
+
+    fn report_unknown(self, cx: &mut Cx) {
         for (key, _) in self.entries {
             if self.known.iter().any(|known| *known == key.text) {
                 continue;
@@ -359,7 +369,8 @@ impl<T: Decode> Decode for Arc<T> {
 ///
 /// Each field is `name: Type = HOW "key"`, where HOW is `required`, `optional` (`Option<T>`), `or_default`, `or(value)`,
 /// `with(function)` (`Option<T>`), `required_with(function)` or `or_default_with(function)`. `ignore [..]` names fields
-/// of the API that mean nothing here. `check function` runs after all fields were read: `fn(&Self, Pos, &mut Cx)`.
+/// of the API that mean nothing here. `check function` runs after all fields were read without error:
+/// `fn(&Self, Pos, &mut Cx)`.
 ///
 /// `resource struct` declares a kind instead: it gets a `meta: Metadata` field, and [`crate::object::Resource`] is
 /// implemented in place of [`Decode`].
@@ -381,12 +392,16 @@ macro_rules! object {
 
         impl $crate::decode::Decode for $name {
             fn decode(node: &$crate::node::Node<'_>, cx: &mut $crate::decode::Cx) -> Option<Self> {
+                let errors = cx.errors();
                 let mut fields = $crate::decode::Fields::of(node, cx)?;
                 $(let $field = fields.$how($key, cx $(, $($arg),+)?);)*
                 $(fields.ignore(&[$($ignored),*]);)?
                 fields.finish(cx);
                 let value = Self { $($field: $crate::object!(@take $how $field),)* };
-                $($check(&value, node.pos, cx);)?
+                $(if cx.errors() == errors {
+                    $check(&value, node.pos, cx);
+                })?
+                let _ = errors;
                 Some(value)
             }
         }
@@ -413,10 +428,15 @@ macro_rules! object {
                 fields: &mut $crate::decode::Fields<'_, '_>,
                 cx: &mut $crate::decode::Cx,
             ) -> Option<Self> {
+                let errors = cx.errors();
                 $(let $field = fields.$how($key, cx $(, $($arg),+)?);)*
                 $(fields.ignore(&[$($ignored),*]);)?
+                // A kind without fields of its own or without check does not use these.
+                let _ = (&fields, errors);
                 let value = Self { meta, $($field: $crate::object!(@take $how $field),)* };
-                $($check(&value, fields.pos(), cx);)?
+                $(if cx.errors() == errors {
+                    $check(&value, fields.pos(), cx);
+                })?
                 Some(value)
             }
 

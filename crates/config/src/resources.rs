@@ -135,7 +135,20 @@ macro_rules! kinds {
 }
 
 kinds! {
+    Namespace namespaces: kind::namespace::Namespace, cluster, ["v1"];
+    Node nodes: kind::node::Node, cluster, ["v1"];
     Service services: kind::service::Service, namespaced, ["v1"];
+    EndpointSlice endpoint_slices: kind::endpoint_slice::EndpointSlice, namespaced,
+        ["discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"];
+    Endpoints endpoints: kind::endpoints::Endpoints, namespaced, ["v1"];
+    Pod pods: kind::pod::Pod, namespaced, ["v1"];
+    Deployment deployments: kind::deployment::Deployment, namespaced, ["apps/v1"];
+    ReplicaSet replica_sets: kind::replica_set::ReplicaSet, namespaced, ["apps/v1"];
+    StatefulSet stateful_sets: kind::stateful_set::StatefulSet, namespaced, ["apps/v1"];
+    DaemonSet daemon_sets: kind::daemon_set::DaemonSet, namespaced, ["apps/v1"];
+    Job jobs: kind::job::Job, namespaced, ["batch/v1"];
+    ServiceAccount service_accounts: kind::service_account::ServiceAccount, namespaced, ["v1"];
+    ConfigMap config_maps: kind::config_map::ConfigMap, namespaced, ["v1"];
     DestinationRule destination_rules: kind::destination_rule::DestinationRule, namespaced,
         ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
     VirtualService virtual_services: kind::virtual_service::VirtualService, namespaced,

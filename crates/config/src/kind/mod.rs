@@ -1,17 +1,30 @@
 //! The kinds of objects that have a meaning here, one file each.
 
 pub mod balancer;
+pub mod config_map;
 pub mod cors;
+pub mod daemon_set;
+pub mod deployment;
 pub mod destination_rule;
+pub mod endpoint_slice;
+pub mod endpoints;
 pub mod header_edits;
 pub mod http_match;
 pub mod http_route_group;
 pub mod istio;
+pub mod job;
 pub mod mesh_config;
+pub mod namespace;
+pub mod node;
+pub mod pod;
+pub mod replica_set;
 pub mod resilience;
+pub mod selector;
 pub mod service;
+pub mod service_account;
 pub mod service_entry;
 pub mod sidecar;
+pub mod stateful_set;
 pub mod traffic_split;
 pub mod virtual_service;
 pub mod workload_entry;
