@@ -99,6 +99,11 @@ impl Client {
         self.read_response(&String::from_utf8_lossy(method))
     }
 
+    /// Waits until this text has come, and leaves it to be read.
+    pub fn await_text(&mut self, text: &str) -> Result<(), ReadError> {
+        self.reader.await_text(text.as_bytes())
+    }
+
     /// Reads whatever comes until the connection ends or the deadline passes.
     pub fn read_ending(&mut self) -> Ending {
         match self.reader.rest() {

@@ -151,6 +151,14 @@ impl Reader {
         }
     }
 
+    /// Reads until this text is among what is not used yet.
+    pub(crate) fn await_text(&mut self, text: &[u8]) -> Result<(), ReadError> {
+        while !self.buffer[self.used..].windows(text.len()).any(|window| window == text) {
+            self.fill()?;
+        }
+        Ok(())
+    }
+
     /// Reads whatever comes until the connection ends or the deadline passes; how it ended is the error.
     pub(crate) fn rest(&mut self) -> ReadError {
         self.buffer.drain(..self.used);
