@@ -5,6 +5,8 @@
 
 mod bench;
 mod docs;
+mod nginx;
+mod peers;
 mod process;
 mod shell;
 mod tidy;
@@ -27,6 +29,8 @@ enum Chore {
     Tidy(tidy::Options),
     /// Writes the documents that are rendered from the code.
     Docs,
+    /// Checks the product beside Prometheus, curl and nginx, and types the READMEs' commands.
+    Peers(peers::Options),
     /// Measures CPU per request, latency and memory beside nginx, HAProxy and Envoy.
     Bench(bench::Options),
 }
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Tidy(options) => tidy::run(&options),
         Chore::Docs => docs::write(),
+        Chore::Peers(options) => peers::run(&options),
         Chore::Bench(options) => bench::run(&options),
     };
     match outcome {

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::bench::Name;
 use crate::bench::load::WRK_SCRIPT;
+use crate::nginx;
 use crate::shell::{self, Background};
 
 /// The Host header of the load: the service that Outrigger's configuration names.
@@ -79,15 +80,15 @@ impl Bench {
     pub(crate) fn set_up(proxy_core: usize, load_core: usize) -> Result<Self> {
         shell::need("wrk", "wrk")?;
         shell::need("taskset", "util-linux")?;
-        let nginx = shell::need("nginx", "nginx-light")?;
         let folder = shell::target_dir().join("bench").join("run");
         shell::fresh_folder(&folder)?;
         fs::write(folder.join("wrk.lua"), WRK_SCRIPT)?;
         let backend = shell::loopback(shell::free_port()?);
         let server = format!(
-            "server {{ listen {backend}; location / {{ default_type text/plain; return 200 \"hello, world\\n\"; }} }}"
+            "{} server {{ listen {backend}; location / {{ default_type text/plain; return 200 \"hello, world\\n\"; }} }}",
+            nginx::QUIET
         );
-        let process = start_nginx("backend", &nginx, &folder, &server, load_core, backend)?;
+        let process = nginx::start("backend", &folder, &server, Some(load_core), backend)?;
         Ok(Self { folder, proxy_core, backend, _backend: process })
     }
 
@@ -104,7 +105,7 @@ impl Bench {
         let address = shell::loopback(shell::free_port()?);
         let process = match peer.name {
             Name::Direct => bail!("the backend has no program of its own"),
-            Name::Nginx => self.start_nginx_proxy(program, address)?,
+            Name::Nginx => self.start_nginx(address)?,
             Name::Haproxy => self.start_haproxy(program, address)?,
             Name::Envoy => self.start_envoy(program, address)?,
             Name::Outrigger => self.start_outrigger(peer.label, program, address)?,
@@ -112,14 +113,14 @@ impl Bench {
         Ok(Running { label: peer.label, address, process: Some(process) })
     }
 
-    fn start_nginx_proxy(&self, program: &Path, address: SocketAddr) -> Result<Background> {
+    fn start_nginx(&self, address: SocketAddr) -> Result<Background> {
         let server = format!(
-            "upstream backend {{ server {}; keepalive 256; keepalive_requests 1000000000; }}
+            "{} upstream backend {{ server {}; keepalive 256; keepalive_requests 1000000000; }}
              server {{ listen {address};
                location / {{ proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }}",
-            self.backend
+            nginx::QUIET, self.backend
         );
-        start_nginx("nginx", program, &self.folder, &server, self.proxy_core, address)
+        nginx::start("nginx", &self.folder, &server, Some(self.proxy_core), address)
     }
 
     fn start_haproxy(&self, program: &Path, address: SocketAddr) -> Result<Background> {
@@ -177,32 +178,6 @@ impl Bench {
         process.wait_for_port(address)?;
         Ok(process)
     }
-}
-
-/// Starts an nginx with one worker.
-fn start_nginx(
-    name: &str,
-    program: &Path,
-    folder: &Path,
-    server: &str,
-    core: usize,
-    address: SocketAddr,
-) -> Result<Background> {
-    let file = folder.join(format!("{name}.conf"));
-    let temporary = |kind: &str| format!("{kind}_temp_path {}/{name}-{kind};", folder.display());
-    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(temporary).join(" ");
-    let configuration = format!(
-        "daemon off; worker_processes 1; pid {folder}/{name}.pid; error_log {folder}/{name}.error;
-         events {{ worker_connections 4096; }}
-         http {{ access_log off; keepalive_requests 1000000000; {paths} {server} }}\n",
-        folder = folder.display()
-    );
-    fs::write(&file, configuration)?;
-    let mut command = Command::new("taskset");
-    command.args(["-c", &core.to_string()]).arg(program).arg("-c").arg(&file);
-    let mut process = Background::start(name, &mut command, &folder.join(format!("{name}.log")))?;
-    process.wait_for_port(address)?;
-    Ok(process)
 }
 
 /// A plain HTTP proxy in Envoy's words, with its default statistics.

@@ -1,0 +1,79 @@
+//! `cargo xtask peers`: the product beside programs that others wrote: Prometheus and promtool, curl, nginx.
+//!
+//! Each check starts what it needs on loopback and ends it. Nothing is left out: a missing tool is installed by package
+//! name, and where that is impossible the check fails.
+
+mod console;
+mod curl;
+mod nginx;
+mod prometheus;
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::shell;
+
+/// `cargo xtask peers`.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Which checks to run
+    #[arg(long, value_delimiter = ',', default_value = "examples,curl,nginx,prometheus")]
+    only: Vec<Check>,
+    /// Check this binary instead of building one
+    #[arg(long, value_name = "BIN")]
+    outrigger: Option<PathBuf>,
+    /// Cargo profile to build with
+    #[arg(long, default_value = "release")]
+    profile: String,
+}
+
+/// One group of checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Check {
+    /// The commands in the READMEs give the answers that stand beside them.
+    Examples,
+    /// curl in all the ways people use it.
+    Curl,
+    /// nginx as the application.
+    Nginx,
+    /// Prometheus scrapes in every format and counts what the clients counted.
+    Prometheus,
+}
+
+/// Runs the checks in order; the first failure ends the chore.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let program = match &options.outrigger {
+        Some(given) => given.canonicalize().with_context(|| format!("--outrigger {}", given.display()))?,
+        None => shell::build(&options.profile)?,
+    };
+    let folder = shell::target_dir().join("peers");
+    shell::fresh_folder(&folder)?;
+    shell::need("curl", "curl")?;
+    let mut failed = Vec::new();
+    for &check in &options.only {
+        let start = Instant::now();
+        let outcome = one(check, &program, &folder);
+        let seconds = start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(()) => eprintln!("ok    {check:?} ({seconds:.1} s)"),
+            Err(error) => {
+                eprintln!("FAIL  {check:?} ({seconds:.1} s): {error:#}");
+                failed.push(check);
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("failed: {failed:?}") }
+}
+
+fn one(check: Check, program: &Path, folder: &Path) -> Result<()> {
+    match check {
+        Check::Examples => console::check(program, &folder.join("examples")),
+        Check::Curl => curl::check(program, &folder.join("curl")),
+        Check::Nginx => nginx::check(program, &folder.join("nginx")),
+        Check::Prometheus => prometheus::check(program, &folder.join("prometheus")),
+    }
+}
