@@ -8,6 +8,7 @@ mod docs;
 mod nginx;
 mod peers;
 mod process;
+mod scale;
 mod shell;
 mod tidy;
 
@@ -33,6 +34,8 @@ enum Chore {
     Peers(peers::Options),
     /// Measures CPU per request, latency and memory beside nginx, HAProxy and Envoy.
     Bench(bench::Options),
+    /// Measures start-up, memory and reload with many Services.
+    Scale(scale::Options),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Chore::Docs => docs::write(),
         Chore::Peers(options) => peers::run(&options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Scale(options) => scale::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

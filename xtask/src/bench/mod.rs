@@ -22,6 +22,8 @@ use crate::bench::peers::{Bench, Peer, Running};
 use crate::bench::report::{Report, Row};
 use crate::{process, shell};
 
+pub(crate) use report::median;
+
 /// `cargo xtask bench`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {

@@ -17,6 +17,8 @@ use clap::{Args, ValueEnum};
 
 use crate::shell;
 
+pub(crate) use world::Proxy;
+
 /// `cargo xtask peers`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
