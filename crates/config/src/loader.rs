@@ -1,50 +1,304 @@
 //! From paths to resources: reads files, keeps what did not change, and keeps the last good version of what broke.
+//!
+//! A document is recognised by its fingerprint and decoded once; its objects keep their address for as long as its text
+//! stays the same, wherever it moves within its file. An object that has become invalid, and the objects of a file that can
+//! no longer be read or parsed, stay in force in their last good version until they are fixed; an object that is absent
+//! from a file that parses is gone. No file text or tree outlives a load. Called by `outrigger run` and `check`.
 
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use outrigger_model::Diagnostic;
+use outrigger_model::{Diagnostic, ObjectRef, Place};
+use xxhash_rust::xxh3::xxh3_128;
 
-use crate::decode::Cx;
+use crate::codes;
 use crate::document::{self, Decoded};
-use crate::object::Source;
-use crate::resources::Resources;
+use crate::files::{self, Entry, Stamp};
+use crate::pool::{DecodePool, Task};
+use crate::resources::{Object, Resources};
 
-/// Loads one text, as if it were a file of this name; for tests, standard input and single documents.
+/// Text of changed files that is held at once, so that a folder of many files is never in memory as a whole.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// What is in force, and what was found.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// All objects in force.
+    pub resources: Resources,
+    /// All findings, in the order of files and lines.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How many files were read.
+    pub files: usize,
+    /// How many objects are in force.
+    pub objects: usize,
+    /// Whether objects and findings are the same as after the load before.
+    pub unchanged: bool,
+}
+
+/// Loads a set of paths, again and again.
+#[derive(Debug)]
+pub struct Loader {
+    paths: Vec<PathBuf>,
+    files: HashMap<PathBuf, FileState>,
+    resources: Resources,
+    diagnostics: Vec<Diagnostic>,
+    /// Standard input cannot be read twice.
+    stdin: Option<Arc<[u8]>>,
+}
+
+/// What is known of a file.
+#[derive(Debug, Default)]
+struct FileState {
+    stamp: Option<Stamp>,
+    /// When it was read last.
+    read: Option<SystemTime>,
+    documents: Vec<(u128, Arc<Decoded>)>,
+    /// Last good objects that stand in for what is broken now.
+    kept: Vec<Object>,
+    /// Why it could not be read.
+    unreadable: Option<String>,
+}
+
+impl FileState {
+    fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.documents.iter().flat_map(|(_, document)| &document.objects).chain(&self.kept)
+    }
+}
+
+/// A changed file on its way through the decoder.
+struct Pending {
+    path: PathBuf,
+    /// Its documents: unchanged ones, and `None` where a task will bring the result.
+    documents: Vec<(u128, Option<Arc<Decoded>>)>,
+}
+
+impl Loader {
+    /// A loader of files, folders and `-`. Reads nothing yet.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self { paths, files: HashMap::new(), resources: Resources::default(), diagnostics: Vec::new(), stdin: None }
+    }
+
+    /// Reads what changed since the last call.
+    pub fn load(&mut self) -> Loaded {
+        let mut listing = files::list(&self.paths);
+        self.forget(&listing);
+        self.refresh(&listing.files);
+        let mut order = std::mem::take(&mut listing.files);
+        order.extend(self.retained(&listing.unreadable, &order));
+        let (objects, mut diagnostics) = self.assemble(&order);
+        listing.diagnostics.append(&mut diagnostics);
+        let (resources, mut duplicates) = Resources::build(objects, &self.resources);
+        listing.diagnostics.append(&mut duplicates);
+        let diagnostics = listing.diagnostics;
+        let unchanged = resources.same_as(&self.resources) && diagnostics == self.diagnostics;
+        self.resources = resources.clone();
+        self.diagnostics.clone_from(&diagnostics);
+        Loaded { objects: resources.len(), resources, diagnostics, files: order.len(), unchanged }
+    }
+
+    /// Drops files that are gone, but not those under a path that cannot be read at the moment.
+    fn forget(&mut self, listing: &files::Listing) {
+        let present: HashSet<&PathBuf> = listing.files.iter().map(|entry| &entry.path).collect();
+        self.files.retain(|path, _| {
+            present.contains(path) || listing.unreadable.iter().any(|unreadable| path.starts_with(unreadable))
+        });
+    }
+
+    /// Files that are known and cannot be listed at the moment.
+    fn retained(&self, unreadable: &[PathBuf], listed: &[Entry]) -> Vec<Entry> {
+        if unreadable.is_empty() {
+            return Vec::new();
+        }
+        let listed: HashSet<&PathBuf> = listed.iter().map(|entry| &entry.path).collect();
+        let mut paths: Vec<&PathBuf> = self.files.keys().filter(|path| !listed.contains(path)).collect();
+        paths.sort();
+        let entry = |path: &PathBuf| Entry { path: path.clone(), name: path.to_string_lossy().into(), stamp: None };
+        paths.into_iter().map(entry).collect()
+    }
+
+    /// Reads and decodes files that changed, a batch at a time.
+    fn refresh(&mut self, entries: &[Entry]) {
+        let mut pool = DecodePool::new();
+        let (mut batch, mut tasks, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for entry in entries {
+            if self.is_current(entry) {
+                continue;
+            }
+            let text = match self.read(entry) {
+                Ok(text) => text,
+                Err(error) => {
+                    let state = self.files.entry(entry.path.clone()).or_default();
+                    state.unreadable = Some(error.to_string());
+                    state.stamp = None;
+                    continue;
+                }
+            };
+            bytes += text.len();
+            batch.push(self.cut(entry, text, &mut tasks));
+            if bytes >= BATCH_BYTES {
+                self.finish(&mut pool, std::mem::take(&mut batch), std::mem::take(&mut tasks));
+                bytes = 0;
+            }
+        }
+        self.finish(&mut pool, batch, tasks);
+    }
+
+    fn is_current(&self, entry: &Entry) -> bool {
+        let Some(state) = self.files.get(&entry.path) else { return false };
+        let Some(read) = state.read else { return false };
+        match entry.stamp {
+            Some(stamp) => state.stamp == Some(stamp) && stamp.settled_at(read),
+            None => true,
+        }
+    }
+
+    fn read(&mut self, entry: &Entry) -> std::io::Result<Arc<[u8]>> {
+        if entry.path.as_os_str() != files::STDIN {
+            return files::read(&entry.path).map(Into::into);
+        }
+        if let Some(text) = &self.stdin {
+            return Ok(text.clone());
+        }
+        let text: Arc<[u8]> = files::read(&entry.path)?.into();
+        self.stdin = Some(text.clone());
+        Ok(text)
+    }
+
+    /// Cuts a file into documents, takes over those that are known, and makes tasks of the others.
+    fn cut(&mut self, entry: &Entry, text: Arc<[u8]>, tasks: &mut Vec<Task>) -> Pending {
+        let state = self.files.entry(entry.path.clone()).or_default();
+        state.stamp = entry.stamp;
+        state.read = Some(SystemTime::now());
+        state.unreadable = None;
+        // Equal documents of a file are rare, but each needs its own place.
+        let mut known: HashMap<u128, Vec<Arc<Decoded>>, foldhash::fast::RandomState> = HashMap::default();
+        for (fingerprint, document) in &state.documents {
+            known.entry(*fingerprint).or_default().push(document.clone());
+        }
+        let mut documents = Vec::new();
+        for chunk in document::split(&text) {
+            let fingerprint = xxh3_128(&text[chunk.range.clone()]);
+            let same = known.get_mut(&fingerprint).and_then(Vec::pop);
+            match &same {
+                Some(document) => document.source.move_to(chunk.first_line),
+                None => tasks.push(Task {
+                    text: text.clone(),
+                    range: chunk.range,
+                    file: entry.name.clone(),
+                    first_line: chunk.first_line,
+                }),
+            }
+            documents.push((fingerprint, same));
+        }
+        Pending { path: entry.path.clone(), documents }
+    }
+
+    /// Decodes the tasks of a batch and files the results.
+    fn finish(&mut self, pool: &mut DecodePool, batch: Vec<Pending>, tasks: Vec<Task>) {
+        let mut decoded = pool.run(tasks).into_iter();
+        for pending in batch {
+            let documents: Vec<(u128, Arc<Decoded>)> = pending
+                .documents
+                .into_iter()
+                // One result for each task, in order.
+                .filter_map(|(fingerprint, same)| Some((fingerprint, same.or_else(|| decoded.next().map(Arc::new))?)))
+                .collect();
+            let Some(state) = self.files.get_mut(&pending.path) else { continue };
+            let kept = last_good(state, &documents, &self.resources);
+            state.kept = kept;
+            state.documents = documents;
+        }
+    }
+
+    /// Objects in force and findings, in the order of files.
+    fn assemble(&self, order: &[Entry]) -> (Vec<Object>, Vec<Diagnostic>) {
+        let states: Vec<(&Entry, &FileState)> =
+            order.iter().filter_map(|entry| Some((entry, self.files.get(&entry.path)?))).collect();
+        let present = if states.iter().any(|(_, state)| !state.kept.is_empty()) {
+            let documents = states.iter().flat_map(|(_, state)| &state.documents);
+            documents.flat_map(|(_, document)| &document.objects).map(|object| object.meta().object_ref()).collect()
+        } else {
+            HashSet::new()
+        };
+        let mut objects = Vec::with_capacity(self.resources.len());
+        let mut diagnostics = Vec::new();
+        let mut passed_over: HashMap<&str, usize> = HashMap::new();
+        for (entry, state) in states {
+            if let Some(error) = &state.unreadable {
+                let message = format!("cannot be read: {error}");
+                diagnostics.push(files::about_file(codes::UNREADABLE, &entry.name, &message, ""));
+            }
+            for (_, document) in &state.documents {
+                objects.extend(document.objects.iter().cloned());
+                diagnostics.extend(document.findings.iter().map(|finding| finding.diagnostic(&document.source)));
+                for kind in &document.passed_over {
+                    *passed_over.entry(kind).or_default() += 1;
+                }
+            }
+            for object in &state.kept {
+                let reference = object.meta().object_ref();
+                if !present.contains(&reference) {
+                    diagnostics.push(kept_notice(state, reference));
+                    objects.push(object.clone());
+                }
+            }
+        }
+        diagnostics.extend(passed_over_notices(passed_over));
+        (objects, diagnostics)
+    }
+}
+
+/// The earlier objects that stand in for what is broken in a file's new documents.
+fn last_good(before: &FileState, documents: &[(u128, Arc<Decoded>)], in_force: &Resources) -> Vec<Object> {
+    let refused: Vec<&(&'static str, ObjectRef)> =
+        documents.iter().flat_map(|(_, document)| &document.refused).collect();
+    let broken = documents.iter().any(|(_, document)| document.broken);
+    let mut kept: Vec<Object> = refused.iter().filter_map(|(kind, object)| in_force.find(kind, object)).collect();
+    if broken {
+        for object in before.objects() {
+            let known = kept.iter().any(|k| k.ptr_eq(object));
+            if !known {
+                kept.push(object.clone());
+            }
+        }
+    }
+    kept
+}
+
+/// Says that an earlier version is in force, at the place of what is wrong with the present one.
+fn kept_notice(state: &FileState, object: ObjectRef) -> Diagnostic {
+    let findings = || {
+        let documents = state.documents.iter().map(|(_, document)| document);
+        documents.flat_map(|d| d.findings.iter().map(move |finding| (finding, &d.source)))
+    };
+    let place: Option<Place> = findings()
+        .find(|(finding, _)| finding.object.as_ref() == Some(&object))
+        .or_else(|| findings().find(|(finding, _)| finding.object.is_none()))
+        .map(|(finding, source)| source.place(finding.problem.pos));
+    let notice = codes::LAST_GOOD.bare("its last good version stays in force until the errors here are fixed", "");
+    Diagnostic { object: Some(object), place, ..notice }
+}
+
+fn passed_over_notices(counts: HashMap<&str, usize>) -> Vec<Diagnostic> {
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_unstable();
+    let notice = |(kind, count): (&str, usize)| {
+        let objects = if count == 1 { "object" } else { "objects" };
+        codes::KIND_PASSED_OVER.bare(format!("{count} {objects} of kind {kind} passed over"), "")
+    };
+    counts.into_iter().map(notice).collect()
+}
+
+/// Loads one text, as if it were a file of this name; for single documents and tests.
 pub fn load_text(file: &str, text: &str) -> (Resources, Vec<Diagnostic>) {
-    let file: Arc<str> = file.into();
-    let mut cx = Cx::default();
-    let bytes = text.as_bytes();
-    let decoded: Vec<Decoded> = document::split(bytes)
-        .into_iter()
-        .map(|chunk| document::decode(&bytes[chunk.range], Source::new(file.clone(), chunk.first_line), &mut cx))
-        .collect();
-    let mut diagnostics: Vec<Diagnostic> =
-        decoded.iter().flat_map(|d| d.findings.iter().map(|finding| finding.diagnostic(&d.source))).collect();
-    let objects = decoded.into_iter().flat_map(|d| d.objects).collect();
+    let mut loader = Loader::new(vec![PathBuf::from(files::STDIN)]);
+    loader.stdin = Some(text.as_bytes().into());
+    let entry = Entry { path: PathBuf::from(files::STDIN), name: file.into(), stamp: None };
+    loader.refresh(std::slice::from_ref(&entry));
+    let (objects, mut diagnostics) = loader.assemble(&[entry]);
     let (resources, duplicates) = Resources::build(objects, &Resources::default());
     diagnostics.extend(duplicates);
     (resources, diagnostics)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::load_text;
-
-    #[track_caller]
-    fn check(yaml: &str, expected: &str) {
-        let (_, diagnostics) = load_text("f.yaml", yaml);
-        let found: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
-        let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn a_service() {
-        check(
-            "apiVersion: v1\nkind: Service\nmetadata:\n  name: a\nspec:\n  ports:\n  - port: 010\n    prot: TCP\n    name: 8080\n",
-            r#"error [IST0106] Service default/a f.yaml:7:11: spec.ports[0].port: found the octal number 010 (decimal 8), expected an integer from 1 to 65535 (YAML reads a leading zero as octal: write 10, or 8 if octal is meant)
-               warning [OUT0101] Service default/a f.yaml:8:5: spec.ports[0]: unknown field `prot` (did you mean `port`?)
-               error [IST0106] Service default/a f.yaml:9:11: spec.ports[0].name: found the number 8080, expected a string (put it in quotes: "8080")"#,
-        );
-    }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use outrigger_model::Diagnostic;
+use outrigger_model::{Diagnostic, ObjectRef};
 
 use crate::codes;
 use crate::decode::{Cx, Fields};
@@ -117,6 +117,14 @@ macro_rules! kinds {
                     $($table: Table::build($table, &before.$table, &mut diagnostics),)+
                 };
                 (resources, diagnostics)
+            }
+
+            /// The object of a kind by its reference.
+            pub fn find(&self, kind: &str, object: &ObjectRef) -> Option<Object> {
+                $(if kind == stringify!($name) {
+                    return self.$table.get(&object.namespace, &object.name).cloned().map(Object::$name);
+                })+
+                None
             }
 
             /// How many objects there are.

@@ -1,0 +1,115 @@
+//! How long 10,000 Services with 50,000 endpoints take to load, and one changed endpoint to reload.
+//!
+//! `cargo run --release --example load10k -p outrigger-config [-- SERVICES ENDPOINTS_PER_SERVICE [files]]`; with `files`
+//! every object has a file of its own. Prints times, sizes and resident memory; it judges nothing.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use outrigger_config::loader::Loader;
+
+fn main() -> std::io::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize, default: usize| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (services, endpoints) = (number(0, 10_000), number(1, 5));
+    let separate = arguments.get(2).is_some_and(|text| text == "files");
+    let folder = std::env::temp_dir().join(format!("outrigger-load10k-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let result = measure(&folder, services, endpoints, separate);
+    std::fs::remove_dir_all(&folder)?;
+    result
+}
+
+fn measure(folder: &Path, services: usize, endpoints: usize, separate: bool) -> std::io::Result<()> {
+    let bytes = write(folder, services, endpoints, separate, None)?;
+    println!("{services} services, {} endpoints, {:.1} MB of YAML", services * endpoints, bytes as f64 / 1e6);
+    let resident_before = resident_mib();
+    let mut loader = Loader::new(vec![folder.to_owned()]);
+    let start = Instant::now();
+    let loaded = loader.load();
+    println!("first load     {:>8.1} ms, {} objects, {} files", ms(start), loaded.objects, loaded.files);
+    println!("diagnostics    {:>8}", loaded.diagnostics.len());
+    println!("resident       {:>8.1} MiB (before: {resident_before:.1})", resident_mib());
+    for round in 0..3 {
+        let start = Instant::now();
+        let loaded = loader.load();
+        println!("nothing new    {:>8.1} ms, unchanged: {}", ms(start), loaded.unchanged);
+        write(folder, services, endpoints, separate, Some((services / 2, round)))?;
+        let start = Instant::now();
+        let loaded = loader.load();
+        println!("one endpoint   {:>8.1} ms, unchanged: {}", ms(start), loaded.unchanged);
+    }
+    println!("resident       {:>8.1} MiB", resident_mib());
+    Ok(())
+}
+
+/// Writes everything, or with `changed` only the file of that service; returns the bytes written.
+fn write(
+    folder: &Path,
+    services: usize,
+    endpoints: usize,
+    separate: bool,
+    changed: Option<(usize, usize)>,
+) -> std::io::Result<usize> {
+    let mut bytes = 0;
+    let mut all = String::new();
+    for index in 0..services {
+        let round = changed.filter(|(service, _)| *service == index).map_or(0, |(_, round)| round + 1);
+        if separate && changed.is_some_and(|(service, _)| service != index) {
+            continue;
+        }
+        let text = manifest(index, endpoints, round);
+        bytes += text.len();
+        if separate {
+            std::fs::write(folder.join(format!("service-{index:05}.yaml")), text)?;
+        } else {
+            all.push_str(&text);
+        }
+    }
+    if !separate {
+        let path: PathBuf = folder.join("all.yaml");
+        std::fs::write(path, all)?;
+    }
+    Ok(bytes)
+}
+
+fn manifest(index: usize, endpoints: usize, round: usize) -> String {
+    let namespace = format!("team-{:03}", index % 100);
+    let mut text = format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: service-{index:05}\n  namespace: {namespace}\n  labels:\n    \
+         app: service-{index:05}\n    team: {namespace}\nspec:\n  selector:\n    app: service-{index:05}\n  ports:\n  \
+         - name: http\n    port: 80\n    targetPort: 8080\n    protocol: TCP\n---\napiVersion: discovery.k8s.io/v1\n\
+         kind: EndpointSlice\nmetadata:\n  name: service-{index:05}-abcde\n  namespace: {namespace}\n  labels:\n    \
+         kubernetes.io/service-name: service-{index:05}\naddressType: IPv4\nports:\n- name: http\n  port: 8080\n  \
+         protocol: TCP\nendpoints:\n"
+    );
+    for endpoint in 0..endpoints {
+        let serial = index * endpoints + endpoint;
+        let host = if endpoint == 0 { round } else { 0 };
+        let _ = write!(
+            text,
+            "- addresses:\n  - 10.{}.{}.{}\n  conditions:\n    ready: true\n    serving: true\n    terminating: false\n  \
+             nodeName: node-{:03}\n  zone: zone-{}\n  targetRef:\n    kind: Pod\n    name: \
+             service-{index:05}-7d9c5b8f6-{serial:05}\n    namespace: {namespace}\n",
+            serial >> 16 & 255,
+            serial >> 8 & 255,
+            (serial + host) & 255,
+            serial % 200,
+            serial % 3,
+        );
+    }
+    text
+}
+
+fn ms(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+/// Resident memory of this process; 0 where the system does not tell.
+fn resident_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: f64 = line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);
+    kib / 1024.0
+}
