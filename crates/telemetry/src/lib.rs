@@ -7,14 +7,19 @@
 pub mod catalogue;
 mod desc;
 pub mod expose;
+pub mod http;
 mod label;
+mod process;
 mod registry;
 mod series;
+mod server;
 mod shard;
 mod snapshot;
 
 pub use desc::{Desc, Kind};
 pub use label::LABEL_VALUE_BYTES_MAX;
+pub use process::{Memory, ProcessCollector};
 pub use registry::{Registry, SeriesLimits};
+pub use server::{BuildInfo, Readiness, Server, ServerState};
 pub use shard::{Counter, Gauge, Histogram, Shard};
 pub use snapshot::{Collect, Families, Family, Labels, Sample, Value};

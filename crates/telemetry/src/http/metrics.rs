@@ -1,0 +1,28 @@
+//! The metrics server (ports 15020 and 15090, and 15021 for the kubelet): exact paths, read only, nothing else.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum::routing::get;
+
+use super::reply::sentence;
+use super::scrape::Scraper;
+use crate::Readiness;
+
+/// `GET /stats/prometheus`, `/metrics` and `/healthz/ready`; every other path, however it is spelt, is 404.
+pub fn metrics_router(scraper: Scraper, readiness: Readiness) -> Router {
+    let scrapes =
+        Router::new().route("/stats/prometheus", get(scrape)).route("/metrics", get(scrape)).with_state(scraper);
+    Router::new().route("/healthz/ready", get(ready)).with_state(readiness).merge(scrapes)
+}
+
+async fn scrape(State(scraper): State<Scraper>, request: Parts) -> Response {
+    scraper.scrape(request).await
+}
+
+pub(super) async fn ready(State(readiness): State<Readiness>) -> Response {
+    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    sentence(status, readiness.state().as_str())
+}
