@@ -26,6 +26,12 @@ impl ClusterName {
         Self(name.into())
     }
 
+    /// Port, subset and host of a name that [`Self::outbound`] made.
+    pub fn outbound_parts(&self) -> Option<(u16, &str, &str)> {
+        let mut parts = self.0.strip_prefix("outbound|")?.splitn(3, '|');
+        Some((parts.next()?.parse().ok()?, parts.next()?, parts.next()?))
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use outrigger_model::{Cluster, Endpoint};
@@ -26,11 +26,15 @@ pub(crate) struct EndpointState {
     load: Arc<Load>,
 }
 
-/// Counts over all workers.
+/// Counts over all workers: least request is only right when it is global.
+///
+/// Requests begun (modulo 2^32) stand in the upper half, requests on their way in the lower, so that one addition
+/// counts both.
 #[derive(Debug, Default)]
-struct Load {
-    /// Requests on their way: least request is only right when it is global.
-    active: AtomicU32,
+struct Load(AtomicU64);
+
+impl Load {
+    const BEGUN: u64 = 1 << 32;
 }
 
 /// One request on its way to an endpoint; ends when dropped.
@@ -66,7 +70,12 @@ impl EndpointState {
 
     /// Requests on their way now.
     pub(crate) fn active(&self) -> u32 {
-        self.load.active.load(Ordering::Relaxed)
+        self.load.0.load(Ordering::Relaxed) as u32
+    }
+
+    /// Requests begun since it was first seen, modulo 2^32: differences count.
+    pub(crate) fn begun(&self) -> u32 {
+        (self.load.0.load(Ordering::Relaxed) >> 32) as u32
     }
 
     /// Whether it may be picked. Ejection comes with outlier detection.
@@ -76,14 +85,14 @@ impl EndpointState {
 
     /// Counts a request until the result is dropped.
     pub(crate) fn begin(&self) -> ActiveRequest {
-        self.load.active.fetch_add(1, Ordering::Relaxed);
+        self.load.0.fetch_add(Load::BEGUN + 1, Ordering::Relaxed);
         ActiveRequest(self.load.clone())
     }
 }
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -11,7 +11,9 @@ use outrigger_model::Snapshot;
 use outrigger_telemetry::Registry;
 use tokio::sync::{mpsc, watch};
 
+use crate::collect::Collector;
 use crate::policy::Policy;
+use crate::report::{self, ClusterReport};
 use crate::runtime::{self, Phase, Wires};
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -64,6 +66,7 @@ impl Proxy {
             let seed = options.seed.wrapping_add(index as u64);
             workers.push(runtime::spawn(index, shared.clone(), options.outbound.try_clone()?, wires, seed)?);
         }
+        registry.add_collector(Arc::new(Collector::new(policy_wire)));
         Ok(Self { shared, outbound, workers, policy, phase, before: Mutex::default() })
     }
 
@@ -84,6 +87,12 @@ impl Proxy {
     /// The snapshot in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.policy.borrow().snapshot.clone()
+    }
+
+    /// Clusters and endpoints in force, with their load.
+    pub fn clusters(&self) -> Vec<ClusterReport> {
+        let policy = self.policy.borrow().clone();
+        report::clusters(&policy)
     }
 
     /// Connections of clients now.

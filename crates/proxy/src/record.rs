@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_model::{Cluster, ClusterName, Route, ServiceRef, Workload};
+use outrigger_model::{Cluster, ClusterName, Destination, Endpoint, Route, ServiceRef, Workload};
 use outrigger_telemetry::catalogue;
 use outrigger_telemetry::{Counter, Gauge, Histogram, Shard};
 
-use crate::failure::Flag;
+use crate::failure::{Flag, Reason};
 
 /// What became of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,12 +100,10 @@ struct RequestSeries {
 impl Recorder {
     /// For one worker.
     pub(crate) fn new(shard: Shard, source: &Workload) -> Self {
-        let none: [Arc<str>; 0] = [];
         let prefix: [Arc<str>; 1] = [Arc::from("outbound")];
         let class = |n: u16| {
             shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_XX, &[prefix[0].clone(), n.to_string().into()])
         };
-        let _ = none;
         let downstream = DownstreamStats {
             connections_total: shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_TOTAL, &prefix),
             connections_active: shard.gauge(&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_ACTIVE, &prefix),
@@ -148,20 +146,12 @@ impl Recorder {
         }
     }
 
-    /// Handles of an endpoint; `endpoint` is its name in metrics.
-    pub(crate) fn endpoint(&self, cluster: &Cluster, workload: &Workload, endpoint: &str, locality: &str) -> EndpointStats {
-        let service = &cluster.service;
-        let labels = [
-            cluster.name.shared(),
-            service.name.clone(),
-            service.namespace.clone(),
-            service.subset.clone(),
-            endpoint.into(),
-            locality.into(),
-        ];
+    /// Handles of an endpoint.
+    pub(crate) fn endpoint(&self, cluster: &Cluster, endpoint: &Endpoint) -> EndpointStats {
+        let labels = endpoint_labels(cluster, endpoint);
         EndpointStats {
             requests_total: Some(self.shard.counter(&catalogue::OUTRIGGER_ENDPOINT_REQUESTS_TOTAL, &labels)),
-            destination: destination_labels(service, workload),
+            destination: destination_labels(&cluster.service, &endpoint.workload),
             series: RefCell::default(),
         }
     }
@@ -197,11 +187,9 @@ impl Recorder {
         })
     }
 
-    /// The count of a route's share; `backend` is the cluster it chose.
-    pub(crate) fn route(&self, route: &Route, backend: &str) -> Option<Counter> {
-        let origin = route.origin.as_ref()?;
-        let labels =
-            [origin.kind.clone(), origin.namespace.clone(), origin.name.clone(), origin.rule.clone(), backend.into()];
+    /// The count of a route's share; none for a route without origin.
+    pub(crate) fn route(&self, route: &Route, destination: &Destination, service: Option<&ServiceRef>) -> Option<Counter> {
+        let labels = route_labels(route, destination, service)?;
         Some(self.shard.counter(&catalogue::OUTRIGGER_ROUTE_REQUESTS_TOTAL, &labels))
     }
 
@@ -211,8 +199,10 @@ impl Recorder {
     }
 
     /// An answer the proxy made itself.
-    pub(crate) fn proxy_reply(&self, flag: Flag, details: &'static str) {
-        self.shard.counter(&catalogue::OUTRIGGER_PROXY_REPLIES_TOTAL, &[flag.as_str().into(), details.into()]).inc();
+    pub(crate) fn proxy_reply(&self, reason: Reason) {
+        let row = reason.row();
+        let labels = [row.flag.as_str().into(), row.status.to_string().into(), row.details.into()];
+        self.shard.counter(&catalogue::OUTRIGGER_PROXY_REPLIES_TOTAL, &labels).inc();
     }
 
     /// Counts a finished exchange.
@@ -336,6 +326,46 @@ fn destination_labels(service: &ServiceRef, w: &Workload) -> [Arc<str>; 11] {
     let tail = [service.host.clone(), service.name.clone(), service.namespace.clone()];
     let [host, short, service_namespace] = tail;
     [name, namespace, canonical, revision, app, version, principal, cluster, host, short, service_namespace]
+}
+
+/// The labels of a cluster in our own metrics.
+pub(crate) fn cluster_labels(cluster: &Cluster) -> [Arc<str>; 4] {
+    let service = &cluster.service;
+    [cluster.name.shared(), service.name.clone(), service.namespace.clone(), service.subset.clone()]
+}
+
+/// The labels of an endpoint: its pod's name, or its address where that is not known.
+pub(crate) fn endpoint_labels(cluster: &Cluster, endpoint: &Endpoint) -> [Arc<str>; 6] {
+    let [name, service, namespace, subset] = cluster_labels(cluster);
+    let pod = &endpoint.workload.pod;
+    let instance = if pod.is_empty() { endpoint.address.to_string().into() } else { pod.clone() };
+    [name, service, namespace, subset, instance, endpoint.locality.to_string().into()]
+}
+
+/// The labels of a route's share; `service` is that of the cluster where it exists.
+pub(crate) fn route_labels(
+    route: &Route,
+    destination: &Destination,
+    service: Option<&ServiceRef>,
+) -> Option<[Arc<str>; 9]> {
+    let origin = route.origin.as_ref()?;
+    let unknown = || Arc::<str>::from(Workload::UNKNOWN);
+    let backend = match destination.cluster.outbound_parts() {
+        Some((port, "", host)) => format!("{host}:{port}").into(),
+        Some((port, subset, host)) => format!("{host}:{port}/{subset}").into(),
+        None => destination.cluster.shared(),
+    };
+    Some([
+        destination.cluster.shared(),
+        service.map_or_else(unknown, |s| s.name.clone()),
+        service.map_or_else(unknown, |s| s.namespace.clone()),
+        service.map_or_else(Arc::default, |s| s.subset.clone()),
+        origin.kind.clone(),
+        origin.namespace.clone(),
+        origin.name.clone(),
+        origin.rule.clone(),
+        backend,
+    ])
 }
 
 /// A gauge raised by one until dropped.

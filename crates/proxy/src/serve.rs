@@ -67,7 +67,7 @@ async fn serve(worker: &Worker, client: &mut Stream, who: Client) -> After {
         Plan::Forward(forwarding) => forwarding,
         Plan::Answer(answer) => return answer_request(worker, client, &exchange, &answer, None).await,
         Plan::Fail(reason, cause) => {
-            worker.recorder.proxy_reply(reason.row().flag, reason.row().details);
+            worker.recorder.proxy_reply(reason);
             return answer_request(worker, client, &exchange, &Answer::failure(reason, &cause), None).await;
         }
     };
@@ -83,7 +83,7 @@ async fn serve(worker: &Worker, client: &mut Stream, who: Client) -> After {
             if exchange.keep_alive.get() { After::Next } else { After::Linger }
         }
         Err(broken) if broken.status_sent == 0 && broken.reason != Reason::ClientGone => {
-            worker.recorder.proxy_reply(broken.reason.row().flag, broken.reason.row().details);
+            worker.recorder.proxy_reply(broken.reason);
             let answer = Answer::failure(broken.reason, &broken.cause);
             // The request body may be half read: the connection has no next request.
             if exchange.framing != Framing::None {
@@ -150,7 +150,7 @@ fn refused(refusal: Refusal) -> Reason {
 async fn refuse(worker: &Worker, client: &mut Stream, reason: Reason, started: Instant) -> After {
     let row = reason.row();
     worker.recorder.downstream.requests_total.inc();
-    worker.recorder.proxy_reply(row.flag, row.details);
+    worker.recorder.proxy_reply(reason);
     if let Reason::HeadLarge | Reason::TargetLong | Reason::HeadTimeout = reason {
         worker.recorder.limit_hit(row.details);
     }

@@ -188,13 +188,13 @@ impl Current {
             unreachable!("only a route that forwards has destinations")
         };
         let destination = &forward.destinations[destination];
-        let target = Rc::new(Target {
-            requests_total: worker.recorder.route(&route.route, destination.cluster.as_str()),
-            cluster: match destination.missing {
-                Some(_) => None,
-                None => worker.cluster(self, &destination.cluster),
-            },
-        });
+        let cluster = match destination.missing {
+            Some(_) => None,
+            None => worker.cluster(self, &destination.cluster),
+        };
+        let service = cluster.as_ref().map(|c| &c.live.model.service);
+        let requests_total = worker.recorder.route(&route.route, destination, service);
+        let target = Rc::new(Target { requests_total, cluster });
         self.targets.borrow_mut().insert(key, target.clone());
         target
     }
@@ -224,16 +224,7 @@ impl WorkerCluster {
             known.resize_with(self.live.hosts.len().max(index + 1), || None);
         }
         known[index]
-            .get_or_insert_with(|| {
-                let endpoint = &self.live.hosts[index].endpoint;
-                let locality = endpoint.locality.to_string();
-                Rc::new(recorder.endpoint(&self.live.model, &endpoint.workload, &endpoint_label(endpoint), &locality))
-            })
+            .get_or_insert_with(|| Rc::new(recorder.endpoint(&self.live.model, &self.live.hosts[index].endpoint)))
             .clone()
     }
-}
-
-/// How metrics name an endpoint: by its pod where that is known, else by address.
-pub(crate) fn endpoint_label(endpoint: &Endpoint) -> String {
-    if endpoint.workload.pod.is_empty() { endpoint.address.to_string() } else { endpoint.workload.pod.to_string() }
 }

@@ -86,6 +86,7 @@ impl RunArgs {
             ("--simulate", self.simulate),
             ("--load", self.load.is_some()),
             ("--sd-file", self.sd_file.is_some()),
+            ("--access-log", self.access_log != AccessLog::Off),
         ];
         match asked.iter().find(|(_, given)| *given) {
             Some((flag, _)) => anyhow::bail!("{flag} is not supported in this version of outrigger run"),
@@ -97,5 +98,5 @@ impl RunArgs {
 /// Runs until it is told to end.
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<Verdict> {
     args.refuse_unsupported()?;
-    anyhow::bail!("outrigger run does not serve {:?} yet", args.paths)
+    crate::run::run(&args)
 }

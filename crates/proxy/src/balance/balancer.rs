@@ -32,6 +32,7 @@ pub(crate) struct Balancer {
 #[derive(Debug, Default)]
 struct Frame {
     levels: Vec<Level>,
+    /// Endpoints that were not available, ascending.
     left_out: Vec<u32>,
     /// The one of `left_out` to look at next.
     probe: usize,
@@ -134,7 +135,8 @@ impl Balancer {
         if let Some(table) = &self.table {
             let hash = key.unwrap_or_else(|| rng.u64(..));
             let level = self.frame.level((hash % 100) as u32);
-            return table.find(level, hash, |host| self.hosts.is_available(host));
+            // As of the frame and not as of now: that the frame is out of date must come to light.
+            return table.find(level, hash, |host| self.frame.left_out.binary_search(&host).is_err());
         }
         let level = if self.frame.levels.len() > 1 { self.frame.level(rng.u32(0..100)) } else { 0 };
         let level = self.frame.levels.get_mut(level)?;
@@ -197,3 +199,14 @@ impl Choice {
         }
     }
 }
+
+#[cfg(test)]
+impl Balancer {
+    /// Says which endpoints are not available from now on.
+    fn take_out(&mut self, out: impl IntoIterator<Item = u32>) {
+        self.hosts.out = out.into_iter().collect();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -90,3 +90,6 @@ fn shares(hosts: &Hosts, members: &[u32]) -> Vec<(u32, f64)> {
     }
     shares
 }
+
+#[cfg(test)]
+mod tests;

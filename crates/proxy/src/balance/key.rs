@@ -99,3 +99,6 @@ fn issue(cookie: &CookieKey, connection: u64) -> Key {
     set_cookie.push_str("; HttpOnly");
     Key::Issue { hash: xxh64(value.as_bytes(), 0), set_cookie: set_cookie.into_bytes() }
 }
+
+#[cfg(test)]
+mod tests;

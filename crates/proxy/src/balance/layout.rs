@@ -19,7 +19,7 @@ const OVERPROVISIONING_PERCENT: usize = 140;
 pub(super) struct Layout {
     /// By ascending priority number; those without available endpoints are there too.
     pub(super) levels: Vec<Level>,
-    /// Endpoints that were not available.
+    /// Endpoints that were not available, ascending.
     pub(super) left_out: Vec<u32>,
 }
 

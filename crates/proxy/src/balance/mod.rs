@@ -22,6 +22,8 @@ mod ring_hash;
 mod round_robin;
 mod schedule;
 mod shares;
+#[cfg(test)]
+mod testing;
 mod warmup;
 
 pub(crate) use balancer::Balancer;

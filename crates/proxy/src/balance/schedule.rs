@@ -62,3 +62,57 @@ impl Schedule {
 fn stride(weight: f64) -> u64 {
     (ONE / weight).clamp(1.0, STRIDE_MAX) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Every window of a period's length holds each slot in exact proportion, also across a rewind of the clock.
+    #[test]
+    fn a_period_is_exact() {
+        let weights = [50_u32, 20, 7, 1];
+        let weight = |slot: usize| f64::from(weights[slot]);
+        let mut schedule = Schedule::new(weights.len(), weight, &mut fastrand::Rng::with_seed(1));
+        let order: Vec<usize> = (0..78 * 1_500).map(|_| schedule.next(weight)).collect();
+        let furthest = schedule.turns.iter().map(|turn| turn.0.due).max().unwrap();
+        assert!(furthest < 1_500 << 52, "the clock was set back on the way");
+        for run in order.chunks(78) {
+            for (slot, weight) in weights.iter().enumerate() {
+                assert_eq!(run.iter().filter(|at| **at == slot).count(), *weight as usize, "slot {slot} in {run:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn turns_are_interleaved() {
+        let weight = |slot: usize| if slot == 0 { 6.0 } else { 1.0 };
+        let mut schedule = Schedule::new(7, weight, &mut fastrand::Rng::with_seed(2));
+        let order: Vec<usize> = (0..1_200).map(|_| schedule.next(weight)).collect();
+        let gap = order.split(|slot| *slot == 0).map(<[_]>::len).max().unwrap();
+        assert!(gap <= 6, "half of the turns, and {gap} others in a row");
+    }
+
+    #[test]
+    fn no_weight_is_too_small_or_too_large() {
+        for weights in [[f64::MIN_POSITIVE, 1.0], [0.0, 1.0], [f64::MAX, 1.0], [f64::INFINITY, 1.0]] {
+            let mut schedule = Schedule::new(2, |slot| weights[slot], &mut fastrand::Rng::with_seed(3));
+            (0..10_000).for_each(|_| assert!(schedule.next(|slot| weights[slot]) < 2));
+        }
+    }
+
+    /// A turn reads one weight, however many slots there are.
+    #[test]
+    fn a_turn_reads_one_weight() {
+        let read = Cell::new(0);
+        let weight = |slot: usize| {
+            read.set(read.get() + 1);
+            (slot % 5 + 1) as f64
+        };
+        let mut schedule = Schedule::new(10_000, weight, &mut fastrand::Rng::with_seed(4));
+        read.set(0);
+        (0..1_000).for_each(|_| drop(schedule.next(weight)));
+        assert_eq!(read.get(), 1_000);
+    }
+}

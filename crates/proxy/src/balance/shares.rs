@@ -46,3 +46,42 @@ pub(crate) fn fairness_index(served: &[u64], expected: &[f64]) -> f64 {
     let (count, sum) = (ratios().count() as f64, ratios().sum::<f64>());
     if sum == 0.0 { 1.0 } else { sum * sum / (count * ratios().map(|ratio| ratio * ratio).sum::<f64>()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use outrigger_model::LocalityMode;
+
+    use super::super::testing::{balance, hosts, policies, start};
+    use super::*;
+
+    #[track_caller]
+    fn check(locality: LocalityMode, texts: &[&str], expected: &[f64]) {
+        for policy in policies() {
+            let balance = Balance { locality, ..balance(policy) };
+            let found = expected_shares(&balance, &hosts(texts), start());
+            let close = found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12);
+            assert!(close && found.len() == expected.len(), "{texts:?}: {found:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn shares_follow_priority_locality_and_weight() {
+        check(LocalityMode::Priority, &["1", "3"], &[0.25, 0.75]);
+        check(LocalityMode::Priority, &["1@0", "3@1"], &[1.0, 0.0]);
+        check(LocalityMode::Priority, &[], &[]);
+        check(LocalityMode::Weighted, &["1/a:80", "3/a:80", "5/b:20"], &[0.2, 0.6, 0.2]);
+        check(LocalityMode::Weighted, &["1/a:0", "1/b:7"], &[0.0, 1.0]);
+        check(LocalityMode::Weighted, &["1/a:0"], &[0.0]);
+    }
+
+    #[test]
+    fn the_index_is_one_when_all_got_what_they_should() {
+        assert_eq!(fairness_index(&[10, 30], &[0.25, 0.75]), 1.0);
+        assert_eq!(fairness_index(&[0, 0], &[0.5, 0.5]), 1.0);
+        assert_eq!(fairness_index(&[], &[]), 1.0);
+        assert_eq!(fairness_index(&[10, 0, 0, 0], &[0.25; 4]), 0.25);
+        assert_eq!(fairness_index(&[10, 99], &[1.0, 0.0]), 1.0);
+        let skewed = fairness_index(&[60, 40], &[0.5, 0.5]);
+        assert!((skewed - 10_000.0 / (2.0 * 5_200.0)).abs() < 1e-12, "{skewed}");
+    }
+}

@@ -74,3 +74,102 @@ fn is_allowed(cors: &Cors, origin: &[u8]) -> bool {
 fn join<'a>(items: impl Iterator<Item = &'a str>) -> Vec<u8> {
     items.collect::<Vec<_>>().join(",").into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::testing::{string, with_request};
+    use super::*;
+    use outrigger_model::HeaderName;
+
+    fn policy() -> Cors {
+        Cors {
+            origins: vec![string("=https://shop.example"), string("~https://[a-z]+\\.dev")],
+            methods: vec!["GET".into(), "POST".into()],
+            headers: vec![HeaderName::parse("X-A").unwrap(), HeaderName::parse("x-b").unwrap()],
+            expose: vec![HeaderName::parse("x-c").unwrap(), HeaderName::parse("x-d").unwrap()],
+            max_age: Some(Duration::from_secs(86_400)),
+            credentials: true,
+            forward_unmatched_preflights: true,
+        }
+    }
+
+    const PREFLIGHT: &[(&str, &str)] =
+        &[("Access-Control-Request-Method", "PUT"), ("access-control-request-headers", "x-z")];
+
+    /// `expected` is `preflight` or `actual` and the fields but `vary`, which must come with all.
+    #[track_caller]
+    fn check(cors: &Cors, method: &str, origin: Option<&str>, others: &[(&str, &str)], expected: &[&str]) {
+        let fields: Vec<(&str, &str)> =
+            origin.map(|o| ("Origin", o)).into_iter().chain(others.iter().copied()).collect();
+        let decision = with_request(&format!("{method} http://a/"), &fields, |request| decide(cors, request));
+        let (kind, fields) = match decision {
+            Decision::Preflight(fields) => ("preflight", fields),
+            Decision::Actual(fields) => ("actual", fields),
+        };
+        assert_eq!(fields[0], ("vary", b"Origin".to_vec()));
+        let text = |(name, value): &(&str, Vec<u8>)| {
+            format!("{}: {}", name.trim_start_matches("access-control-"), String::from_utf8_lossy(value))
+        };
+        let found: Vec<String> = [kind.to_owned()].into_iter().chain(fields[1..].iter().map(text)).collect();
+        assert_eq!(found, expected, "{method} of {origin:?}");
+    }
+
+    #[test]
+    fn a_preflight_of_a_known_origin_is_answered() {
+        let expected = [
+            "preflight",
+            "allow-origin: https://shop.example",
+            "allow-credentials: true",
+            "allow-methods: GET,POST",
+            "allow-headers: x-a,x-b",
+            "max-age: 86400",
+        ];
+        check(&policy(), "OPTIONS", Some("https://shop.example"), PREFLIGHT, &expected);
+        let expected = ["preflight", "allow-origin: https://abc.dev"];
+        let bare = Cors { methods: vec![], headers: vec![], max_age: None, credentials: false, ..policy() };
+        check(&bare, "OPTIONS", Some("https://abc.dev"), PREFLIGHT, &expected);
+    }
+
+    #[test]
+    fn a_star_stands_for_what_was_asked() {
+        let star = Cors {
+            methods: vec!["*".into()],
+            headers: vec![HeaderName::parse("*").unwrap()],
+            origins: vec![string("=*")],
+            credentials: false,
+            max_age: Some(Duration::ZERO),
+            ..policy()
+        };
+        let expected = ["preflight", "allow-origin: null", "allow-methods: PUT", "allow-headers: x-z", "max-age: 0"];
+        check(&star, "OPTIONS", Some("null"), PREFLIGHT, &expected);
+        let expected = ["preflight", "allow-origin: x", "allow-methods: PUT", "max-age: 0"];
+        check(&star, "OPTIONS", Some("x"), &PREFLIGHT[..1], &expected);
+    }
+
+    #[test]
+    fn a_preflight_of_a_foreign_origin_is_forwarded_or_answered_without_permission() {
+        check(&policy(), "OPTIONS", Some("https://evil.example"), PREFLIGHT, &["actual"]);
+        let ignore = Cors { forward_unmatched_preflights: false, ..policy() };
+        check(&ignore, "OPTIONS", Some("https://evil.example"), PREFLIGHT, &["preflight"]);
+    }
+
+    #[test]
+    fn an_actual_request_gets_its_fields() {
+        let expected =
+            ["actual", "allow-origin: https://shop.example", "allow-credentials: true", "expose-headers: x-c,x-d"];
+        check(&policy(), "GET", Some("https://shop.example"), &[], &expected);
+        check(&policy(), "OPTIONS", Some("https://shop.example"), &[], &expected);
+        check(&policy(), "GET", Some("https://shop.example"), PREFLIGHT, &expected);
+        check(&policy(), "GET", Some("https://shop.example.evil"), &[], &["actual"]);
+        check(&policy(), "GET", Some("https://abc.devil"), &[], &["actual"]);
+    }
+
+    #[test]
+    fn a_request_without_origin_passes() {
+        check(&policy(), "GET", None, &[], &["actual"]);
+        check(&policy(), "OPTIONS", None, PREFLIGHT, &["actual"]);
+        check(&policy(), "OPTIONS", Some(""), PREFLIGHT, &["actual"]);
+    }
+}

@@ -61,3 +61,116 @@ fn joined<'a>(request: &RequestView<'a>, name: &str) -> Option<Cow<'a, [u8]>> {
     }
     Some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{string, with_request};
+    use super::*;
+    use outrigger_model::HeaderName;
+
+    fn value(text: &str) -> ValueMatch {
+        if text == "*" { ValueMatch::Present } else { ValueMatch::String(string(text)) }
+    }
+
+    /// `want` is what the header `x` must be, with `!` in front for `withoutHeaders`.
+    #[track_caller]
+    fn check_header(want: &str, sent: &[&str], expected: bool) {
+        let fields: Vec<(&str, &str)> = sent.iter().map(|value| ("X", *value)).chain([("xy", "other")]).collect();
+        let condition = HeaderMatch {
+            name: HeaderName::parse("x").unwrap(),
+            value: value(want.trim_start_matches('!')),
+            invert: want.starts_with('!'),
+        };
+        let matches = RouteMatch { headers: vec![condition], ..RouteMatch::default() };
+        let found = with_request("GET http://a/", &fields, |request| others_match(&matches, request));
+        assert_eq!(found, expected, "{want} of {sent:?}");
+    }
+
+    #[test]
+    fn headers() {
+        check_header("=a", &["a"], true);
+        check_header("=a", &["A"], false);
+        check_header("=a", &[], false);
+        check_header("=", &[], false);
+        check_header("=", &[""], true);
+        check_header("^a", &["abc"], true);
+        check_header("~a.c", &["abc"], true);
+        check_header("~a.", &["abc"], false);
+        check_header("~.*", &[], false);
+        check_header("*", &[""], true);
+        check_header("*", &[], false);
+    }
+
+    #[test]
+    fn several_fields_of_a_name_are_one_value() {
+        check_header("=a,b", &["a", "b"], true);
+        check_header("=a", &["a", "b"], false);
+        check_header("^a", &["a", "b"], true);
+        check_header("~.*b", &["a", "b"], true);
+        check_header("=b", &["a", "b"], false);
+    }
+
+    #[test]
+    fn without_headers() {
+        check_header("!=a", &["a"], false);
+        check_header("!=a", &["b"], true);
+        check_header("!=a", &[], true);
+        check_header("!=", &[], false);
+        check_header("!=", &["a"], true);
+        check_header("!~.*", &[], false);
+        check_header("!~.+", &[], true);
+        check_header("!*", &[], true);
+        check_header("!*", &[""], false);
+        check_header("!^a", &["x", "a"], true);
+    }
+
+    #[track_caller]
+    fn check_query(want: &str, query: &str, expected: bool) {
+        let matches =
+            RouteMatch { query: vec![QueryMatch { name: "k".into(), value: value(want) }], ..RouteMatch::default() };
+        let found = with_request(&format!("GET http://a/{query}"), &[], |request| others_match(&matches, request));
+        assert_eq!(found, expected, "{want} of {query}");
+    }
+
+    #[test]
+    fn query_parameters() {
+        check_query("=v", "?k=v", true);
+        check_query("=v", "?j=1&k=v", true);
+        check_query("=v", "?k=w&k=v", false);
+        check_query("=v", "", false);
+        check_query("=v", "?k=%76", true);
+        check_query("=", "?k", true);
+        check_query("=", "?k=", true);
+        check_query("=", "?j", false);
+        check_query("*", "?k", true);
+        check_query("*", "?kk", false);
+        check_query("~v[0-9]", "?k=v1", true);
+        check_query("~v", "?k=v1", false);
+        check_query("^v", "?k=v1", true);
+    }
+
+    #[test]
+    fn method_scheme_and_authority() {
+        let request = "GET https://a.b:80/";
+        let check = |matches: RouteMatch, expected: bool| {
+            let found = with_request(request, &[], |request| others_match(&matches, request));
+            assert_eq!(found, expected, "{matches:?}");
+        };
+        check(RouteMatch { method: Some(string("=GET")), ..RouteMatch::default() }, true);
+        check(RouteMatch { method: Some(string("=get")), ..RouteMatch::default() }, false);
+        check(RouteMatch { scheme: Some(string("=https")), ..RouteMatch::default() }, true);
+        check(RouteMatch { scheme: Some(string("^http:")), ..RouteMatch::default() }, false);
+        check(RouteMatch { authority: Some(string("=a.b:80")), ..RouteMatch::default() }, true);
+        check(RouteMatch { authority: Some(string("=a.b")), ..RouteMatch::default() }, false);
+        check(RouteMatch { authority: Some(string("~a\\.b(:[0-9]+)?")), ..RouteMatch::default() }, true);
+    }
+
+    #[test]
+    fn all_conditions_must_hold() {
+        let mut matches =
+            RouteMatch { method: Some(string("=GET")), scheme: Some(string("=http")), ..RouteMatch::default() };
+        assert!(with_request("GET http://a/", &[], |request| others_match(&matches, request)));
+        matches.query.push(QueryMatch { name: "k".into(), value: ValueMatch::Present });
+        assert!(!with_request("GET http://a/", &[], |request| others_match(&matches, request)));
+    }
+}

@@ -16,6 +16,8 @@ pub(crate) mod redirect;
 pub(crate) mod rewrite;
 mod split;
 mod table;
+#[cfg(test)]
+mod testing;
 
 pub(crate) use host::{CompiledRoute, Host};
 pub(crate) use table::Table;

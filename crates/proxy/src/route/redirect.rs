@@ -88,3 +88,109 @@ fn default_port(scheme: &str) -> Option<u16> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::with_request;
+    use super::*;
+    use outrigger_model::{HeaderValue, PathMatch};
+
+    const KEEP: Redirect =
+        Redirect { status: 301, scheme: None, authority: None, port: RedirectPort::Keep, path: RedirectPath::Keep };
+
+    fn scheme(text: &str) -> Redirect {
+        Redirect { scheme: Some(text.into()), ..KEEP }
+    }
+
+    fn authority(text: &str) -> Redirect {
+        Redirect { authority: Some(HeaderValue::parse(text).unwrap()), ..KEEP }
+    }
+
+    fn port(port: RedirectPort) -> Redirect {
+        Redirect { port, ..KEEP }
+    }
+
+    fn path(path: RedirectPath) -> Redirect {
+        Redirect { path, ..KEEP }
+    }
+
+    /// The request came in on port 15001, by a route for the prefix `/old`.
+    #[track_caller]
+    fn check(redirect: &Redirect, url: &str, expected: &str) {
+        let matches = RouteMatch { path: PathMatch::Prefix("/old".into()), ..RouteMatch::default() };
+        let found = with_request(&format!("GET {url}"), &[], |request| location(redirect, &matches, request, 15001));
+        assert_eq!(String::from_utf8(found).unwrap(), expected, "{redirect:?} of {url}");
+    }
+
+    #[test]
+    fn what_is_not_configured_comes_from_the_request() {
+        check(&KEEP, "http://a.b/old?q=1", "http://a.b/old?q=1");
+        check(&KEEP, "http://a.b:8080/old", "http://a.b:8080/old");
+        check(&KEEP, "https://[::1]:8443/old", "https://[::1]:8443/old");
+        check(&KEEP, "https://[::1]/old", "https://[::1]/old");
+        check(&authority("new.host"), "http://a.b:8080/old?q=1", "http://new.host/old?q=1");
+        check(&authority("new.host:81"), "http://a.b/old", "http://new.host:81/old");
+    }
+
+    #[test]
+    fn the_default_port_of_a_scheme_is_left_out() {
+        check(&KEEP, "http://a.b:80/old", "http://a.b/old");
+        check(&scheme("https"), "http://a.b/old", "https://a.b/old");
+        check(&scheme("https"), "http://a.b:80/old", "https://a.b/old");
+        check(&scheme("http"), "https://a.b:443/old", "http://a.b/old");
+        check(&scheme("https"), "http://a.b:8080/old", "https://a.b:8080/old");
+        check(&scheme("http"), "http://a.b:443/old", "http://a.b:443/old");
+        check(&authority("new.host:80"), "http://a.b/old", "http://new.host/old");
+        check(&port(RedirectPort::Exact(80)), "http://a.b:8080/old", "http://a.b/old");
+    }
+
+    #[test]
+    fn a_port_can_be_chosen() {
+        check(&port(RedirectPort::Exact(8443)), "http://a.b:8080/old", "http://a.b:8443/old");
+        check(&port(RedirectPort::ProtocolDefault), "http://a.b:8080/old", "http://a.b/old");
+        check(&port(RedirectPort::Request), "http://a.b/old", "http://a.b:15001/old");
+        check(
+            &Redirect { scheme: Some("https".into()), ..port(RedirectPort::Exact(443)) },
+            "http://a.b:80/old",
+            "https://a.b/old",
+        );
+        check(&Redirect { port: RedirectPort::Exact(81), ..authority("x:99") }, "http://a.b/old", "http://x:81/old");
+    }
+
+    #[test]
+    fn the_query_stays_unless_the_new_path_brings_one() {
+        let full = |text: &str| path(RedirectPath::Full(text.into()));
+        check(&full("/new"), "http://a/old/x?q=1", "http://a/new?q=1");
+        check(&full("/new?v=2"), "http://a/old?q=1", "http://a/new?v=2");
+        check(&full("/new?"), "http://a/old?q=1", "http://a/new?");
+        check(&full("new"), "http://a/old", "http://a/new");
+    }
+
+    #[test]
+    fn a_prefix_is_replaced() {
+        let prefix = |text: &str| path(RedirectPath::Prefix(text.into()));
+        check(&prefix("/new"), "http://a/old/x?q=1", "http://a/new/x?q=1");
+        check(&prefix("/"), "http://a/old", "http://a/");
+        check(&prefix(""), "http://a/old", "http://a/");
+    }
+
+    #[test]
+    fn nothing_is_injected() {
+        let full = path(RedirectPath::Full("/a\r\nSet-Cookie: x".into()));
+        check(&full, "http://a/old", "http://a/a%0D%0ASet-Cookie:%20x");
+        check(&scheme("ht\ntp"), "http://a/old", "ht%0Atp://a/old");
+        check(&KEEP, "http://a\r\nb/old", "http://a%0D%0Ab/old");
+    }
+
+    #[test]
+    fn without_an_authority_the_reference_is_relative() {
+        check(&scheme("https"), "http:///old?q", "/old?q");
+        check(&authority("a.b"), "http:///old", "http://a.b/old");
+    }
+
+    #[test]
+    fn a_strange_authority_is_kept_as_it_is() {
+        check(&KEEP, "http://a:b:99999/old", "http://a:b:99999/old");
+        check(&KEEP, "http://a:/old", "http://a:/old");
+    }
+}

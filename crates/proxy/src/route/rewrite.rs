@@ -83,3 +83,113 @@ pub(super) fn write_encoded(out: &mut Vec<u8>, text: &[u8]) {
 /// What may not stand raw in a request target: controls, what ends it, what begins a fragment, and (always encoded by
 /// the crate) everything beyond ASCII. The rest is left as the client or the configuration wrote it.
 const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'#');
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{pattern, with_request};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rewritten(matches: &RouteMatch, rewrite: &PathRewrite, target: &str) -> Result<Option<String>, TargetTooLong> {
+        let mut out = b"GET ".to_vec();
+        let done = with_request(&format!("GET http://a{target}"), &[], |request| {
+            write_target(&mut out, matches, rewrite, request)
+        })?;
+        let text = String::from_utf8(out).unwrap();
+        let target = text.strip_prefix("GET ").expect("what stood there stays");
+        assert!(done || target.is_empty());
+        Ok(done.then(|| target.to_owned()))
+    }
+
+    /// `matched` is `^prefix`, `^prefix!` without case, `=exact` or `*`; `rewrite` is `=whole`, `^prefix` or
+    /// `~pattern substitution`.
+    #[track_caller]
+    fn check(matched: &str, rewrite: &str, target: &str, expected: &str) {
+        let text = matched.trim_end_matches('!');
+        let path = match text.split_at(1) {
+            ("^", text) => PathMatch::Prefix(text.into()),
+            ("=", text) => PathMatch::Exact(text.into()),
+            _ => PathMatch::Any,
+        };
+        let matches = RouteMatch { path, path_ignore_case: text != matched, ..RouteMatch::default() };
+        let rewrite = match rewrite.split_at(1) {
+            ("=", text) => PathRewrite::Full(text.into()),
+            ("^", text) => PathRewrite::Prefix(text.into()),
+            (_, text) => {
+                let (source, substitution) = text.split_once(' ').unwrap();
+                PathRewrite::Regex { pattern: pattern(source), substitution: substitution.into() }
+            }
+        };
+        assert_eq!(rewritten(&matches, &rewrite, target), Ok(Some(expected.to_owned())), "{matched} {rewrite:?}");
+    }
+
+    #[test]
+    fn a_prefix_is_replaced_as_text() {
+        check("^/foo", "^/bar", "/foo/x?q=1", "/bar/x?q=1");
+        check("^/foo", "^/bar", "/foobar", "/barbar");
+        check("^/foo/", "^/", "/foo/x", "/x");
+        check("^/foo", "^/", "/foo/x", "//x");
+        check("^/foo", "^", "/foo/x", "/x");
+        check("^/foo", "^", "/foo", "/");
+        check("^/foo", "^bar", "/foo/x", "/bar/x");
+        check("^/foo!", "^/bar", "/FOO/X", "/bar/X");
+        check("^/", "^/api/", "/x", "/api/x");
+        check("*", "^/api/", "/x", "/api/x");
+        check("=/foo", "^/bar", "/foo?q", "/bar?q");
+    }
+
+    #[test]
+    fn a_whole_path_is_replaced_and_the_query_stays() {
+        check("*", "=/new", "/old/path?q=1", "/new?q=1");
+        check("*", "=new", "/old", "/new");
+        check("*", "=/new?v=2", "/old?q=1", "/new?v=2&q=1");
+        check("*", "=/new?v=2", "/old", "/new?v=2");
+        check("*", "=/new", "/old?", "/new?");
+    }
+
+    #[test]
+    fn every_match_of_a_pattern_is_replaced() {
+        check("*", r"~^/v1/([^/]+)/(.*)$ /\1/v2/\2", "/v1/cart/items?a=b", "/cart/v2/items?a=b");
+        check("*", "~a b", "/aXa", "/bXb");
+        check("*", "~/x /y", "/nothing", "/nothing");
+        check("*", "~^/.* gone", "/old", "/gone");
+    }
+
+    #[test]
+    fn nothing_that_ends_a_line_or_a_target_gets_out() {
+        check("^/a", "^/b\r\nX-Injected: 1", "/a/c", "/b%0D%0AX-Injected:%201/c");
+        check("*", "=/a b#c\u{e9}\0\u{7f}", "/", "/a%20b%23c%C3%A9%00%7F");
+        check("*", "~^/(.*)$ /q/\\1\n", "/x%0d%0ay", "/q/x%0d%0ay%0A");
+        check("^/a", "^/100%", "/a", "/100%");
+    }
+
+    #[test]
+    fn without_a_rewrite_nothing_is_written() {
+        assert_eq!(rewritten(&RouteMatch::default(), &PathRewrite::Keep, "/a?b"), Ok(None));
+        assert_eq!(rewritten(&RouteMatch::default(), &PathRewrite::Full("/x".into()), ""), Ok(None), "OPTIONS *");
+    }
+
+    #[test]
+    fn a_rewrite_that_blows_up_is_refused() {
+        let rewrite = PathRewrite::Regex { pattern: pattern("^.*$"), substitution: "\\0".repeat(70).into() };
+        let target = format!("/{}", "x".repeat(999));
+        assert_eq!(rewritten(&RouteMatch::default(), &rewrite, &target), Err(TargetTooLong));
+        let target = format!("/{}", "x".repeat(99));
+        assert_eq!(rewritten(&RouteMatch::default(), &rewrite, &target).map(|t| t.unwrap().len()), Ok(7_000));
+    }
+
+    proptest! {
+        #[test]
+        fn any_rewrite_gives_one_visible_word_that_begins_with_a_slash(
+            prefix in "\\PC*", new in any::<String>(), path in "/[ -~&&[^?# ]]*", query in prop::option::of("[!-~]*"),
+            whole in any::<bool>(),
+        ) {
+            let matches = RouteMatch { path: PathMatch::Prefix(prefix.into()), ..RouteMatch::default() };
+            let rewrite = if whole { PathRewrite::Full(new.into()) } else { PathRewrite::Prefix(new.into()) };
+            let target = query.map_or(path.clone(), |query| format!("{path}?{query}"));
+            if let Ok(Some(out)) = rewritten(&matches, &rewrite, &target) {
+                prop_assert!(out.starts_with('/') && out.bytes().all(|byte| byte.is_ascii_graphic()), "{}", out);
+            }
+        }
+    }
+}

@@ -141,3 +141,140 @@ impl Ports {
             .or_else(|| self.get(DomainPort::Any))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{route, table, virtual_host};
+    use super::*;
+    use outrigger_model::RouteMatch;
+
+    /// `hosts` are virtual hosts by their domains; `request` is a host with or without port.
+    #[track_caller]
+    fn check(hosts: &[&str], request: &str, expected: Option<&str>) {
+        let table =
+            Table::compile(&table(hosts.iter().map(|domains| virtual_host(domains, Vec::new())).collect()), None);
+        let (host, port) = match request.split_once(':') {
+            Some((host, port)) => (host, Some(port.parse().unwrap())),
+            None => (request, None),
+        };
+        let found = table.host(host.as_bytes(), port, 80).map(|host| &*host.vhost.name);
+        assert_eq!(found, expected, "{request} among {hosts:?}");
+    }
+
+    #[test]
+    fn exact_beats_suffix_beats_prefix_beats_any() {
+        let hosts = ["*", "www.*", "*.example.com", "*.www.example.com", "www.example.*", "www.example.com"];
+        check(&hosts, "www.example.com", Some("www.example.com"));
+        check(&hosts, "api.example.com", Some("*.example.com"));
+        check(&hosts, "a.b.example.com", Some("*.example.com"));
+        check(&hosts, "a.www.example.com", Some("*.www.example.com"));
+        check(&hosts, "www.example.org", Some("www.example.*"));
+        check(&hosts, "www.other.org", Some("www.*"));
+        check(&hosts, "other.org", Some("*"));
+        check(&hosts[1..], "other.org", None);
+        check(&[], "other.org", None);
+    }
+
+    #[test]
+    fn a_star_stands_for_at_least_one_character() {
+        check(&["*.example.com"], "example.com", None);
+        check(&["*.example.com"], ".example.com", None);
+        check(&["*.example.com"], "notexample.com", None);
+        check(&["example.*"], "example.", None);
+        check(&["example.*"], "example", None);
+        check(&["*"], "", Some("*"));
+    }
+
+    #[test]
+    fn a_stated_port_must_be_claimed() {
+        check(&["a:9080"], "a:9080", Some("a:9080"));
+        check(&["a:9080"], "a:80", None);
+        check(&["a:9080"], "a", None);
+        check(&["a:80"], "a", Some("a:80"));
+        check(&["a:"], "a", Some("a:"));
+        check(&["a:"], "a:80", None);
+        check(&["a"], "a:1", Some("a"));
+        check(&["a", "a:", "a:80"], "a", Some("a:80"));
+        check(&["a", "a:", "a:80"], "a:81", Some("a"));
+        check(&["a", "a:", "a:81"], "a", Some("a:"));
+    }
+
+    #[test]
+    fn a_name_whose_ports_do_not_fit_leaves_the_request_to_the_next() {
+        let hosts = ["a.example.com:9080", "*.example.com:9081", "a.*:9082", "*"];
+        check(&hosts, "a.example.com:9080", Some("a.example.com:9080"));
+        check(&hosts, "a.example.com:9081", Some("*.example.com:9081"));
+        check(&hosts, "a.example.com:9082", Some("a.*:9082"));
+        check(&hosts, "a.example.com:9083", Some("*"));
+        check(&["*.example.com:1", "*.b.example.com:2"], "a.b.example.com:1", Some("*.example.com:1"));
+    }
+
+    #[test]
+    fn a_virtual_host_has_many_domains() {
+        check(
+            &["reviews reviews.shop reviews.shop.svc 10.0.0.1"],
+            "10.0.0.1",
+            Some("reviews reviews.shop reviews.shop.svc 10.0.0.1"),
+        );
+    }
+
+    #[test]
+    fn an_unchanged_virtual_host_is_shared_with_the_previous_table() {
+        let (a, b) = (virtual_host("a", Vec::new()), virtual_host("b", Vec::new()));
+        let first = Table::compile(&table(vec![a.clone(), b]), None);
+        let second = Table::compile(&table(vec![virtual_host("b", Vec::new()), a]), Some(&first));
+        let host = |table: &Table, name: &str| Arc::clone(table.host(name.as_bytes(), None, 80).unwrap());
+        assert!(Arc::ptr_eq(&host(&first, "a"), &host(&second, "a")));
+        assert!(!Arc::ptr_eq(&host(&first, "b"), &host(&second, "b")));
+    }
+
+    /// Weights of routes called by their letters, and how many choices the route at `at` goes on from.
+    #[track_caller]
+    fn check_carried(before: &[(&str, &[u32])], after: &[(&str, &[u32])], at: usize, expected: bool) {
+        let host = |routes: &[(&str, &[u32])]| {
+            virtual_host(
+                "a",
+                routes.iter().map(|(name, weights)| route(name, RouteMatch::default(), weights)).collect(),
+            )
+        };
+        let first = Table::compile(&table(vec![host(before)]), None);
+        let old = first.host(b"a", None, 80).unwrap();
+        (0..before.len()).for_each(|at| assert_eq!(old.route(at).choose(), 0, "the heaviest comes first"));
+        let second = Table::compile(&table(vec![host(after)]), Some(&first));
+        // Of weights 2 and 1, the sequence is 0 1 0.
+        let goes_on = second.host(b"a", None, 80).unwrap().route(at).choose() == 1;
+        assert_eq!(goes_on, expected, "{before:?} then {after:?}");
+    }
+
+    #[test]
+    fn a_changed_virtual_host_goes_on_with_its_splits() {
+        check_carried(&[("a", &[2, 1])], &[("a", &[2, 1])], 0, true);
+        check_carried(&[("a", &[2, 1])], &[("a", &[3, 1])], 0, false);
+        check_carried(&[("a", &[2, 1])], &[("b", &[2, 1])], 0, false);
+        check_carried(&[("a", &[2, 1])], &[("x", &[1]), ("a", &[2, 1])], 1, true);
+        check_carried(&[("a", &[2, 1]), ("a", &[2, 1])], &[("a", &[2, 1]), ("a", &[2, 1])], 1, true);
+    }
+
+    #[test]
+    fn both_versions_of_a_route_draw_from_one_sequence() {
+        let host = || virtual_host("a", vec![route("r", RouteMatch::default(), &[1, 1, 1])]);
+        let first = Table::compile(&table(vec![host()]), None);
+        let second = Table::compile(&table(vec![host()]), Some(&first));
+        let choose = |table: &Table| table.host(b"a", None, 80).unwrap().route(0).choose();
+        let mut chosen = [choose(&first), choose(&second), choose(&first)];
+        chosen.sort_unstable();
+        assert_eq!(chosen, [0, 1, 2], "requests of the old policy still count while it drains");
+    }
+
+    /// The cost of a look-up: how many texts are tried, at most.
+    #[test]
+    fn ten_thousand_virtual_hosts_cost_no_more_than_their_shapes() {
+        let names = (0..10_000).map(|n| format!("s{n}.ns{}.svc.cluster.local *.w{n:05}.example.com", n % 100));
+        let routes = table(names.map(|name| virtual_host(&name, Vec::new())).collect());
+        let table = Table::compile(&routes, None);
+        assert_eq!(table.suffixes.lengths, [".w00000.example.com".len()], "one look-up for all wildcards");
+        assert!(table.host(b"s77.ns77.svc.cluster.local", None, 80).is_some());
+        assert!(table.host(b"api.w09999.example.com", Some(443), 80).is_some());
+        assert!(table.host(b"s77.ns78.svc.cluster.local", None, 80).is_none());
+    }
+}

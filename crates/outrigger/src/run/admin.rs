@@ -1,0 +1,220 @@
+//! What the admin interface of `outrigger run` knows: Envoy's shapes for clusters and listeners, ours under `/api/v1`.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+
+use outrigger_model::{Action, HostPattern, PathMatch, Route};
+use outrigger_proxy::{ClusterReport, Proxy};
+use outrigger_telemetry::http::{AdminState, LogChange, Query};
+use serde_json::{Value, json};
+
+use super::configuration::{InForce, Latest};
+use super::report;
+
+/// The state behind the admin interface.
+pub(super) struct Status {
+    proxy: Arc<Proxy>,
+    latest: Latest,
+    admin: SocketAddr,
+}
+
+impl Status {
+    /// Of a proxy and its configuration.
+    pub(super) fn new(proxy: Arc<Proxy>, latest: Latest, admin: SocketAddr) -> Self {
+        Self { proxy, latest, admin }
+    }
+
+    fn in_force(&self) -> Option<InForce> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn status(&self) -> Value {
+        let Some(in_force) = self.in_force() else { return Value::Null };
+        json!({
+            "version": format!("{:016x}", in_force.snapshot.version),
+            "files": in_force.files,
+            "objects": in_force.objects,
+            "outbound": self.proxy.outbound().to_string(),
+            "connections": self.proxy.connections(),
+            "services": report::services(&in_force),
+            "diagnostics": report::diagnostics(&in_force.diagnostics),
+        })
+    }
+
+    fn routes(&self) -> Value {
+        let snapshot = self.proxy.snapshot();
+        let hosts = snapshot.listeners.iter().flat_map(|l| &l.routes.virtual_hosts).map(|host| {
+            json!({
+                "name": host.name,
+                "domains": host.domains.iter().map(domain).collect::<Vec<_>>(),
+                "routes": host.routes.iter().map(|r| route(r)).collect::<Vec<_>>(),
+            })
+        });
+        Value::Array(hosts.collect())
+    }
+}
+
+impl AdminState for Status {
+    fn clusters_text(&self) -> String {
+        let mut out = String::new();
+        for report in self.proxy.clusters() {
+            for endpoint in &report.endpoints {
+                let name = report.cluster.name.as_str();
+                let address = endpoint.address();
+                let health = if endpoint.is_available { "healthy" } else { "/failed_outlier_check" };
+                for (key, value) in [
+                    ("rq_active", endpoint.active_requests.to_string()),
+                    ("rq_total", endpoint.requests_begun.to_string()),
+                    ("hostname", endpoint.endpoint.workload.pod.to_string()),
+                    ("health_flags", health.to_owned()),
+                    ("weight", endpoint.endpoint.weight.to_string()),
+                    ("region", endpoint.endpoint.locality.region.to_string()),
+                    ("zone", endpoint.endpoint.locality.zone.to_string()),
+                    ("sub_zone", endpoint.endpoint.locality.sub_zone.to_string()),
+                    ("priority", endpoint.endpoint.priority.to_string()),
+                ] {
+                    // Writing to a string cannot fail.
+                    let _ = writeln!(out, "{name}::{address}::{key}::{value}");
+                }
+            }
+        }
+        out
+    }
+
+    fn clusters_json(&self) -> Value {
+        json!({ "cluster_statuses": self.proxy.clusters().iter().map(cluster_status).collect::<Vec<_>>() })
+    }
+
+    fn listeners_json(&self) -> Value {
+        let listener = |name: &str, address: SocketAddr| {
+            json!({
+                "name": name,
+                "local_address": { "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } },
+            })
+        };
+        json!({ "listener_statuses": [listener("outbound", self.proxy.outbound()), listener("admin", self.admin)] })
+    }
+
+    fn listeners_text(&self) -> String {
+        format!("outbound::{}\nadmin::{}\n", self.proxy.outbound(), self.admin)
+    }
+
+    fn config_dump(&self, query: &Query) -> Result<Value, String> {
+        if let Some(parameter) = ["resource", "mask", "name_regex"].iter().find(|p| query.has(p)) {
+            return Err(format!("the parameter {parameter} is not supported"));
+        }
+        let clusters: Vec<Value> = self.proxy.clusters().iter().map(cluster_config).collect();
+        Ok(json!({
+            "configs": [
+                { "@type": "type.googleapis.com/envoy.admin.v3.ClustersDump", "dynamic_active_clusters": clusters },
+                {
+                    "@type": "type.googleapis.com/envoy.admin.v3.RoutesConfigDump",
+                    "dynamic_route_configs": [{ "route_config": { "name": "outbound", "virtual_hosts": self.routes() } }],
+                },
+            ],
+        }))
+    }
+
+    fn api(&self, path: &str, _query: &Query) -> Option<Value> {
+        match path {
+            "status" => Some(self.status()),
+            "routes" => Some(self.routes()),
+            "services" => Some(self.in_force().map_or(Value::Null, |f| report::services(&f))),
+            "diagnostics" => Some(self.in_force().map_or(Value::Null, |f| report::diagnostics(&f.diagnostics))),
+            _ => None,
+        }
+    }
+
+    fn logging(&self, _change: &LogChange) -> Result<String, String> {
+        Err("log levels are set at start, with --log-level and RUST_LOG".to_owned())
+    }
+}
+
+fn cluster_status(report: &ClusterReport) -> Value {
+    let hosts = report.endpoints.iter().map(|endpoint| {
+        let (address, locality) = (endpoint.address(), &endpoint.endpoint.locality);
+        let health = if endpoint.is_available { "HEALTHY" } else { "UNHEALTHY" };
+        json!({
+            "address": { "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } },
+            "stats": [
+                { "type": "GAUGE", "name": "rq_active", "value": endpoint.active_requests.to_string() },
+                { "name": "rq_total", "value": endpoint.requests_begun.to_string() },
+            ],
+            "health_status": { "eds_health_status": health },
+            "hostname": endpoint.endpoint.workload.pod,
+            "weight": endpoint.endpoint.weight,
+            "priority": endpoint.endpoint.priority,
+            "locality": { "region": locality.region, "zone": locality.zone, "sub_zone": locality.sub_zone },
+        })
+    });
+    json!({
+        "name": report.cluster.name.as_str(),
+        "added_via_api": true,
+        "host_statuses": hosts.collect::<Vec<_>>(),
+    })
+}
+
+fn cluster_config(report: &ClusterReport) -> Value {
+    let cluster = &report.cluster;
+    let rule = cluster.destination_rule.as_ref().and_then(|name| name.split_once('/')).map(|(namespace, name)| {
+        json!({
+            "filter_metadata": {
+                "istio": {
+                    "config": format!("/apis/networking.istio.io/v1/namespaces/{namespace}/destination-rule/{name}"),
+                },
+            },
+        })
+    });
+    json!({
+        "cluster": {
+            "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+            "name": cluster.name.as_str(),
+            "connect_timeout": format!("{}s", cluster.connect_timeout.as_secs_f64()),
+            "metadata": rule,
+        },
+    })
+}
+
+fn domain(domain: &outrigger_model::Domain) -> String {
+    let host = match &domain.host {
+        HostPattern::Exact(host) => host.to_string(),
+        HostPattern::Suffix(suffix) => format!("*{suffix}"),
+        HostPattern::Prefix(prefix) => format!("{prefix}*"),
+        HostPattern::Any => "*".to_owned(),
+    };
+    match domain.port {
+        outrigger_model::DomainPort::Exact(port) => format!("{host}:{port}"),
+        outrigger_model::DomainPort::Unstated => host,
+        outrigger_model::DomainPort::Any => format!("{host}:*"),
+    }
+}
+
+fn route(route: &Route) -> Value {
+    let path = match &route.matches.path {
+        PathMatch::Any => json!({ "prefix": "/" }),
+        PathMatch::Exact(path) => json!({ "path": path }),
+        PathMatch::Prefix(prefix) => json!({ "prefix": prefix }),
+        PathMatch::Regex(pattern) => json!({ "safe_regex": { "regex": pattern.source() } }),
+    };
+    let action = match &route.action {
+        Action::Forward(forward) => json!({
+            "weighted_clusters": forward
+                .destinations
+                .iter()
+                .map(|d| json!({ "name": d.cluster.as_str(), "weight": d.weight, "missing": d.missing.as_ref().map(|m| &m.reason) }))
+                .collect::<Vec<_>>(),
+        }),
+        Action::Redirect(redirect) => json!({ "redirect": { "status": redirect.status } }),
+        Action::Respond(respond) => json!({ "direct_response": { "status": respond.status } }),
+    };
+    let origin = route.origin.as_ref();
+    json!({
+        "name": route.name,
+        "match": path,
+        "headers": route.matches.headers.len(),
+        "action": action,
+        "origin": origin.map(|o| format!("{} {}/{} rule {}", o.kind, o.namespace, o.name, o.rule)),
+        "place": origin.and_then(|o| o.place.as_ref()).map(ToString::to_string),
+    })
+}
