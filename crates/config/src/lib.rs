@@ -18,3 +18,4 @@ pub mod resources;
 pub mod scalar;
 pub mod translate;
 mod tree;
+pub mod watch;
