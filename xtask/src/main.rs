@@ -5,6 +5,7 @@
 
 mod bench;
 mod docs;
+mod instructions;
 mod nginx;
 mod peers;
 mod process;
@@ -36,6 +37,8 @@ enum Chore {
     Bench(bench::Options),
     /// Measures start-up, memory and reload with many Services.
     Scale(scale::Options),
+    /// Counts instructions per request and compares them with the budget.
+    Instructions(instructions::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Chore::Peers(options) => peers::run(&options),
         Chore::Bench(options) => bench::run(&options),
         Chore::Scale(options) => scale::run(&options),
+        Chore::Instructions(options) => instructions::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -154,7 +154,8 @@ endpoints:
     Ok(())
 }
 
-fn edited_service(target: SocketAddr) -> String {
+/// The Service that [`Client`] asks, with one endpoint on loopback.
+pub(crate) fn edited_service(target: SocketAddr) -> String {
     let port = target.port();
     format!(
         "apiVersion: v1
@@ -174,7 +175,7 @@ endpoints: [{{addresses: [127.0.0.1]}}]
 }
 
 /// Answers every request with one letter, until the process ends.
-fn backend(letter: u8) -> Result<SocketAddr> {
+pub(crate) fn backend(letter: u8) -> Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let address = listener.local_addr()?;
     thread::spawn(move || {
@@ -201,10 +202,11 @@ fn serve(mut stream: TcpStream, letter: u8) {
 }
 
 /// A kept connection to the proxy.
-struct Client(TcpStream);
+pub(crate) struct Client(TcpStream);
 
 impl Client {
-    fn connect(proxy: SocketAddr) -> Result<Self> {
+    /// Connects to the outbound listener.
+    pub(crate) fn connect(proxy: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(proxy)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -212,7 +214,7 @@ impl Client {
     }
 
     /// One request; the one byte of its answer.
-    fn ask(&mut self) -> Result<u8> {
+    pub(crate) fn ask(&mut self) -> Result<u8> {
         self.0.write_all(b"GET / HTTP/1.1\r\nHost: edited.team-0\r\n\r\n")?;
         let mut seen = Vec::new();
         let mut buffer = [0; 4096];

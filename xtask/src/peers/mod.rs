@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 
 use crate::shell;
 
-pub(crate) use world::Proxy;
+pub(crate) use world::{Proxy, ready};
 
 /// `cargo xtask peers`.
 #[derive(Args, Debug)]

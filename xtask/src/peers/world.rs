@@ -99,7 +99,7 @@ pub(crate) fn curl() -> Command {
 }
 
 /// The one line of JSON that says it is ready.
-fn ready(said: &str) -> Option<Value> {
-    let reports = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    reports.into_iter().find(|report| report["ready"] == true)
+pub(crate) fn ready(said: &str) -> Option<Value> {
+    let mut reports = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    reports.find(|report| report["ready"] == true)
 }
