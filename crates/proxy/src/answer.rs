@@ -13,7 +13,6 @@ use crate::headers::write_field;
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) flag: Flag,
-    pub(crate) details: &'static str,
     /// Field lines beyond those every answer has.
     pub(crate) fields: Vec<u8>,
     pub(crate) body: Arc<[u8]>,
@@ -41,12 +40,12 @@ impl Answer {
             body.push_str(cause);
         }
         body.push('\n');
-        Self { status: row.status, flag: row.flag, details: row.details, fields, body: body.into_bytes().into() }
+        Self { status: row.status, flag: row.flag, fields, body: body.into_bytes().into() }
     }
 
     /// From configuration: no failure, so no flag.
     pub(crate) fn configured(status: u16, fields: Vec<u8>, body: Arc<[u8]>) -> Self {
-        Self { status, flag: Flag::None, details: "direct_response", fields, body }
+        Self { status, flag: Flag::None, fields, body }
     }
 
     /// Writes the head. A `HEAD` request gets the length that a `GET` would have had.

@@ -128,7 +128,7 @@ impl Conversation<'_> {
                 match result {
                     Ok(()) => progress.upload_done.set(true),
                     // The upstream may have answered early and closed: what it said decides.
-                    Err(RelayFailure::Sink(_)) => {}
+                    Err(RelayFailure::Sink) => {}
                     Err(failure) => return Poll::Ready(Err(upload_reason(&failure))),
                 }
             }
@@ -145,7 +145,7 @@ impl Conversation<'_> {
                 Ok(())
             }
             Err(IoFailure::TimedOut) => Err(Reason::UpstreamIdle),
-            Err(IoFailure::Closed | IoFailure::Broken(_)) => Err(Reason::UpstreamClosed),
+            Err(IoFailure::Closed | IoFailure::Broken) => Err(Reason::UpstreamClosed),
         }
     }
 
@@ -233,7 +233,7 @@ impl Conversation<'_> {
             bytes_written: &self.exchange.bytes_sent,
         };
         relay.run(upstream, client, pending).await.map_err(|failure| match failure {
-            RelayFailure::Sink(_) => Reason::ClientGone,
+            RelayFailure::Sink => Reason::ClientGone,
             RelayFailure::Source(IoFailure::TimedOut) => Reason::UpstreamIdle,
             RelayFailure::Source(_) => Reason::UpstreamClosed,
             RelayFailure::Framing(rule) => Reason::UpstreamProtocol(rule.0),
@@ -398,6 +398,6 @@ fn upload_reason(failure: &RelayFailure) -> Reason {
         RelayFailure::Source(IoFailure::TimedOut) => Reason::BodyTimeout,
         RelayFailure::Source(_) => Reason::ClientGone,
         RelayFailure::Framing(rule) => Reason::BadBody(rule.0),
-        RelayFailure::Sink(_) => Reason::UpstreamClosed,
+        RelayFailure::Sink => Reason::UpstreamClosed,
     }
 }

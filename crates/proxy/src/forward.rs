@@ -18,7 +18,7 @@ use crate::failure::Reason;
 use crate::h1::stream::Stream;
 use crate::plan::Exchange;
 use crate::pool::Upstream;
-use crate::record::{EndpointStats, Raised};
+use crate::record::{EndpointStats, HeldGauge, Raised};
 use crate::worker::{Worker, WorkerCluster};
 
 /// A request that is ready to be sent.
@@ -226,5 +226,6 @@ async fn connect(worker: &Worker, choice: &Choice, cluster: Option<&WorkerCluste
     }
     // Small writes must leave at once; a socket that refuses the option still works.
     let _ = socket.set_nodelay(true);
-    Ok(Upstream { stream: Stream::new(socket, &worker.clock), served: 0 })
+    let counted = stats.map(|s| HeldGauge::new(&s.connections_active));
+    Ok(Upstream { stream: Stream::new(socket, &worker.clock), served: 0, _counted: counted })
 }

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use crate::h1::stream::Stream;
+use crate::record::HeldGauge;
 use crate::settings::Settings;
 
 /// A connection to an endpoint.
@@ -16,6 +17,8 @@ pub(crate) struct Upstream {
     pub(crate) stream: Stream,
     /// Requests sent on it before this one.
     pub(crate) served: u32,
+    /// Counts it among the cluster's connections.
+    pub(crate) _counted: Option<HeldGauge>,
 }
 
 #[derive(Debug)]
@@ -63,10 +66,5 @@ impl Pool {
             idle.retain(|i| i.until_ms > now_ms && i.upstream.stream.is_quiet());
             !idle.is_empty()
         });
-    }
-
-    /// Idle connections now.
-    pub(crate) fn len(&self) -> usize {
-        self.idle.borrow().values().map(Vec::len).sum()
     }
 }

@@ -368,6 +368,29 @@ pub(crate) fn route_labels(
     ])
 }
 
+/// As [`Raised`], for what outlives the one who raised it.
+pub(crate) struct HeldGauge(Gauge);
+
+impl HeldGauge {
+    /// Raises it.
+    pub(crate) fn new(gauge: &Gauge) -> Self {
+        gauge.add(1);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for HeldGauge {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
+
+impl std::fmt::Debug for HeldGauge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HeldGauge")
+    }
+}
+
 /// A gauge raised by one until dropped.
 pub(crate) struct Raised<'g>(&'g Gauge);
 

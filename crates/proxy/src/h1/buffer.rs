@@ -94,8 +94,9 @@ pub(crate) struct BufferPool {
 }
 
 impl BufferPool {
-    /// Free blocks kept; the rest goes back to the allocator.
-    const KEPT_MAX: usize = 64;
+    /// Free blocks kept, 4 MiB of them; the rest goes back to the allocator. A block costs its zeroing when it is made
+    /// anew, so there should be enough for some hundred requests at once.
+    const KEPT_MAX: usize = 256;
     /// Output heads larger than this are not kept.
     const HEAD_BYTES_KEPT: usize = 8 * 1024;
 

@@ -22,7 +22,7 @@ pub(crate) enum IoFailure {
     /// The peer closed in good order.
     Closed,
     /// The connection broke.
-    Broken(io::Error),
+    Broken,
     /// The time limit struck.
     TimedOut,
 }
@@ -80,7 +80,7 @@ impl Stream {
         let socket = &self.socket;
         match self.read_alarm.limit_idle(limit, poll_fn(|cx| socket.poll_read_ready(cx))).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(IoFailure::Broken(error)),
+            Ok(Err(_)) => Err(IoFailure::Broken),
             Err(_) => Err(IoFailure::TimedOut),
         }
     }
@@ -123,7 +123,7 @@ impl Reader<'_> {
                 self.input.fill(count);
                 Ok(count)
             }
-            Ok(Err(error)) => Err(IoFailure::Broken(error)),
+            Ok(Err(_)) => Err(IoFailure::Broken),
             Err(_) => Err(IoFailure::TimedOut),
         }
     }
@@ -147,7 +147,7 @@ impl Writer<'_> {
             let count = match self.alarm.limit(limit, write).await {
                 Ok(Ok(0)) => return Err(IoFailure::Closed),
                 Ok(Ok(count)) => count,
-                Ok(Err(error)) => return Err(IoFailure::Broken(error)),
+                Ok(Err(_)) => return Err(IoFailure::Broken),
                 Err(_) => return Err(IoFailure::TimedOut),
             };
             let of_first = count.min(first.len());
