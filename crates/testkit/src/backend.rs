@@ -28,6 +28,8 @@ pub struct Request {
     pub fields: Fields,
     /// Body without framing; what there was of it, if the connection ended in the middle.
     pub body: Vec<u8>,
+    /// Trailers of a chunked body.
+    pub trailers: Fields,
     /// Whether the body ended as its framing says.
     pub is_complete: bool,
 }
@@ -190,8 +192,9 @@ fn serve(stream: TcpStream, connection: u64, shared: &Shared) {
         let mut words = first.splitn(3, ' ').map(str::to_owned);
         let mut next = || words.next().unwrap_or_default();
         let (method, target, version) = (next(), next(), next());
+        let (body, trailers, is_complete) = (Vec::new(), Fields::default(), true);
         let mut request =
-            Request { connection, sequence, method, target, version, fields, body: Vec::new(), is_complete: true };
+            Request { connection, sequence, method, target, version, fields, body, trailers, is_complete };
         let early = shared.early.then(|| (shared.script)(&request));
         let wrote_early = early.as_ref().is_some_and(|reply| writer.write_all(reply.bytes()).is_ok());
         if !matches!(early, Some(Reply::Close(_) | Reply::Reset(_))) {
@@ -236,11 +239,11 @@ fn read_body(reader: &mut Reader, writer: &mut TcpStream, request: &mut Request)
         let _ = writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
     }
     let body = match is_chunked {
-        true => reader.chunks().map(|(body, _)| body),
-        false => reader.exactly(length),
+        true => reader.chunks(),
+        false => reader.exactly(length).map(|body| (body, Fields::default())),
     };
     match body {
-        Ok(body) => request.body = body,
+        Ok((body, trailers)) => (request.body, request.trailers) = (body, trailers),
         Err(_) => request.is_complete = false,
     }
 }

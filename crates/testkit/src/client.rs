@@ -69,6 +69,11 @@ impl Client {
         self.reader.stream.write_all(bytes)
     }
 
+    /// A second handle for sending from another thread.
+    pub fn writer(&self) -> io::Result<TcpStream> {
+        self.reader.stream.try_clone()
+    }
+
     /// Sends no more, and keeps reading.
     pub fn finish(&mut self) -> io::Result<()> {
         self.reader.stream.shutdown(Shutdown::Write)
