@@ -1,6 +1,7 @@
 //! Facts about the process from Linux' `/proc`, under the names of every Prometheus client library.
 //!
-//! Reads a handful of small files, on the control thread, when asked. A file that cannot be read leaves its metrics out.
+//! Reads a handful of small files, on the control thread, when asked. A file that cannot be read leaves its metrics
+//! out.
 
 use std::fs;
 

@@ -1,8 +1,8 @@
 //! The registry: all families of one proxy, their bounds, and the scrape that merges the shards.
 //!
 //! Nothing here is global: many proxies in one process have a registry each. Recording goes through [`Shard`]; the
-//! control thread calls [`Registry::gather`] for a scrape and [`Registry::sweep`] about once a minute. Both hold the lock
-//! of one family at a time and for a few hundred series at most, so that a worker that looks up a new series waits
+//! control thread calls [`Registry::gather`] for a scrape and [`Registry::sweep`] about once a minute. Both hold the
+//! lock of one family at a time and for a few hundred series at most, so that a worker that looks up a new series waits
 //! microseconds, however large the scrape.
 
 use std::collections::BTreeMap;

@@ -161,16 +161,13 @@ impl Series {
             Kind::Counter | Kind::Gauge => totals[0],
             Kind::Histogram => totals[1..].iter().sum(),
         };
-        let changed = *self.changed.get_or_insert(moment.now);
         self.used |= mark != 0;
-        if mark != self.last {
-            self.last = mark;
-            self.changed = Some(moment.now);
-            self.hidden = false;
-            if !(self.cells.is_empty() && desc.kind == Kind::Gauge) {
-                return Fate::Show;
-            }
-        }
+        let changed = match self.changed {
+            Some(changed) if mark == self.last => changed,
+            _ => moment.now,
+        };
+        self.changed = Some(changed);
+        self.last = mark;
         let held = !self.cells.is_empty();
         let idle = moment.now.saturating_duration_since(changed) >= moment.idle;
         let fate = match desc.kind {

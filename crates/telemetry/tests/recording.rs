@@ -193,7 +193,7 @@ fn a_full_family_drops_visibly() {
 }
 
 #[test]
-fn a_million_hostile_values_stay_bounded() {
+fn hostile_values_stay_bounded_and_accounted_for() {
     let registry = Registry::new(SeriesLimits::default());
     let shard = registry.shard();
     for at in 0..100_000 {

@@ -1,9 +1,9 @@
 //! The one list of metric names.
 //!
 //! **How to add a metric**
-//! 1. Put a `static` into the group it belongs to: [`istio`] and [`envoy`] hold names fixed by others (copy them to the
-//!    letter), [`ours`] what nobody else has (prefix `outrigger_`, base units, unit at the end of the name, `_total` for
-//!    counters), [`process`] what every Prometheus client library exposes.
+//! 1. Put a `static` into the group it belongs to: [`istio`], [`envoy_cluster`] and [`envoy_server`] hold names
+//!    fixed by others (copy them to the letter), [`ours`] what nobody else has (prefix `outrigger_`, base units, unit at
+//!    the end of the name, `_total` for counters), [`process`] what every Prometheus client library exposes.
 //! 2. Say in the help text what one unit of it means and how to read it; name the unit with `.unit(…)`.
 //! 3. Choose labels whose values come from configuration, registry or certificate, never from a client, and write down
 //!    how many values there can be.
@@ -12,12 +12,14 @@
 //! The macro puts it into [`all`]; a test lints every name, so nothing else is needed. A metric without series is not
 //! exposed: a name may stand here before its feature does.
 
-pub mod envoy;
+pub mod envoy_cluster;
+pub mod envoy_server;
 pub mod istio;
 pub mod ours;
 pub mod process;
 
-pub use envoy::*;
+pub use envoy_cluster::*;
+pub use envoy_server::*;
 pub use istio::*;
 pub use ours::*;
 pub use process::*;
@@ -32,7 +34,7 @@ pub const BUCKETS_STANDARD: &[f64] = &[
 
 /// Every metric, group by group.
 pub fn all() -> impl Iterator<Item = &'static Desc> {
-    [ISTIO_METRICS, ENVOY_METRICS, OURS_METRICS, PROCESS_METRICS].into_iter().flatten().copied()
+    [ISTIO_METRICS, CLUSTER_METRICS, SERVER_METRICS, OURS_METRICS, PROCESS_METRICS].into_iter().flatten().copied()
 }
 
 /// The description of a name.

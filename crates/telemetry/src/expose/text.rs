@@ -22,8 +22,8 @@ pub(super) fn head(desc: &Desc, open_metrics: bool, out: &mut Vec<u8>) {
 
 /// The name in OpenMetrics headers.
 ///
-/// Without `_total`, unless another metric already has that name: Envoy has `upstream_rq` beside `upstream_rq_total`, and
-/// one name may be declared only once.
+/// Without `_total`, unless another metric already has that name: Envoy has `upstream_rq` beside `upstream_rq_total`,
+/// and one name may be declared only once.
 fn family_name(desc: &Desc) -> &'static str {
     match desc.name.strip_suffix("_total") {
         Some(base) if desc.kind == Kind::Counter && catalogue::find(base).is_none() => base,

@@ -1,7 +1,7 @@
 //! The admin interface (port 15000): Envoy's paths and shapes, our `/api/v1`, and whatever pages the caller adds.
 //!
-//! Reading is `GET`; what changes something is `POST` and answers `GET` with 405. What only the proxy knows comes through
-//! [`AdminState`].
+//! Reading is `GET`; what changes something is `POST` and answers `GET` with 405. What only the proxy knows comes
+//! through [`AdminState`].
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -148,7 +148,8 @@ async fn server_info(State(admin): State<Admin>) -> Response {
 
 async fn memory() -> Response {
     let memory = Memory::now();
-    // Numbers of 64 bits are strings in the JSON form of protobuf. We have no page heap and no thread caches to tell of.
+    // Numbers of 64 bits are strings in the JSON form of protobuf. We have no page heap and no thread caches to tell
+    // of.
     let body = json!({
         "allocated": memory.anonymous_bytes.to_string(),
         "heap_size": memory.data_bytes.to_string(),
@@ -160,19 +161,15 @@ async fn memory() -> Response {
     reply(StatusCode::OK, JSON, format!("{body:#}\n"))
 }
 
-async fn stats(State(admin): State<Admin>, request: Parts) -> Response {
-    let query = match Query::read(&request.uri) {
-        Ok(query) => query,
-        Err(refusal) => return refusal,
-    };
+async fn stats(State(admin): State<Admin>, query: Query, request: Parts) -> Response {
     let format = query.get("format").unwrap_or("text");
     if format == "prometheus" {
-        return admin.scraper.scrape(request).await;
+        return admin.scraper.scrape(&query, &request).await;
     }
     if !matches!(format, "text" | "json") {
         return bad_format(format, "text, json or prometheus");
     }
-    let (selection, held) = match admin.scraper.prepare(&request).await {
+    let (selection, held) = match admin.scraper.prepare(&query, &request).await {
         Ok(prepared) => prepared,
         Err(refusal) => return refusal,
     };
@@ -183,28 +180,25 @@ async fn stats(State(admin): State<Admin>, request: Parts) -> Response {
     }
 }
 
-async fn stats_prometheus(State(admin): State<Admin>, request: Parts) -> Response {
-    admin.scraper.scrape(request).await
+async fn stats_prometheus(State(admin): State<Admin>, query: Query, request: Parts) -> Response {
+    admin.scraper.scrape(&query, &request).await
 }
 
-async fn clusters(State(admin): State<Admin>, request: Parts) -> Response {
-    text_or_json(&admin, &request, |s| s.clusters_text(), |s| s.clusters_json()).await
+async fn clusters(State(admin): State<Admin>, query: Query, request: Parts) -> Response {
+    text_or_json(&admin, &query, &request, |s| s.clusters_text(), |s| s.clusters_json()).await
 }
 
-async fn listeners(State(admin): State<Admin>, request: Parts) -> Response {
-    text_or_json(&admin, &request, |s| s.listeners_text(), |s| s.listeners_json()).await
+async fn listeners(State(admin): State<Admin>, query: Query, request: Parts) -> Response {
+    text_or_json(&admin, &query, &request, |s| s.listeners_text(), |s| s.listeners_json()).await
 }
 
 async fn text_or_json(
     admin: &Admin,
+    query: &Query,
     request: &Parts,
     text: fn(&dyn AdminState) -> String,
     json: fn(&dyn AdminState) -> Json,
 ) -> Response {
-    let query = match Query::read(&request.uri) {
-        Ok(query) => query,
-        Err(refusal) => return refusal,
-    };
     let format = query.get("format").unwrap_or("text");
     if !matches!(format, "text" | "json") {
         return bad_format(format, "text or json");
@@ -219,11 +213,7 @@ async fn text_or_json(
     }
 }
 
-async fn config_dump(State(admin): State<Admin>, request: Parts) -> Response {
-    let query = match Query::read(&request.uri) {
-        Ok(query) => query,
-        Err(refusal) => return refusal,
-    };
+async fn config_dump(State(admin): State<Admin>, query: Query, request: Parts) -> Response {
     match admin.scraper.turn(&request).await {
         Ok(held) => match admin.state.config_dump(&query) {
             Ok(dump) => large_json(&dump, held),
@@ -233,11 +223,7 @@ async fn config_dump(State(admin): State<Admin>, request: Parts) -> Response {
     }
 }
 
-async fn api(State(admin): State<Admin>, request: Parts) -> Response {
-    let query = match Query::read(&request.uri) {
-        Ok(query) => query,
-        Err(refusal) => return refusal,
-    };
+async fn api(State(admin): State<Admin>, query: Query, request: Parts) -> Response {
     let path = request.uri.path().strip_prefix("/api/v1/").unwrap_or_default();
     match admin.scraper.turn(&request).await {
         Ok(held) => match admin.state.api(path, &query) {
@@ -251,11 +237,7 @@ async fn api(State(admin): State<Admin>, request: Parts) -> Response {
     }
 }
 
-async fn logging(State(admin): State<Admin>, request: Parts) -> Response {
-    let query = match Query::read(&request.uri) {
-        Ok(query) => query,
-        Err(refusal) => return refusal,
-    };
+async fn logging(State(admin): State<Admin>, query: Query) -> Response {
     match LogChange::parse(&query).and_then(|change| admin.state.logging(&change)) {
         Ok(text) => sentence(StatusCode::OK, text.trim_end()),
         Err(text) => sentence(StatusCode::BAD_REQUEST, &text),

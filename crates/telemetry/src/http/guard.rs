@@ -1,7 +1,7 @@
 //! Who may talk to the admin interface: programs on this machine and people in front of it, not web pages.
 //!
-//! It listens on loopback, but a browser is on loopback too. A `Host` other than our own means DNS rebinding; an `Origin`
-//! other than our own means that some web page is asking.
+//! It listens on loopback, but a browser is on loopback too. A `Host` other than our own means DNS rebinding; an
+//! `Origin` other than our own means that some web page is asking.
 
 use std::net::IpAddr;
 use std::sync::Arc;

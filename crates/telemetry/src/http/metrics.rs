@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::get;
 
+use super::query::Query;
 use super::reply::sentence;
 use super::scrape::Scraper;
 use crate::Readiness;
@@ -18,8 +19,8 @@ pub fn metrics_router(scraper: Scraper, readiness: Readiness) -> Router {
     Router::new().route("/healthz/ready", get(ready)).with_state(readiness).merge(scrapes)
 }
 
-async fn scrape(State(scraper): State<Scraper>, request: Parts) -> Response {
-    scraper.scrape(request).await
+async fn scrape(State(scraper): State<Scraper>, query: Query, request: Parts) -> Response {
+    scraper.scrape(&query, &request).await
 }
 
 pub(super) async fn ready(State(readiness): State<Readiness>) -> Response {

@@ -1,9 +1,9 @@
 //! The HTTP servers beside the data plane: metrics and probes on one port, the admin interface on another.
 //!
 //! They run on the control thread, never on a worker. Everything a client can make us hold is bounded here
-//! ([`HttpLimits`]): connections, the size and the age of a request head, the time a reader may stall, and the number of
-//! large answers under way at once. When connections run out, one that waits for a request gives way to the newest, so
-//! that a crowd of silent connections cannot keep probes out.
+//! ([`HttpLimits`]): connections, the size and the age of a request head, the time a reader may stall, and the number
+//! of large answers under way at once. When connections run out, one that waits for a request gives way to the newest,
+//! so that a crowd of silent connections cannot keep probes out.
 
 mod admin;
 mod guard;
@@ -46,8 +46,7 @@ pub struct HttpLimits {
     pub head_timeout: Duration,
     /// Longest request head in bytes. Default 16 KiB.
     pub head_bytes_max: usize,
-    /// How long a reader may be behind in all, beyond what it needs at [`StallGuard::BYTES_PER_SECOND_MIN`]. Default
-    /// 10 s.
+    /// How long a reader may be behind what it would have read at 16 KiB a second. Default 10 s.
     pub stall_max: Duration,
 }
 

@@ -46,8 +46,8 @@ impl Scraper {
     }
 
     /// Answers `GET /stats/prometheus` and `/metrics`.
-    pub(super) async fn scrape(&self, request: Parts) -> Response {
-        let (selection, held) = match self.prepare(&request).await {
+    pub(super) async fn scrape(&self, query: &Query, request: &Parts) -> Response {
+        let (selection, held) = match self.prepare(query, request).await {
             Ok(prepared) => prepared,
             Err(refusal) => return refusal,
         };
@@ -71,8 +71,7 @@ impl Scraper {
     }
 
     /// The selection of a request and its turn, or the answer that says why not.
-    pub(super) async fn prepare(&self, request: &Parts) -> Result<(Selection, Held), Response> {
-        let query = Query::read(&request.uri)?;
+    pub(super) async fn prepare(&self, query: &Query, request: &Parts) -> Result<(Selection, Held), Response> {
         let selection =
             Selection::parse(query.pairs()).map_err(|error| sentence(StatusCode::BAD_REQUEST, &error.to_string()))?;
         Ok((selection, self.turn(request).await?))

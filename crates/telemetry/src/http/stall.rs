@@ -1,7 +1,8 @@
 //! Ends connections whose reader is too slow, so that slow scrapers cannot hold answers in memory for ever.
 //!
-//! hyper has no write timeout. This wraps the socket and adds up the time that writes had to wait; a reader may be behind
-//! for a fixed time in all, plus what its bytes need at a low rate.
+//! hyper has no write timeout. This wraps the socket and adds up the time that writes had to wait; bytes that go
+//! through pay it back at a low rate, and the debt may not exceed a fixed time. What the kernel buffers at once pays
+//! for nothing, since there is no debt yet: several megabytes would else buy minutes.
 
 use std::future::Future;
 use std::io;
@@ -16,31 +17,33 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) struct StallGuard<S> {
     stream: S,
     stall_max: Duration,
-    written_bytes: u64,
-    stalled: Duration,
+    /// Time writes had to wait, less what the bytes written since have paid back.
+    debt: Duration,
     /// Set while a write waits: since when, and when to give up.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<S> StallGuard<S> {
     /// Slower than any link a scrape comes over.
-    pub(super) const BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
+    pub(super) const BYTES_PER_SECOND_MIN: usize = 16 * 1024;
 
     pub(super) fn new(stream: S, stall_max: Duration) -> Self {
-        Self { stream, stall_max, written_bytes: 0, stalled: Duration::ZERO, waiting: None }
+        Self { stream, stall_max, debt: Duration::ZERO, waiting: None }
     }
 
     /// Books one attempt to write: either it went through, or the wait goes on until patience ends.
-    fn book<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            if let Some((since, _)) = self.waiting.take() {
-                self.stalled += since.elapsed();
-            }
-            return result;
-        }
+    fn book(&mut self, context: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let now = Instant::now();
-        let allowed = self.stall_max + Duration::from_secs(self.written_bytes / Self::BYTES_PER_SECOND_MIN);
-        let left = allowed.saturating_sub(self.stalled);
+        if let Poll::Ready(result) = result {
+            if let Some((since, _)) = self.waiting.take() {
+                self.debt += now - since;
+            }
+            let bytes = result.as_ref().map_or(0, |bytes| *bytes);
+            let paid = Duration::from_secs_f64(bytes as f64 / Self::BYTES_PER_SECOND_MIN as f64);
+            self.debt = self.debt.saturating_sub(paid);
+            return Poll::Ready(result);
+        }
+        let left = self.stall_max.saturating_sub(self.debt);
         let (_, patience) = self.waiting.get_or_insert_with(|| (now, Box::pin(sleep_until(now + left))));
         ready!(patience.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads too slowly")))
@@ -57,9 +60,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(cx, buf);
-        if let Poll::Ready(Ok(n)) = &result {
-            this.written_bytes += *n as u64;
-        }
         this.book(cx, result)
     }
 
@@ -70,9 +70,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        if let Poll::Ready(Ok(n)) = &result {
-            this.written_bytes += *n as u64;
-        }
         this.book(cx, result)
     }
 
@@ -81,9 +78,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_flush(cx);
-        this.book(cx, result)
+        // A socket has nothing to flush, so that there is no wait to book.
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
