@@ -1,5 +1,8 @@
 //! What of a request decides its endpoint under a consistent hash, hashed as Envoy hashes it (xxHash64, seed 0).
 
+use std::io::Write as _;
+use std::net::IpAddr;
+
 use outrigger_model::{CookieKey, HashKey};
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
@@ -40,7 +43,7 @@ impl Key {
 pub(crate) fn hash_key(key: &HashKey, request: &RequestView<'_>, connection: u64) -> Key {
     let hash = match key {
         HashKey::Header(name) => header(request, name.as_str()),
-        HashKey::SourceIp => Some(xxh64(request.peer.to_canonical().to_string().as_bytes(), 0)),
+        HashKey::SourceIp => Some(address(request.peer.to_canonical())),
         HashKey::Query(name) => query::parameter(request.query, name).map(|value| xxh64(&value, 0)),
         HashKey::Cookie(cookie) => match cookie_value(request, cookie.name.as_bytes()) {
             Some(value) => Some(xxh64(value, 0)),
@@ -49,6 +52,15 @@ pub(crate) fn hash_key(key: &HashKey, request: &RequestView<'_>, connection: u64
         },
     };
     hash.map_or(Key::None, Key::Hash)
+}
+
+/// The hash of an address as text.
+fn address(address: IpAddr) -> u64 {
+    let mut text = [0; "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len()];
+    let mut free = &mut text[..];
+    write!(free, "{address}").expect("no address is longer");
+    let free = free.len();
+    xxh64(&text[..text.len() - free], 0)
 }
 
 /// Several fields of a name are hashed in sorted order, so that their order does not matter.

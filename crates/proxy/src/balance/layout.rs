@@ -4,8 +4,6 @@
 //! the overprovisioning factor, and passes what it cannot take to the next. Within a level, localities take load by
 //! weight, lowered in the same way. There is no panic: endpoints that are not available get nothing.
 
-use std::collections::{BTreeMap, HashMap};
-
 use outrigger_model::{Locality, LocalityMode};
 
 use super::hosts::Hosts;
@@ -41,8 +39,16 @@ pub(super) struct Group {
     pub(super) members: Vec<u32>,
 }
 
-/// A group before it is known how many of it are available.
-#[derive(Default)]
+/// Where an endpoint stands.
+struct Place<'a> {
+    priority: u32,
+    locality: &'a Locality,
+    host: u32,
+    /// Asked once, so that an endpoint that changes meanwhile is either a member or left out.
+    is_available: bool,
+}
+
+/// A group of any health.
 struct Counted {
     weight: u32,
     members: Vec<u32>,
@@ -51,30 +57,34 @@ struct Counted {
 
 impl Layout {
     pub(super) fn new(mode: LocalityMode, hosts: &Hosts) -> Self {
-        let mut layout = Self::default();
-        let mut levels: BTreeMap<u32, Vec<Counted>> = BTreeMap::new();
-        let mut places: HashMap<(u32, &Locality), usize> = HashMap::new();
         let nowhere = Locality::default();
-        for host in 0..hosts.len() as u32 {
+        let place = |host: u32| {
             let endpoint = hosts.endpoint(host);
-            let (locality, weight) = match mode {
-                LocalityMode::Priority => (&nowhere, 1),
-                LocalityMode::Weighted => (&endpoint.locality, endpoint.locality_weight),
+            let locality = match mode {
+                LocalityMode::Priority => &nowhere,
+                LocalityMode::Weighted => &endpoint.locality,
             };
-            let groups = levels.entry(endpoint.priority).or_default();
-            let at = *places.entry((endpoint.priority, locality)).or_insert_with(|| {
-                groups.push(Counted { weight, ..Counted::default() });
-                groups.len() - 1
-            });
-            groups[at].total += 1;
-            if hosts.is_available(host) {
-                groups[at].members.push(host);
-            } else {
-                layout.left_out.push(host);
-            }
-        }
-        layout.levels = share(levels.into_values().collect());
-        layout
+            Place { priority: endpoint.priority, locality, host, is_available: hosts.is_available(host) }
+        };
+        let mut places: Vec<Place<'_>> = (0..hosts.len() as u32).map(place).collect();
+        // Mostly they are in order already, and an ordered list is sorted at the price of reading it.
+        places.sort_by_key(|place| (place.priority, place.locality));
+        let count = |group: &[Place<'_>]| Counted {
+            weight: match mode {
+                LocalityMode::Priority => 1,
+                LocalityMode::Weighted => hosts.endpoint(group[0].host).locality_weight,
+            },
+            members: group.iter().filter(|place| place.is_available).map(|place| place.host).collect(),
+            total: group.len(),
+        };
+        let levels = places
+            .chunk_by(|a, b| a.priority == b.priority)
+            .map(|level| level.chunk_by(|a, b| a.locality == b.locality).map(count).collect())
+            .collect();
+        let mut left_out: Vec<u32> =
+            places.iter().filter(|place| !place.is_available).map(|place| place.host).collect();
+        left_out.sort_unstable();
+        Self { levels: share(levels), left_out }
     }
 }
 

@@ -91,9 +91,11 @@ fn default_port(scheme: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use outrigger_model::{HeaderValue, PathMatch};
+    use proptest::prelude::*;
+
     use super::super::testing::with_request;
     use super::*;
-    use outrigger_model::{HeaderValue, PathMatch};
 
     const KEEP: Redirect =
         Redirect { status: 301, scheme: None, authority: None, port: RedirectPort::Keep, path: RedirectPath::Keep };
@@ -180,6 +182,21 @@ mod tests {
         check(&full, "http://a/old", "http://a/a%0D%0ASet-Cookie:%20x");
         check(&scheme("ht\ntp"), "http://a/old", "ht%0Atp://a/old");
         check(&KEEP, "http://a\r\nb/old", "http://a%0D%0Ab/old");
+    }
+
+    proptest! {
+        #[test]
+        fn any_location_is_one_visible_word(
+            scheme in prop::option::of(any::<String>()), new in any::<String>(), whole in any::<bool>(),
+            authority in "[!-.0-~]*", path in "/[!-~&&[^?#]]*", port in any::<u16>(),
+        ) {
+            let path_of = if whole { RedirectPath::Full } else { RedirectPath::Prefix };
+            let redirect = Redirect { scheme: scheme.map(Into::into), path: path_of(new.into()), ..KEEP };
+            let redirect = Redirect { port: RedirectPort::Exact(port), ..redirect };
+            let url = format!("GET http://{authority}{path}");
+            let found = with_request(&url, &[], |request| location(&redirect, &RouteMatch::default(), request, 80));
+            prop_assert!(found.iter().all(u8::is_ascii_graphic), "{}", String::from_utf8_lossy(&found));
+        }
     }
 
     #[test]

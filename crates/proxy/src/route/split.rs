@@ -30,7 +30,7 @@ pub(super) struct Sequence {
 }
 
 impl Split {
-    /// Longest sequence kept: 128 KiB. Weights in percent have 100 steps at most, in per mille 1000.
+    /// Longest sequence kept, and most destinations it can name: 128 KiB. Weights in percent have 100 steps at most, in per mille 1000.
     const PERIOD_MAX: u64 = 65_536;
     /// Most steps of work to compute a sequence, so that a snapshot with many such routes still compiles in no time.
     const WORK_MAX: u64 = 1 << 22;
@@ -44,7 +44,8 @@ impl Split {
         }
         let mut chairman = Chairman::new(weights);
         let period = chairman.total.unsigned_abs();
-        if period > Self::PERIOD_MAX || period * chairman.seats.len() as u64 > Self::WORK_MAX {
+        let short = period <= Self::PERIOD_MAX && weights.len() as u64 <= Self::PERIOD_MAX;
+        if !short || period * chairman.seats.len() as u64 > Self::WORK_MAX {
             return Self::Online(Arc::new(Mutex::new(chairman)));
         }
         let order = (0..period).map(|_| chairman.next() as u16).collect();

@@ -15,7 +15,7 @@ use super::Host;
 pub(crate) struct Table {
     unmatched: Unmatched,
     hosts: Vec<Arc<Host>>,
-    exact: HashMap<Box<[u8]>, Ports, foldhash::fast::RandomState>,
+    exact: HashMap<Arc<str>, Ports, foldhash::fast::RandomState>,
     suffixes: Wildcards,
     prefixes: Wildcards,
     any: Ports,
@@ -63,12 +63,14 @@ impl Table {
     /// leaves the request to the next.
     pub(crate) fn host(&self, host: &[u8], stated_port: Option<u16>, default_port: u16) -> Option<&Arc<Host>> {
         let port = RequestPort { stated: stated_port.is_some(), effective: stated_port.unwrap_or(default_port) };
+        // What is no text is no name, and only a table that takes any host takes it.
+        let host = std::str::from_utf8(host).unwrap_or_default();
         let at = self
             .exact
             .get(host)
             .and_then(|ports| ports.find(port))
-            .or_else(|| self.suffixes.find(host, port, |length| &host[host.len() - length..]))
-            .or_else(|| self.prefixes.find(host, port, |length| &host[..length]))
+            .or_else(|| self.suffixes.find(host, port, |length| host.get(host.len() - length..)))
+            .or_else(|| self.prefixes.find(host, port, |length| host.get(..length)))
             .or_else(|| self.any.find(port))?;
         self.hosts.get(at as usize)
     }
@@ -77,9 +79,9 @@ impl Table {
         let at = self.hosts.len() as u32;
         for domain in &host.vhost.domains {
             let ports = match &domain.host {
-                HostPattern::Exact(name) => self.exact.entry(name.as_bytes().into()).or_default(),
-                HostPattern::Suffix(text) => self.suffixes.texts.entry(text.as_bytes().into()).or_default(),
-                HostPattern::Prefix(text) => self.prefixes.texts.entry(text.as_bytes().into()).or_default(),
+                HostPattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
+                HostPattern::Suffix(text) => self.suffixes.texts.entry(text.clone()).or_default(),
+                HostPattern::Prefix(text) => self.prefixes.texts.entry(text.clone()).or_default(),
                 HostPattern::Any => &mut self.any,
             };
             ports.claim(domain.port, at);
@@ -91,7 +93,7 @@ impl Table {
 /// Suffixes or prefixes.
 #[derive(Debug, Default)]
 struct Wildcards {
-    texts: HashMap<Box<[u8]>, Ports, foldhash::fast::RandomState>,
+    texts: HashMap<Arc<str>, Ports, foldhash::fast::RandomState>,
     /// The distinct lengths of `texts`, longest first.
     lengths: Vec<usize>,
 }
@@ -104,11 +106,11 @@ impl Wildcards {
     }
 
     /// The longest text that fits; the star stands for at least one character.
-    fn find<'a>(&self, host: &'a [u8], port: RequestPort, part: impl Fn(usize) -> &'a [u8]) -> Option<u32> {
+    fn find<'a>(&self, host: &str, port: RequestPort, part: impl Fn(usize) -> Option<&'a str>) -> Option<u32> {
         self.lengths
             .iter()
             .filter(|length| **length < host.len())
-            .find_map(|length| self.texts.get(part(*length)).and_then(|ports| ports.find(port)))
+            .find_map(|length| self.texts.get(part(*length)?).and_then(|ports| ports.find(port)))
     }
 }
 
@@ -127,6 +129,8 @@ impl Ports {
     /// The model promises that no domain is claimed twice; should it happen, the first claim holds.
     fn claim(&mut self, port: DomainPort, host: u32) {
         if self.get(port).is_none() {
+            // Nearly all have one, and there may be a hundred thousand of them.
+            self.0.reserve_exact(1);
             self.0.push((port, host));
         }
     }
@@ -183,6 +187,8 @@ mod tests {
         check(&["example.*"], "example.", None);
         check(&["example.*"], "example", None);
         check(&["*"], "", Some("*"));
+        check(&["*.\u{e9}.example"], "x.\u{e9}.example", Some("*.\u{e9}.example"));
+        check(&["*.example", "a.*"], "\u{e9}\u{e9}\u{e9}\u{e9}", None);
     }
 
     #[test]
@@ -264,6 +270,13 @@ mod tests {
         let mut chosen = [choose(&first), choose(&second), choose(&first)];
         chosen.sort_unstable();
         assert_eq!(chosen, [0, 1, 2], "requests of the old policy still count while it drains");
+    }
+
+    #[test]
+    fn a_host_that_is_no_text_meets_only_a_host_for_all() {
+        let of = |domains| Table::compile(&table(vec![virtual_host(domains, Vec::new())]), None);
+        assert!(of("a *.b c.*").host(b"\xff.b", None, 80).is_none());
+        assert!(of("*").host(b"\xff.b", None, 80).is_some());
     }
 
     /// The cost of a look-up: how many texts are tried, at most.

@@ -64,6 +64,8 @@ fn source_address() {
     assert_eq!(hash("10.1.2.3"), Some(xxh64(b"10.1.2.3", 0)));
     assert_eq!(hash("::ffff:10.1.2.3"), hash("10.1.2.3"), "one client is one client on a dual-stack socket");
     assert_eq!(hash("2001:db8::1"), Some(xxh64(b"2001:db8::1", 0)));
+    let longest = "2001:db80:1111:2222:3333:4444:5555:6666";
+    assert_eq!(hash(longest), Some(xxh64(longest.as_bytes(), 0)));
 }
 
 #[test]

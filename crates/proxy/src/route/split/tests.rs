@@ -52,6 +52,10 @@ fn the_kind_follows_from_the_weights() {
     assert!(matches!(Split::new(&[u32::MAX, u32::MAX - 1]), Split::Online(_)));
     assert!(matches!(Split::new(&[1; 10_000]), Split::Online(_)), "a long list is not computed ahead");
     assert!(matches!(Split::new(&[0, 5, 0]), Split::Only(1)));
+    let mut far = vec![0; 70_000];
+    far[69_998..].fill(1);
+    let split = Split::new(&far);
+    assert_eq!([split.next(), split.next()], [69_998, 69_999], "a position beyond 16 bits");
 }
 
 proptest! {
