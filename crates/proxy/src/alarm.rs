@@ -97,8 +97,12 @@ impl Clock {
 
     /// A new alarm.
     pub(crate) fn alarm(self: &Rc<Self>) -> Rc<Alarm> {
-        let alarm =
-            Rc::new(Alarm { clock: self.clone(), deadline_ms: Cell::new(u64::MAX), idle: Cell::default(), waker: RefCell::default() });
+        let alarm = Rc::new(Alarm {
+            clock: self.clone(),
+            deadline_ms: Cell::new(u64::MAX),
+            idle: Cell::default(),
+            waker: RefCell::default(),
+        });
         self.alarms.borrow_mut().push(Rc::downgrade(&alarm));
         alarm
     }
@@ -106,10 +110,12 @@ impl Clock {
     /// Ends all waits between requests as if their time were up.
     pub(crate) fn end_idle_waits(&self) {
         let alarms = self.alarms.borrow();
-        alarms.iter().filter_map(Weak::upgrade).filter(|a| a.idle.get() && a.deadline_ms.get() != u64::MAX).for_each(|a| {
-            a.deadline_ms.set(1);
-            a.strike(1);
-        });
+        alarms.iter().filter_map(Weak::upgrade).filter(|a| a.idle.get() && a.deadline_ms.get() != u64::MAX).for_each(
+            |a| {
+                a.deadline_ms.set(1);
+                a.strike(1);
+            },
+        );
     }
 
     /// Moves the time on and wakes whoever waited too long.

@@ -98,9 +98,8 @@ impl Conversation<'_> {
     fn keep(&self, mut upstream: Upstream, download: &Download, progress: &Progress) {
         let worker = self.worker;
         let limits = self.forwarding.cluster().map(|c| &c.live.model.pool);
-        let spent = limits
-            .and_then(|l| l.requests_per_connection_max)
-            .is_some_and(|max| max > 0 && upstream.served + 1 >= max);
+        let spent =
+            limits.and_then(|l| l.requests_per_connection_max).is_some_and(|max| max > 0 && upstream.served + 1 >= max);
         if !download.reusable || !progress.upload_done.get() || !upstream.stream.input.is_empty() || spent {
             return;
         }
@@ -111,7 +110,12 @@ impl Conversation<'_> {
         worker.pool.put(self.endpoint.id, upstream, until_ms, &worker.settings);
     }
 
-    async fn converse(&self, client: &mut Stream, upstream: &mut Stream, progress: &Progress) -> Result<Download, Reason> {
+    async fn converse(
+        &self,
+        client: &mut Stream,
+        upstream: &mut Stream,
+        progress: &Progress,
+    ) -> Result<Download, Reason> {
         let (mut client_in, mut client_out) = client.split();
         let (mut upstream_in, mut upstream_out) = upstream.split();
         if self.exchange.framing == Framing::None {
@@ -338,7 +342,13 @@ impl Conversation<'_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    fn write_answer_framing(&self, answer: &ResponseHead<'_>, framing: Framing, progress: &Progress, out: &mut Vec<u8>) {
+    fn write_answer_framing(
+        &self,
+        answer: &ResponseHead<'_>,
+        framing: Framing,
+        progress: &Progress,
+        out: &mut Vec<u8>,
+    ) {
         let keep_alive = &self.exchange.keep_alive;
         // The client is still sending: whatever it sends on would be read as a request.
         if !progress.upload_done.get() || self.worker.draining.get() {

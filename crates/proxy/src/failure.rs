@@ -161,12 +161,21 @@ impl Reason {
             Self::NoEndpoint => (503, Flag::UH, "no_healthy_upstream", "destination_unavailable"),
             Self::Unresolved => (503, Flag::DF, "dns_resolution_failure", "dns_error"),
             Self::Loop => (508, Flag::NR, "loop_detected", "proxy_loop_detected"),
-            Self::ConnectFailure => (503, Flag::UF, "upstream_reset_before_response_started{connection_failure}", "connection_refused"),
-            Self::ConnectTimeout => (503, Flag::UF, "upstream_reset_before_response_started{connection_failure}", "connection_timeout"),
-            Self::UpstreamClosed => {
-                (503, Flag::UC, "upstream_reset_before_response_started{connection_termination}", "connection_terminated")
+            Self::ConnectFailure => {
+                (503, Flag::UF, "upstream_reset_before_response_started{connection_failure}", "connection_refused")
             }
-            Self::UpstreamProtocol(_) => (502, Flag::UPE, "upstream_reset_before_response_started{protocol_error}", "http_protocol_error"),
+            Self::ConnectTimeout => {
+                (503, Flag::UF, "upstream_reset_before_response_started{connection_failure}", "connection_timeout")
+            }
+            Self::UpstreamClosed => (
+                503,
+                Flag::UC,
+                "upstream_reset_before_response_started{connection_termination}",
+                "connection_terminated",
+            ),
+            Self::UpstreamProtocol(_) => {
+                (502, Flag::UPE, "upstream_reset_before_response_started{protocol_error}", "http_protocol_error")
+            }
             Self::UpstreamIdle => (504, Flag::SI, "stream_idle_timeout", "http_response_timeout"),
         }
     }

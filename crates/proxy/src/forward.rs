@@ -170,13 +170,15 @@ async fn choose(worker: &Worker, forwarding: &Forwarding) -> Result<Choice, NoCh
         }
         Destination::Original { cluster, host, port } => {
             let stats = cluster.no_endpoint.clone();
-            let address = resolve(worker, host, *port).await.map_err(|reason| (stats.clone(), reason, String::new()))?;
+            let address =
+                resolve(worker, host, *port).await.map_err(|reason| (stats.clone(), reason, String::new()))?;
             let state = worker.dynamic_endpoint(address);
             Ok(Choice { state, stats, connect_timeout: cluster.live.model.connect_timeout })
         }
         Destination::Passthrough { host, port } => {
             let stats = worker.recorder.passthrough();
-            let address = resolve(worker, host, *port).await.map_err(|reason| (stats.clone(), reason, String::new()))?;
+            let address =
+                resolve(worker, host, *port).await.map_err(|reason| (stats.clone(), reason, String::new()))?;
             let state = worker.dynamic_endpoint(address);
             Ok(Choice { state, stats, connect_timeout: PASSTHROUGH_CONNECT_TIMEOUT })
         }

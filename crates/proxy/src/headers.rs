@@ -138,7 +138,13 @@ mod tests {
 
     #[test]
     fn forged_facts_are_recognised_in_any_spelling() {
-        for name in ["X-Forwarded-Client-Cert", "x_forwarded_client_cert", "X-Envoy-Retry-On", "l5d-dst-override", "x-istio-attributes"] {
+        for name in [
+            "X-Forwarded-Client-Cert",
+            "x_forwarded_client_cert",
+            "X-Envoy-Retry-On",
+            "l5d-dst-override",
+            "x-istio-attributes",
+        ] {
             assert!(is_identity(name), "{name}");
         }
         for name in ["x-forwarded-for", "x-request-id", "accept", "x-envoy", "xenvoy-a"] {

@@ -120,7 +120,8 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
             // Only a client that takes us for its proxy names a destination; a bare Host is more likely misspelt.
             Unmatched::Passthrough if head.target.absolute => {
                 let name = head.target.authority;
-                let destination = Destination::Passthrough { host: host_of(name), port: stated_port.unwrap_or(DEFAULT_PORT) };
+                let destination =
+                    Destination::Passthrough { host: host_of(name), port: stated_port.unwrap_or(DEFAULT_PORT) };
                 let writer = HeadWriter { worker, exchange, head, request: &request, path: &path, client };
                 writer.forwarding(destination, None, name)
             }
@@ -144,7 +145,9 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
         }
         Action::Respond(action) => {
             let mut fields = Vec::new();
-            if !action.body.is_empty() && !Edits::new(&route.route.response_headers, &Default::default()).replaces("content-type") {
+            if !action.body.is_empty()
+                && !Edits::new(&route.route.response_headers, &Default::default()).replaces("content-type")
+            {
                 write_field("content-type", b"text/plain", &mut fields);
             }
             Edits::new(&route.route.response_headers, &Default::default()).write(&mut fields);
@@ -182,7 +185,8 @@ impl HeadWriter<'_> {
         }
         let Some(cluster) = &target.cluster else {
             let missing = chosen.missing.as_ref();
-            let reason = if missing.is_some_and(|m| m.status == 500) { Reason::NoClusterGateway } else { Reason::NoCluster };
+            let reason =
+                if missing.is_some_and(|m| m.status == 500) { Reason::NoClusterGateway } else { Reason::NoCluster };
             return Plan::Fail(reason, missing.map_or_else(|| chosen.cluster.to_string(), |m| m.reason.to_string()));
         };
         let name = forward.rewrite.authority.as_ref().map_or(self.head.target.authority, |v| v.as_str());
@@ -244,7 +248,11 @@ impl HeadWriter<'_> {
         }
         out.extend_from_slice(b" HTTP/1.1\r\n");
         write_field("host", authority.as_bytes(), &mut out);
-        self.fields(route.map(|(route, forward, index)| (&*route.route, &forward.destinations[index])), rewritten, &mut out);
+        self.fields(
+            route.map(|(route, forward, index)| (&*route.route, &forward.destinations[index])),
+            rewritten,
+            &mut out,
+        );
         out.extend_from_slice(b"\r\n");
         Plan::Forward(Box::new(Forwarding {
             destination,

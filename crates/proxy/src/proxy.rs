@@ -61,8 +61,7 @@ impl Proxy {
         let (peers, handed): (Vec<_>, Vec<_>) = (0..concurrency).map(|_| mpsc::unbounded_channel()).unzip();
         let mut workers = Vec::with_capacity(concurrency);
         for (index, handed) in handed.into_iter().enumerate() {
-            let wires =
-                Wires { policy: policy_wire.clone(), phase: phase_wire.clone(), handed, peers: peers.clone() };
+            let wires = Wires { policy: policy_wire.clone(), phase: phase_wire.clone(), handed, peers: peers.clone() };
             let seed = options.seed.wrapping_add(index as u64);
             workers.push(runtime::spawn(index, shared.clone(), options.outbound.try_clone()?, wires, seed)?);
         }

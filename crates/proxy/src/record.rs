@@ -101,9 +101,8 @@ impl Recorder {
     /// For one worker.
     pub(crate) fn new(shard: Shard, source: &Workload) -> Self {
         let prefix: [Arc<str>; 1] = [Arc::from("outbound")];
-        let class = |n: u16| {
-            shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_XX, &[prefix[0].clone(), n.to_string().into()])
-        };
+        let class =
+            |n: u16| shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_XX, &[prefix[0].clone(), n.to_string().into()]);
         let downstream = DownstreamStats {
             connections_total: shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_TOTAL, &prefix),
             connections_active: shard.gauge(&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_ACTIVE, &prefix),
@@ -112,7 +111,13 @@ impl Recorder {
             classes: [class(1), class(2), class(3), class(4), class(5)],
             request_time: shard.histogram(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_TIME, &prefix),
         };
-        Self { shard, source: RefCell::new(source_labels(source)), nowhere: RefCell::default(), passthrough: RefCell::default(), downstream }
+        Self {
+            shard,
+            source: RefCell::new(source_labels(source)),
+            nowhere: RefCell::default(),
+            passthrough: RefCell::default(),
+            downstream,
+        }
     }
 
     /// Takes over who sends through this proxy.
@@ -188,7 +193,12 @@ impl Recorder {
     }
 
     /// The count of a route's share; none for a route without origin.
-    pub(crate) fn route(&self, route: &Route, destination: &Destination, service: Option<&ServiceRef>) -> Option<Counter> {
+    pub(crate) fn route(
+        &self,
+        route: &Route,
+        destination: &Destination,
+        service: Option<&ServiceRef>,
+    ) -> Option<Counter> {
         let labels = route_labels(route, destination, service)?;
         Some(self.shard.counter(&catalogue::OUTRIGGER_ROUTE_REQUESTS_TOTAL, &labels))
     }

@@ -67,7 +67,9 @@ mod tests {
     fn own_addresses_are_recognised_in_every_spelling() {
         let own = ["127.0.0.1:15000", "0.0.0.0:15020"].map(|a| a.parse().unwrap()).to_vec();
         let shared = Shared::new(Settings::default(), Registry::new(Default::default()), own, 1);
-        for address in ["127.0.0.1:15000", "0.0.0.0:15000", "127.0.0.9:15020", "[::1]:15020", "[::ffff:127.0.0.1]:15020"] {
+        for address in
+            ["127.0.0.1:15000", "0.0.0.0:15000", "127.0.0.9:15020", "[::1]:15020", "[::ffff:127.0.0.1]:15020"]
+        {
             assert!(shared.is_own_address(address.parse().unwrap()), "{address}");
         }
         for address in ["127.0.0.2:15000", "127.0.0.1:9080", "10.0.0.1:15020"] {

@@ -102,9 +102,9 @@ impl Worker {
     /// Takes a new policy into force. Balancers, pools and handles of what did not change stay.
     pub(crate) fn obey(&self, policy: Arc<Policy>) {
         self.recorder.set_source(&policy.snapshot.workload);
-        self.clusters.borrow_mut().retain(|name, cluster| {
-            policy.clusters.get(name).is_some_and(|live| Arc::ptr_eq(live, &cluster.live))
-        });
+        self.clusters
+            .borrow_mut()
+            .retain(|name, cluster| policy.clusters.get(name).is_some_and(|live| Arc::ptr_eq(live, &cluster.live)));
         *self.current.borrow_mut() = Rc::new(Current { policy, targets: RefCell::default() });
         self.sweep_pool();
     }

@@ -69,7 +69,10 @@ fn requests_that_are_refused() {
         ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", r#"Malformed("syntax")"#),
         ("\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", r#"Malformed("empty_lines")"#),
         ("GET / HTTP/1.1\r\nHost: a\r\nExpect: foo\r\n\r\n", "Expectation"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", r#"Malformed("content_length_twice")"#),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            r#"Malformed("content_length_twice")"#,
+        ),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n", r#"Malformed("content_length")"#),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", r#"Malformed("content_length")"#),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "TransferCoding"),
@@ -110,7 +113,10 @@ fn responses_that_two_could_read_differently_are_refused() {
         ("HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n", "200 Chunked true"),
         ("HTTP/1.0 200 OK\r\n\r\n", "200 UntilClose false"),
         ("HTTP/1.1 200 OK\r\n", "partial"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", "content_length_and_transfer_encoding"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "content_length_and_transfer_encoding",
+        ),
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n", "framing_field_twice"),
         ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "transfer_encoding"),
         ("HTTP/1.1 99 x\r\n\r\n", "syntax"),

@@ -1,0 +1,130 @@
+//! A proxy in this process, on a snapshot made by hand.
+
+#![allow(unreachable_pub)] // A module of test binaries has no other way to share.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_model as model;
+use outrigger_proxy::{Options, Proxy, Settings};
+use outrigger_telemetry::Registry;
+
+/// One proxy and its metrics.
+pub struct World {
+    pub proxy: Proxy,
+    pub registry: Registry,
+}
+
+/// A proxy that sends every host to `endpoints`.
+pub fn proxy_to(endpoints: &[SocketAddr]) -> World {
+    proxy_with(Settings::default(), snapshot(endpoints, |_| {}))
+}
+
+/// A proxy on this snapshot.
+pub fn proxy_with(settings: Settings, snapshot: model::Snapshot) -> World {
+    let registry = Registry::new(Default::default());
+    let options = Options {
+        outbound: TcpListener::bind("127.0.0.1:0").expect("loopback has free ports"),
+        concurrency: 2,
+        settings,
+        own_addresses: Vec::new(),
+        seed: 1,
+    };
+    let proxy = Proxy::start(options, &registry, Arc::new(snapshot)).expect("a proxy starts on a bound socket");
+    World { proxy, registry }
+}
+
+impl World {
+    pub fn address(&self) -> SocketAddr {
+        self.proxy.outbound()
+    }
+
+    /// The sum of a metric over the series that carry this label value.
+    pub fn sum(&self, metric: &str, value: &str) -> f64 {
+        let families = self.registry.gather(std::time::Instant::now());
+        families
+            .iter()
+            .filter(|f| f.desc.name == metric)
+            .flat_map(|f| &f.samples)
+            .filter(|s| value.is_empty() || s.labels.iter().any(|l| &**l == value))
+            .map(|s| s.value.number())
+            .sum()
+    }
+}
+
+pub const CLUSTER: &str = "outbound|80||web.default.svc.cluster.local";
+
+/// Every host goes to `endpoints` round robin; `edit` may change the one route.
+pub fn snapshot(endpoints: &[SocketAddr], edit: impl FnOnce(&mut model::Route)) -> model::Snapshot {
+    let name = model::ClusterName::new(CLUSTER);
+    let workload = Arc::new(model::Workload::new("web", "default", "", "Kubernetes", Default::default()));
+    let endpoint = |address: &SocketAddr| {
+        Arc::new(model::Endpoint {
+            address: *address,
+            weight: 1,
+            priority: 0,
+            locality: Default::default(),
+            locality_weight: 0,
+            workload: workload.clone(),
+        })
+    };
+    let cluster = model::Cluster {
+        name: name.clone(),
+        service: model::ServiceRef {
+            host: "web.default.svc.cluster.local".into(),
+            name: "web".into(),
+            namespace: "default".into(),
+            port: 80,
+            subset: "".into(),
+        },
+        discovery: model::Discovery::Static,
+        endpoints: endpoints.iter().map(endpoint).collect(),
+        balance: model::Balance {
+            policy: model::BalancePolicy::RoundRobin,
+            warmup: None,
+            locality: model::LocalityMode::Priority,
+        },
+        connect_timeout: Duration::from_secs(2),
+        pool: Default::default(),
+        outlier: None,
+        tls: None,
+        destination_rule: None,
+    };
+    let destination = model::Destination {
+        cluster: name.clone(),
+        missing: None,
+        weight: 1,
+        request_headers: Default::default(),
+        response_headers: Default::default(),
+    };
+    let mut route = model::Route {
+        name: "default".into(),
+        origin: None,
+        matches: Default::default(),
+        action: model::Action::Forward(model::Forward { destinations: vec![destination], rewrite: Default::default() }),
+        request_headers: Default::default(),
+        response_headers: Default::default(),
+        cors: None,
+        timeout: None,
+        retry: None,
+        fault: None,
+        mirrors: Vec::new(),
+    };
+    edit(&mut route);
+    let vhost = model::VirtualHost {
+        name: "any".into(),
+        domains: vec![model::Domain { host: model::HostPattern::Any, port: model::DomainPort::Any }],
+        routes: vec![Arc::new(route)],
+    };
+    let routes = model::RouteTable { virtual_hosts: vec![Arc::new(vhost)], unmatched: model::Unmatched::BlackHole };
+    model::Snapshot {
+        version: 1,
+        workload: Arc::new(model::Workload::unknown()),
+        mesh: model::Mesh { trust_domain: "cluster.local".into(), domain: "cluster.local".into() },
+        listeners: vec![Arc::new(model::Listener { name: model::Listener::OUTBOUND.into(), routes: Arc::new(routes) })],
+        clusters: HashMap::from([(name, Arc::new(cluster))]),
+        services: Vec::new(),
+    }
+}
