@@ -94,4 +94,36 @@ codes! {
     REFERENCE_NOT_FOUND = "IST0101" Error;
     /// A value is of the wrong type or out of range, or a required field is missing.
     SCHEMA = "IST0106" Error;
+    /// A host is already claimed by an older object; this one has no effect for it.
+    HOST_TAKEN = "OUT0201" Warning;
+    /// Two APIs configure the same host and port; the stronger one is in force.
+    PRECEDENCE = "OUT0202" Warning;
+    /// A port speaks TCP or TLS: it is listed, and routed once TCP is supported.
+    PROTOCOL_LATER = "OUT0203" Info;
+    /// An endpoint is named by a host name, which is not resolved yet; the cluster stays without it.
+    NOT_RESOLVED = "OUT0204" Warning;
+    /// A subset selects none of the endpoints its service has; requests to it get 503 (flag UH).
+    EMPTY_SUBSET = "OUT0205" Warning;
+    /// An EndpointSlice or Endpoints object has no port for a port of its Service; that port has no endpoints from it.
+    ENDPOINT_PORTS = "OUT0206" Warning;
+    /// The workload to act for is nowhere defined.
+    UNKNOWN_WORKLOAD = "OUT0207" Error;
+    /// A backend of a TrafficSplit lacks a port of the root service and is left out for it.
+    SPLIT_PORT = "OUT0208" Warning;
+    /// A rule is bound to gateways, which come later; it does not count for traffic inside the mesh.
+    GATEWAYS_LATER = "OUT0209" Info;
+    /// Locality failover is configured without `outlierDetection`, without which there is no failover.
+    FAILOVER_WITHOUT_OUTLIER = "OUT0210" Warning;
+    /// Endpoints belong to no Service.
+    ORPHAN_ENDPOINTS = "OUT0211" Warning;
+    /// Several objects of which only one can count, such as two Sidecars for one namespace.
+    SUPERSEDED = "OUT0212" Warning;
+    /// A destination names no port although its host has several.
+    PORT_REQUIRED = "IST0112" Warning;
+    /// A rule can never be reached: earlier rules take all of its requests.
+    UNREACHABLE_RULE = "IST0130" Warning;
+    /// A match is already covered by an earlier one and has no effect.
+    INEFFECTIVE_MATCH = "IST0131" Info;
+    /// The host of a DestinationRule matches no service.
+    UNKNOWN_RULE_HOST = "IST0174" Warning;
 }

@@ -1,1 +1,115 @@
-//! Who wins when APIs meet.
+//! Who wins when several objects say what happens to requests for one host.
+//!
+//! | meet | wins | why |
+//! |---|---|---|
+//! | VirtualService, TrafficSplit, Service | VirtualService, then TrafficSplit, then the Service's default route | the richer API is the more deliberate statement; Istio's own order of VirtualService over default |
+//! | VirtualServices: one names the host, one has a wildcard for it | the one that names it; of wildcards the longest | Istio's most specific host |
+//! | VirtualServices for the very same host | seen by the client's namespace alone (`exportTo: [.]`), then exported to it by name, then to all; in each the oldest | Istio does not merge VirtualServices inside the mesh |
+//! | TrafficSplits for one root service | the oldest | SMI says nothing; stable |
+//! | Services and ServiceEntries with one host and port | the client's own namespace, then Services, then the oldest | |
+//!
+//! A VirtualService that has no rule for a port leaves that port to the next in line. Every loser is named in a finding.
+//! Nothing else in the crate decides such a question; `translate` asks here.
+
+use outrigger_model::Diagnostic;
+
+use crate::codes;
+use crate::hosts;
+use crate::kind::istio::ExportTo;
+use crate::node::Pos;
+use crate::object::Metadata;
+
+/// Whose routes a host's port gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Winner {
+    /// The VirtualService's.
+    VirtualService,
+    /// The TrafficSplit's.
+    TrafficSplit,
+    /// The default route to the service itself.
+    Default,
+}
+
+/// What claims a host's port; each with the object and the place that names the host.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'c> {
+    /// A VirtualService that has rules for this port.
+    pub virtual_service: Option<(&'c Metadata, Pos)>,
+    /// A TrafficSplit that has backends for this port.
+    pub traffic_split: Option<(&'c Metadata, Pos)>,
+}
+
+/// Decides, and reports a TrafficSplit that loses. (The default route loses to both in silence: that is what they are for.)
+pub fn decide(host: &str, claims: Claims<'_>) -> (Winner, Option<Diagnostic>) {
+    match (claims.virtual_service, claims.traffic_split) {
+        (Some((winner, pos)), Some((loser, at))) => {
+            let place = winner.source.place(pos);
+            let message = format!(
+                "has no effect for {host}: {} at {place} routes it, and a VirtualService wins over a TrafficSplit",
+                winner.object_ref()
+            );
+            let hint = "remove one of the two, or move the weights into the VirtualService";
+            (Winner::VirtualService, Some(codes::PRECEDENCE.about(loser, at, message, hint)))
+        }
+        (Some(_), None) => (Winner::VirtualService, None),
+        (None, Some(_)) => (Winner::TrafficSplit, None),
+        (None, None) => (Winner::Default, None),
+    }
+}
+
+/// Reports an object that loses a host to an older or nearer one of its kind.
+pub fn taken(host: &str, loser: (&Metadata, Pos), winner: (&Metadata, Pos)) -> Diagnostic {
+    let place = winner.0.source.place(winner.1);
+    codes::HOST_TAKEN.about(
+        loser.0,
+        loser.1,
+        format!("has no effect for {host}: {} at {place} already has it", winner.0.object_ref()),
+        "objects of this kind are not merged for one host; put the rules into one object",
+    )
+}
+
+/// How near a VirtualService is to the client: the lower rank is asked first. `None`: not seen.
+pub fn virtual_service_rank(export_to: &[ExportTo], own: &str, client: &str) -> Option<u8> {
+    if !hosts::is_visible(export_to, own, client) {
+        return None;
+    }
+    if export_to.contains(&ExportTo::All) {
+        return Some(2);
+    }
+    Some(if own == client && export_to.contains(&ExportTo::Own) { 0 } else { 1 })
+}
+
+/// The most specific of the host patterns that take in `host`; of equal ones the first.
+pub fn most_specific<'h>(host: &str, patterns: impl Iterator<Item = &'h str>) -> Option<usize> {
+    let mut best: Option<(usize, (bool, usize))> = None;
+    for (index, pattern) in patterns.enumerate().filter(|(_, pattern)| hosts::covers(pattern, host)) {
+        let rank = (!hosts::is_wildcard(pattern), pattern.len());
+        if best.is_none_or(|(_, known)| rank > known) {
+            best = Some((index, rank));
+        }
+    }
+    best.map(|(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exact_host_wins_then_the_longest_wildcard_then_the_first() {
+        let best = |patterns: &[&str]| most_specific("a.b.com", patterns.iter().copied());
+        assert_eq!(best(&["*", "*.b.com", "a.b.com"]), Some(2));
+        assert_eq!(best(&["*", "*.com", "*.b.com"]), Some(2));
+        assert_eq!(best(&["*.b.com", "*.b.com"]), Some(0));
+        assert_eq!(best(&["c.com", "b.com"]), None);
+    }
+
+    #[test]
+    fn nearer_virtual_services_are_asked_first() {
+        let rank = |export: &[ExportTo]| virtual_service_rank(export, "shop", "shop");
+        assert_eq!(rank(&[ExportTo::Own]), Some(0));
+        assert_eq!(rank(&[ExportTo::Namespace("shop".into())]), Some(1));
+        assert_eq!(rank(&[ExportTo::All]), Some(2));
+        assert_eq!(rank(&[ExportTo::Namespace("other".into())]), None);
+    }
+}

@@ -139,7 +139,8 @@ fn check_spec(spec: &ServiceEntrySpec, pos: Pos, cx: &mut Cx) {
     for (index, address) in spec.addresses.iter().enumerate() {
         let block = address.parse::<ipnet::IpNet>().is_ok();
         if address.parse::<std::net::IpAddr>().is_err() && !block {
-            let message = format!("addresses[{index}]: found {:?}, expected an IP address or a CIDR block", clip(address));
+            let message =
+                format!("addresses[{index}]: found {:?}, expected an IP address or a CIDR block", clip(address));
             fail(address.pos, message, "");
         }
         if block && !matches!(spec.resolution, Resolution::None | Resolution::Static) {

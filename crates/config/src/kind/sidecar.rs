@@ -57,7 +57,12 @@ object! {
 
 fn check_egress(egress: &Egress, pos: Pos, cx: &mut Cx) {
     if egress.hosts.is_empty() {
-        cx.report(codes::SCHEMA, pos, "hosts: the list is empty, expected at least one `namespace/host`", "`~/*` is nothing");
+        cx.report(
+            codes::SCHEMA,
+            pos,
+            "hosts: the list is empty, expected at least one `namespace/host`",
+            "`~/*` is nothing",
+        );
     }
 }
 

@@ -1,1 +1,418 @@
-//! From resources to the model's snapshot.
+//! From resources to the snapshot that one proxy obeys.
+//!
+//! [`translate`] is pure: the same resources and view give the same snapshot and findings. One bad object or reference never
+//! takes down the rest: it is named in a finding and answered for in its place. [`Translator`] is the same for a stream of
+//! inputs: it works out again only what depends on tables that changed (`Arc::ptr_eq`), and lends every cluster, endpoint
+//! and virtual host that is equal to that of the snapshot before, so that the proxy sees by pointer what changed.
+//!
+//! In the order things happen: `mesh` settings, `workloads` and the `client`, the `registry` of hosts, `policy` (which
+//! DestinationRule), `scope` (which part of the registry), `virtual_services` and `splits`, `vhosts` with `routes`;
+//! then, service by service, `endpoints` and `clusters`. Who wins where objects meet is decided in [`crate::precedence`].
+
+mod client;
+mod clusters;
+mod endpoints;
+mod fingerprint;
+mod locality;
+mod mesh;
+mod policy;
+mod protocol;
+mod reach;
+mod registry;
+mod resolve;
+mod routes;
+mod scope;
+mod splits;
+mod vhosts;
+mod virtual_services;
+mod workloads;
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use outrigger_model::{
+    Cluster, ClusterName, Diagnostic, Listener, Mesh, RouteTable, ServiceSummary, Snapshot, VirtualHost,
+};
+
+use crate::hosts;
+use crate::kind::endpoint_slice::EndpointSlice;
+use crate::kind::mesh_config::MeshConfig;
+use crate::resources::Resources;
+use client::Client;
+use clusters::{ClusterContext, ServiceClusters};
+use endpoints::{ServiceEndpoints, Slices};
+use policy::Rules;
+use registry::Registry;
+use resolve::Resolver;
+use scope::{Import, Scope};
+use vhosts::VhostBuilder;
+use workloads::{Naming, PodIndex, Workloads};
+
+/// For whom a snapshot is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The workload that sends; `None` for an anonymous client, which counts as being in namespace `default`.
+    pub workload: Option<WorkloadName>,
+    /// Suffix of service names.
+    pub domain: Arc<str>,
+    /// Mesh cluster id.
+    pub cluster: Arc<str>,
+}
+
+/// A workload: Deployment, StatefulSet, DaemonSet, Job, ReplicaSet, Pod, WorkloadEntry or WorkloadGroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadName {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl Default for View {
+    /// An anonymous client of a mesh with Istio's default names.
+    fn default() -> Self {
+        Self { workload: None, domain: "cluster.local".into(), cluster: "Kubernetes".into() }
+    }
+}
+
+impl View {
+    /// The view of a workload, in a mesh with Istio's default names.
+    pub fn of(namespace: &str, name: &str) -> Self {
+        let workload = WorkloadName { namespace: namespace.into(), name: name.into() };
+        Self { workload: Some(workload), ..Self::default() }
+    }
+}
+
+/// Translates resources for one client.
+pub fn translate(resources: &Resources, view: &View) -> (Snapshot, Vec<Diagnostic>) {
+    Translator::new(view.clone()).translate(resources)
+}
+
+/// Translates one input after the other for one client.
+#[derive(Debug)]
+pub struct Translator {
+    view: View,
+    workloads: Workloads,
+    before: Option<Memo>,
+}
+
+/// What the last translation found.
+#[derive(Debug)]
+struct Memo {
+    resources: Resources,
+    mesh: Arc<MeshConfig>,
+    naming: Naming,
+    client: Arc<Client>,
+    config: Arc<Config>,
+    services: Vec<ServiceMemo>,
+    clusters: HashMap<ClusterName, Arc<Cluster>>,
+    vhosts: HashMap<Arc<str>, Arc<VirtualHost>>,
+}
+
+/// Everything but endpoints and clusters.
+#[derive(Debug)]
+struct Config {
+    registry: Registry,
+    rules: Rules,
+    /// Which services get clusters, by index.
+    needed: Vec<bool>,
+    listener: Arc<Listener>,
+    fingerprint: u64,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// The endpoints and clusters of one service.
+#[derive(Debug)]
+struct ServiceMemo {
+    /// What the endpoints were made from.
+    slices: Vec<Arc<EndpointSlice>>,
+    endpoints: Arc<ServiceEndpoints>,
+    clusters: Arc<ServiceClusters>,
+    fingerprint: u64,
+    summary: ServiceSummary,
+}
+
+impl Translator {
+    /// A translator for one client.
+    pub fn new(view: View) -> Self {
+        Self { view, workloads: Workloads::default(), before: None }
+    }
+
+    /// Translates an input. Findings are complete every time, sorted by file and line.
+    pub fn translate(&mut self, resources: &Resources) -> (Snapshot, Vec<Diagnostic>) {
+        let before = self.before.take();
+        let (mesh, mut diagnostics) = match &before {
+            Some(memo) if Arc::ptr_eq(&memo.resources.config_maps, &resources.config_maps) => {
+                let (_, diagnostics) = mesh::read(resources, Some(&memo.mesh));
+                (memo.mesh.clone(), diagnostics)
+            }
+            _ => mesh::read(resources, before.as_ref().map(|m| &m.mesh)),
+        };
+        let naming = Naming { trust_domain: mesh.trust_domain.clone(), cluster: self.view.cluster.clone() };
+        let same_owners = before.as_ref().is_some_and(|memo| {
+            memo.naming == naming
+                && Arc::ptr_eq(&memo.resources.replica_sets, &resources.replica_sets)
+                && Arc::ptr_eq(&memo.resources.nodes, &resources.nodes)
+        });
+        let mut pods = self.workloads.index(resources, &naming, same_owners);
+        let client = Client::find(&self.view, resources, &naming, &mut pods, &mut diagnostics);
+        let client = match before.as_ref().map(|memo| &memo.client) {
+            Some(known) if **known == client => known.clone(),
+            _ => Arc::new(client),
+        };
+        let pass = Pass { view: &self.view, resources, mesh: &mesh, client: &client, before: before.as_ref() };
+        let config = pass.config();
+        let services = pass.services(&config, &mut pods, same_owners);
+        self.workloads.keep(pods);
+        diagnostics.extend(config.diagnostics.iter().cloned());
+        for service in &services {
+            diagnostics.extend(service.endpoints.diagnostics.iter().chain(&service.clusters.diagnostics).cloned());
+        }
+        pass.orphans(&config.registry, &mut diagnostics);
+        let snapshot = pass.snapshot(&config, &services);
+        let vhosts = &config.listener.routes.virtual_hosts;
+        self.before = Some(Memo {
+            resources: resources.clone(),
+            vhosts: vhosts.iter().map(|v| (v.name.clone(), v.clone())).collect(),
+            clusters: snapshot.clusters.clone(),
+            mesh,
+            naming,
+            client,
+            config,
+            services,
+        });
+        (snapshot, in_order(diagnostics))
+    }
+}
+
+/// One translation.
+struct Pass<'p> {
+    view: &'p View,
+    resources: &'p Resources,
+    mesh: &'p Arc<MeshConfig>,
+    client: &'p Arc<Client>,
+    before: Option<&'p Memo>,
+}
+
+impl Pass<'_> {
+    /// The configuration, or that of before when nothing it depends on changed.
+    fn config(&self) -> Arc<Config> {
+        if let Some(memo) = self.before
+            && memo.mesh == *self.mesh
+            && Arc::ptr_eq(&memo.client, self.client)
+            && self.same_tables(&memo.resources)
+        {
+            return memo.config.clone();
+        }
+        Arc::new(self.fresh_config())
+    }
+
+    fn same_tables(&self, before: &Resources) -> bool {
+        let now = self.resources;
+        Arc::ptr_eq(&before.services, &now.services)
+            && Arc::ptr_eq(&before.service_entries, &now.service_entries)
+            && Arc::ptr_eq(&before.destination_rules, &now.destination_rules)
+            && Arc::ptr_eq(&before.virtual_services, &now.virtual_services)
+            && Arc::ptr_eq(&before.sidecars, &now.sidecars)
+            && Arc::ptr_eq(&before.traffic_splits, &now.traffic_splits)
+            && Arc::ptr_eq(&before.http_route_groups, &now.http_route_groups)
+    }
+
+    fn fresh_config(&self) -> Config {
+        let (resources, mesh, client, domain) = (self.resources, &**self.mesh, &**self.client, &*self.view.domain);
+        let mut diagnostics = Vec::new();
+        let registry = Registry::build(resources, mesh, domain);
+        let rules = Rules::build(resources, mesh, domain, client, &mut diagnostics);
+        policy::review(resources, &registry, domain, &mut diagnostics);
+        let scope = Scope::build(resources, mesh, client, &mut diagnostics);
+        let visible: Vec<bool> = registry
+            .services
+            .iter()
+            .map(|s| hosts::is_visible(&s.export_to, &s.namespace, &client.namespace))
+            .collect();
+        let imports: Vec<Import> = registry.services.iter().map(|s| scope.service(&s.namespace, &s.host)).collect();
+        let candidates = virtual_services::select(resources, mesh, domain, client, &scope, &mut diagnostics);
+        let resolver = Resolver {
+            registry: &registry,
+            visible: &visible,
+            rules: &rules,
+            client,
+            domain,
+            used: RefCell::default(),
+            diagnostics: RefCell::new(diagnostics),
+        };
+        let splits = splits::select(resources, &resolver);
+        let lent = HashMap::new();
+        let builder = VhostBuilder {
+            resources,
+            resolver: &resolver,
+            imports: &imports,
+            candidates: &candidates,
+            splits: &splits,
+            retry: &mesh::retry(mesh),
+            before: self.before.map_or(&lent, |memo| &memo.vhosts),
+        };
+        let virtual_hosts = builder.build();
+        let used = resolver.used.take();
+        let diagnostics = resolver.diagnostics.take();
+        let needed = (0..visible.len())
+            .map(|i| (visible[i] && imports[i] != Import::Nothing) || used.contains(&(i as u32)))
+            .collect();
+        let listener = self.listener(RouteTable { virtual_hosts, unmatched: scope.unmatched });
+        let vhosts = listener.routes.virtual_hosts.iter().map(|v| fingerprint::virtual_host(v));
+        let fingerprint = fingerprint::listener(&listener, vhosts);
+        Config { registry, rules, needed, listener, fingerprint, diagnostics }
+    }
+
+    /// The listener, or that of before if all of its virtual hosts are.
+    fn listener(&self, routes: RouteTable) -> Arc<Listener> {
+        if let Some(memo) = self.before {
+            let before = &memo.config.listener;
+            let old = &before.routes.virtual_hosts;
+            let same = old.len() == routes.virtual_hosts.len()
+                && old.iter().zip(&routes.virtual_hosts).all(|(a, b)| Arc::ptr_eq(a, b));
+            if same && before.routes.unmatched == routes.unmatched {
+                return before.clone();
+            }
+        }
+        Arc::new(Listener { name: Listener::OUTBOUND.into(), routes: Arc::new(routes) })
+    }
+
+    /// Endpoints and clusters, service by service.
+    fn services<'r>(&'r self, config: &Arc<Config>, pods: &mut PodIndex<'r>, same_owners: bool) -> Vec<ServiceMemo> {
+        let slices = endpoints::group_slices(self.resources);
+        let none = HashMap::new();
+        let context = ClusterContext {
+            mesh: self.mesh,
+            client: self.client,
+            before: self.before.map_or(&none, |memo| &memo.clusters),
+        };
+        let same_config = self.before.is_some_and(|memo| Arc::ptr_eq(&memo.config, config));
+        // The sources of endpoints that are not told apart by service.
+        let same_others = same_owners
+            && self.before.is_some_and(|memo| {
+                Arc::ptr_eq(&memo.resources.pods, &self.resources.pods)
+                    && Arc::ptr_eq(&memo.resources.endpoints, &self.resources.endpoints)
+                    && Arc::ptr_eq(&memo.resources.workload_entries, &self.resources.workload_entries)
+            });
+        let mut services = Vec::with_capacity(config.registry.services.len());
+        for index in 0..config.registry.services.len() {
+            let known = self.before.filter(|_| same_config).map(|memo| &memo.services[index]);
+            services.push(self.service(index, config, &slices, known, same_others, pods, &context));
+        }
+        services
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one step of a loop; the arguments are the loop's state")]
+    fn service<'r>(
+        &'r self,
+        index: usize,
+        config: &Config,
+        slices: &Slices<'r>,
+        known: Option<&ServiceMemo>,
+        same_others: bool,
+        pods: &mut PodIndex<'r>,
+        context: &ClusterContext<'_>,
+    ) -> ServiceMemo {
+        let info = &config.registry.services[index];
+        let own = match info.source {
+            registry::Source::Service(_) => slices.get(&*info.namespace).and_then(|n| n.get(&*info.name)),
+            registry::Source::Entry(_) => None,
+        };
+        let own = own.map_or(&[][..], Vec::as_slice);
+        if let Some(known) = known
+            && same_others
+            && known.slices.len() == own.len()
+            && known.slices.iter().zip(own).all(|(a, b)| Arc::ptr_eq(a, b))
+        {
+            return known.clone_refs();
+        }
+        let found = Arc::new(endpoints::gather(info, own, self.resources, pods));
+        let endpoints = known.map(|k| &k.endpoints).filter(|k| **k == found).cloned().unwrap_or(found);
+        let clusters = match known {
+            Some(known) if Arc::ptr_eq(&known.endpoints, &endpoints) => known.clusters.clone(),
+            _ if config.needed[index] && info.alias_of.is_none() => {
+                Arc::new(context.build(info, &endpoints, config.rules.find(info, self.client)))
+            }
+            _ => Arc::default(),
+        };
+        let fingerprint = match known {
+            Some(known) if Arc::ptr_eq(&known.clusters, &clusters) => known.fingerprint,
+            _ => fingerprint::combine(clusters.clusters.iter().map(|c| fingerprint::cluster(c))),
+        };
+        ServiceMemo {
+            slices: own.iter().map(|s| Arc::clone(s)).collect(),
+            summary: ServiceSummary {
+                namespace: info.namespace.clone(),
+                name: info.name.clone(),
+                ports: info.ports.iter().map(|p| p.number).collect(),
+                endpoints: endpoints.count(),
+            },
+            endpoints,
+            clusters,
+            fingerprint,
+        }
+    }
+
+    /// Slices that name a service which does not exist.
+    fn orphans(&self, registry: &Registry, diagnostics: &mut Vec<Diagnostic>) {
+        for slice in self.resources.endpoint_slices.iter() {
+            let Some(name) = slice.service_name() else { continue };
+            if self.resources.services.get(&slice.meta.namespace, name).is_none() {
+                let host = hosts::service_host(name, &slice.meta.namespace, &self.view.domain);
+                let hint = policy::nearest_host(&host, registry, &self.view.domain);
+                let message = format!("its Service {}/{name} does not exist, so nothing uses it", slice.meta.namespace);
+                diagnostics.push(crate::codes::ORPHAN_ENDPOINTS.about(&slice.meta, slice.meta.pos, message, hint));
+            }
+        }
+    }
+
+    fn snapshot(&self, config: &Config, services: &[ServiceMemo]) -> Snapshot {
+        let count = services.iter().map(|s| s.clusters.clusters.len()).sum();
+        let mut clusters = HashMap::with_capacity(count);
+        // Two ServiceEntries may have one host and port; the client's own namespace wins, as it does for virtual hosts.
+        let own = |s: &&ServiceMemo| s.summary.namespace == self.client.namespace;
+        let (near, far) = (services.iter().filter(own), services.iter().filter(|s| !own(s)));
+        for cluster in near.chain(far).flat_map(|s| &s.clusters.clusters) {
+            clusters.entry(cluster.name.clone()).or_insert_with(|| cluster.clone());
+        }
+        let needed = services.iter().zip(&config.needed).filter(|(_, needed)| **needed);
+        let mut summaries: Vec<ServiceSummary> = needed.map(|(service, _)| service.summary.clone()).collect();
+        summaries.sort();
+        let mesh = Mesh { trust_domain: self.mesh.trust_domain.clone(), domain: self.view.domain.clone() };
+        let workload = fingerprint::workload(&self.client.workload, &mesh);
+        let parts = [config.fingerprint, workload].into_iter().chain(services.iter().map(|s| s.fingerprint));
+        Snapshot {
+            version: fingerprint::combine(parts),
+            workload: self.client.workload.clone(),
+            mesh,
+            listeners: vec![config.listener.clone()],
+            clusters,
+            services: summaries,
+        }
+    }
+}
+
+impl ServiceMemo {
+    fn clone_refs(&self) -> Self {
+        Self {
+            slices: self.slices.clone(),
+            endpoints: self.endpoints.clone(),
+            clusters: self.clusters.clone(),
+            fingerprint: self.fingerprint,
+            summary: self.summary.clone(),
+        }
+    }
+}
+
+/// Each finding once, by file and place.
+fn in_order(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut seen = HashSet::with_capacity(diagnostics.len());
+    let mut once: Vec<Diagnostic> = diagnostics.into_iter().filter(|d| seen.insert(d.clone())).collect();
+    once.sort_by(|a, b| {
+        let place = |d: &Diagnostic| d.place.as_ref().map(|p| (p.file.clone(), p.line, p.column));
+        place(a).cmp(&place(b))
+    });
+    once
+}

@@ -1,0 +1,115 @@
+//! For whom a snapshot is made: one workload, or an anonymous client.
+
+use std::sync::Arc;
+
+use outrigger_model::{Diagnostic, Locality, Workload};
+
+use super::View;
+use super::workloads::{Naming, PodIndex, label_locality};
+use crate::codes;
+use crate::object::Labels;
+use crate::resources::Resources;
+
+/// The namespace an anonymous client counts as being in.
+const ANONYMOUS_NAMESPACE: &str = "default";
+
+/// A client.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Client {
+    /// Its facts.
+    pub(crate) workload: Arc<Workload>,
+    /// The namespace whose objects it sees as its own.
+    pub(crate) namespace: Arc<str>,
+    /// Where it runs.
+    pub(crate) locality: Locality,
+    /// Nobody in particular: conditions on the source never hold.
+    pub(crate) anonymous: bool,
+}
+
+impl Client {
+    /// Its labels.
+    pub(crate) fn labels(&self) -> &Labels {
+        &self.workload.labels
+    }
+
+    /// Finds the client of a view.
+    pub(crate) fn find(
+        view: &View,
+        resources: &Resources,
+        naming: &Naming,
+        pods: &mut PodIndex<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let Some(wanted) = &view.workload else {
+            let workload = Workload { cluster: naming.cluster.clone(), ..Workload::unknown() };
+            return Self {
+                workload: Arc::new(workload),
+                namespace: ANONYMOUS_NAMESPACE.into(),
+                locality: Locality::default(),
+                anonymous: true,
+            };
+        };
+        let (namespace, name) = (&wanted.namespace, &wanted.name);
+        let found = by_pod(resources, pods, namespace, name)
+            .or_else(|| by_template(resources, naming, namespace, name))
+            .or_else(|| by_entry(resources, pods, namespace, name));
+        let (workload, locality) = found.unwrap_or_else(|| {
+            diagnostics.push(codes::UNKNOWN_WORKLOAD.bare(
+                format!("there is no workload {namespace}/{name} (Deployment, StatefulSet, DaemonSet, Job, Pod, WorkloadEntry)"),
+                "name one that is defined; until then it acts as a workload without labels",
+            ));
+            let workload = Workload::new(name, namespace, "", &naming.cluster, Labels::new());
+            (Arc::new(workload), Locality::default())
+        });
+        Self { workload, namespace: namespace.clone(), locality, anonymous: false }
+    }
+}
+
+/// By a pod of this name, or one whose workload has it.
+fn by_pod(
+    resources: &Resources,
+    pods: &mut PodIndex<'_>,
+    namespace: &Arc<str>,
+    name: &Arc<str>,
+) -> Option<(Arc<Workload>, Locality)> {
+    if let Some(pod) = pods.named(namespace, name) {
+        let facts = pods.facts(&pod);
+        return Some((facts.workload, facts.locality));
+    }
+    resources.pods.in_namespace(namespace).into_iter().filter(|p| !p.is_over()).find_map(|pod| {
+        let facts = pods.facts(pod);
+        (facts.workload.name == *name).then_some((facts.workload, facts.locality))
+    })
+}
+
+/// By the template of a workload that has no pods in the input.
+fn by_template(
+    resources: &Resources,
+    naming: &Naming,
+    namespace: &Arc<str>,
+    name: &Arc<str>,
+) -> Option<(Arc<Workload>, Locality)> {
+    let template = None
+        .or_else(|| resources.deployments.get(namespace, name).map(|o| &o.spec.template))
+        .or_else(|| resources.stateful_sets.get(namespace, name).map(|o| &o.spec.template))
+        .or_else(|| resources.daemon_sets.get(namespace, name).map(|o| &o.spec.template))
+        .or_else(|| resources.replica_sets.get(namespace, name).map(|o| &o.spec.template))
+        .or_else(|| resources.jobs.get(namespace, name).map(|o| &o.spec.template))?;
+    let labels = template.metadata.labels.clone();
+    let locality = label_locality(&labels).unwrap_or_default();
+    let mut workload = Workload::new(name, namespace, "", &naming.cluster, labels);
+    workload.principal = naming.principal(namespace, template.spec.account());
+    Some((Arc::new(workload), locality))
+}
+
+fn by_entry(
+    resources: &Resources,
+    pods: &PodIndex<'_>,
+    namespace: &Arc<str>,
+    name: &Arc<str>,
+) -> Option<(Arc<Workload>, Locality)> {
+    let entry = resources.workload_entries.get(namespace, name).map(|e| &e.spec);
+    let spec = entry.or_else(|| resources.workload_groups.get(namespace, name).map(|g| &g.spec.template))?;
+    let locality = spec.locality.as_deref().map(Locality::parse).unwrap_or_default();
+    Some((pods.of_entry(name, namespace, spec), locality))
+}

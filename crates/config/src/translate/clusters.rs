@@ -1,0 +1,177 @@
+//! Clusters: one for every port of every service, and one more for each of its subsets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use outrigger_model::{
+    Balance, BalancePolicy, Cluster, ClusterName, Diagnostic, Discovery, Endpoint, LocalityMode, ServiceRef,
+};
+
+use super::client::Client;
+use super::endpoints::ServiceEndpoints;
+use super::locality::{self, Near};
+use super::policy::{Effective, Merged};
+use super::registry::{PortInfo, ServiceInfo};
+use super::workloads::has_labels;
+use crate::codes;
+use crate::decode::clip;
+use crate::kind::destination_rule::Subset;
+use crate::kind::mesh_config::MeshConfig;
+
+/// What all clusters of a translation share.
+pub(crate) struct ClusterContext<'c> {
+    /// Mesh settings.
+    pub(crate) mesh: &'c MeshConfig,
+    /// For whom.
+    pub(crate) client: &'c Client,
+    /// The clusters of the snapshot before, lent where nothing changed.
+    pub(crate) before: &'c HashMap<ClusterName, Arc<Cluster>>,
+}
+
+/// The clusters of one service.
+#[derive(Debug, Default)]
+pub(crate) struct ServiceClusters {
+    /// In order of ports, the one without subset first.
+    pub(crate) clusters: Vec<Arc<Cluster>>,
+    /// What was found wrong.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl ClusterContext<'_> {
+    /// Builds the clusters of a service.
+    pub(crate) fn build(
+        &self,
+        info: &ServiceInfo,
+        endpoints: &ServiceEndpoints,
+        rule: Option<&Arc<Merged>>,
+    ) -> ServiceClusters {
+        let mut out = ServiceClusters::default();
+        for (port, found) in info.ports.iter().zip(&endpoints.ports) {
+            out.clusters.push(self.cluster(info, port, found, rule, None));
+            let subsets = rule.into_iter().flat_map(|r| r.subsets().map(|(_, subset)| subset));
+            for subset in subsets {
+                out.clusters.push(self.cluster(info, port, found, rule, Some(subset)));
+            }
+        }
+        if let Some(rule) = rule {
+            out.diagnostics.extend(empty_subsets(info, endpoints, rule));
+        }
+        out
+    }
+
+    fn cluster(
+        &self,
+        info: &ServiceInfo,
+        port: &PortInfo,
+        endpoints: &[Arc<Endpoint>],
+        rule: Option<&Arc<Merged>>,
+        subset: Option<&Subset>,
+    ) -> Arc<Cluster> {
+        let mut effective = rule.map(|r| r.effective(subset, port.number)).unwrap_or_default();
+        if let Some(default) = &self.mesh.policy {
+            effective.connection_pool = effective.connection_pool.or(default.connection_pool.as_ref());
+            effective.outlier = effective.outlier.or(default.outlier.as_ref());
+        }
+        let subset_name: Arc<str> = subset.map(|s| s.name.value.clone()).unwrap_or_default();
+        let mut selected: Vec<Arc<Endpoint>> = match subset {
+            Some(subset) if !subset.labels.is_empty() => {
+                endpoints.iter().filter(|e| has_labels(&e.workload.labels, &subset.labels)).cloned().collect()
+            }
+            _ => endpoints.to_vec(),
+        };
+        let name = ClusterName::outbound(port.number, &subset_name, &info.host);
+        let before = self.before.get(&name);
+        let balance = self.balance(&effective, &mut selected);
+        let discovery = match balance.policy {
+            BalancePolicy::Passthrough => Discovery::OriginalDestination,
+            _ => info.discovery,
+        };
+        if discovery == Discovery::OriginalDestination {
+            selected.clear();
+        }
+        if let Some(before) = before {
+            reuse(&mut selected, &before.endpoints);
+        }
+        let connect = effective.connection_pool.and_then(|p| p.tcp.as_ref()).and_then(|t| t.connect_timeout);
+        let cluster = Cluster {
+            service: ServiceRef {
+                host: info.host.clone(),
+                name: info.name.clone(),
+                namespace: info.namespace.clone(),
+                port: port.number,
+                subset: subset_name,
+            },
+            discovery,
+            endpoints: selected,
+            balance,
+            connect_timeout: connect.unwrap_or(self.mesh.connect_timeout),
+            pool: effective.connection_pool.map(|p| p.model()).unwrap_or_default(),
+            outlier: effective.outlier.map(|o| o.model()),
+            tls: effective.tls.map(|t| t.model()),
+            destination_rule: rule.map(|r| format!("{}/{}", r.rule.meta.namespace, r.rule.meta.name).into()),
+            name,
+        };
+        match before {
+            Some(before) if **before == cluster => before.clone(),
+            _ => Arc::new(cluster),
+        }
+    }
+
+    fn balance(&self, effective: &Effective<'_>, endpoints: &mut Vec<Arc<Endpoint>>) -> Balance {
+        let balancer = effective.load_balancer;
+        let setting = balancer.and_then(|b| b.locality.as_ref()).unwrap_or(&self.mesh.locality);
+        let near = Near { locality: &self.client.locality, labels: self.client.labels() };
+        let locality = if endpoints.is_empty() {
+            LocalityMode::Priority
+        } else {
+            locality::apply(endpoints, setting, effective.outlier.is_some(), near)
+        };
+        Balance {
+            policy: balancer.map_or(BalancePolicy::LeastRequest, |b| b.policy.clone()),
+            warmup: balancer.and_then(|b| b.warmup),
+            locality,
+        }
+    }
+}
+
+/// Puts the endpoints of before in the place of equal new ones.
+fn reuse(endpoints: &mut [Arc<Endpoint>], before: &[Arc<Endpoint>]) {
+    // Most often the same endpoints stand in the same order; a search is needed from the first difference on only.
+    let same = |a: &Arc<Endpoint>, b: &Arc<Endpoint>| Arc::ptr_eq(a, b) || a == b;
+    let prefix = endpoints.iter().zip(before).take_while(|(a, b)| same(a, b)).count();
+    endpoints[..prefix].clone_from_slice(&before[..prefix]);
+    let rest: HashMap<_, &Arc<Endpoint>, foldhash::fast::RandomState> =
+        before[prefix..].iter().map(|e| (e.address, e)).collect();
+    for endpoint in &mut endpoints[prefix..] {
+        if let Some(old) = rest.get(&endpoint.address)
+            && same(endpoint, old)
+        {
+            *endpoint = (*old).clone();
+        }
+    }
+}
+
+/// Subsets without endpoints where the service has some.
+fn empty_subsets(info: &ServiceInfo, endpoints: &ServiceEndpoints, rule: &Merged) -> Vec<Diagnostic> {
+    let all = || endpoints.ports.iter().flatten();
+    if all().next().is_none() {
+        return Vec::new();
+    }
+    let empty = |subset: &Subset| !all().any(|e| has_labels(&e.workload.labels, &subset.labels));
+    let report = |(owner, subset): (&Arc<crate::kind::destination_rule::DestinationRule>, &Subset)| {
+        let labels: Vec<String> = subset.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        codes::EMPTY_SUBSET.about(
+            &owner.meta,
+            subset.name.pos,
+            format!(
+                "subset {:?} ({}) selects none of the {} endpoints of {}",
+                clip(&subset.name),
+                labels.join(", "),
+                endpoints.count(),
+                info.host
+            ),
+            "compare its labels with those of the pods; requests to it get 503 (flag UH)",
+        )
+    };
+    rule.subsets().filter(|(_, subset)| empty(subset)).map(report).collect()
+}

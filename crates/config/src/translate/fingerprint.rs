@@ -1,0 +1,77 @@
+//! A number that changes when the content of a snapshot does.
+
+use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use outrigger_model::{Cluster, Endpoint, Listener, Mesh, VirtualHost, Workload};
+use xxhash_rust::xxh3::Xxh3;
+
+/// Text that goes into a hash.
+struct Sink(Xxh3);
+
+impl std::fmt::Write for Sink {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Of a cluster.
+pub(crate) fn cluster(cluster: &Cluster) -> u64 {
+    let mut sink = Sink(Xxh3::new());
+    cluster.name.as_str().hash(&mut sink.0);
+    // The policies print all of their fields; writing to a hash cannot fail.
+    let _ = write!(
+        sink,
+        "{:?}{:?}{:?}{:?}{:?}{:?}{:?}",
+        cluster.discovery,
+        cluster.balance,
+        cluster.connect_timeout,
+        cluster.pool,
+        cluster.outlier,
+        cluster.tls,
+        cluster.destination_rule
+    );
+    cluster.endpoints.iter().for_each(|e| endpoint(e, &mut sink.0));
+    sink.0.finish()
+}
+
+fn endpoint(endpoint: &Arc<Endpoint>, hash: &mut Xxh3) {
+    let Endpoint { address, weight, priority, locality, locality_weight, workload } = &**endpoint;
+    (address, weight, priority, locality, locality_weight).hash(hash);
+    (&workload.name, &workload.namespace, &workload.pod, &workload.principal, &workload.labels).hash(hash);
+}
+
+/// Of a virtual host.
+pub(crate) fn virtual_host(vhost: &VirtualHost) -> u64 {
+    let mut sink = Sink(Xxh3::new());
+    (&vhost.name, &vhost.domains).hash(&mut sink.0);
+    for route in &vhost.routes {
+        let _ = write!(sink, "{route:?}");
+    }
+    sink.0.finish()
+}
+
+/// Of a listener's settings beside its virtual hosts, whose fingerprints are given.
+pub(crate) fn listener(listener: &Listener, vhosts: impl Iterator<Item = u64>) -> u64 {
+    let mut hash = Xxh3::new();
+    listener.name.hash(&mut hash);
+    std::mem::discriminant(&listener.routes.unmatched).hash(&mut hash);
+    vhosts.for_each(|vhost| vhost.hash(&mut hash));
+    hash.finish()
+}
+
+/// Of many fingerprints in order.
+pub(crate) fn combine(parts: impl Iterator<Item = u64>) -> u64 {
+    let mut hash = Xxh3::new();
+    parts.for_each(|part| part.hash(&mut hash));
+    hash.finish()
+}
+
+/// Of the client and the mesh.
+pub(crate) fn workload(workload: &Workload, mesh: &Mesh) -> u64 {
+    let mut sink = Sink(Xxh3::new());
+    let _ = write!(sink, "{workload:?}{mesh:?}");
+    sink.0.finish()
+}

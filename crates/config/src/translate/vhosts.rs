@@ -1,0 +1,373 @@
+//! Virtual hosts: which names each service and each VirtualService answers to, and with which routes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use outrigger_model::{
+    Action, ClusterName, Destination, Domain, DomainPort, Forward, HeaderEdits, HostPattern, RetryPolicy, Rewrite,
+    Route, RouteMatch, VirtualHost,
+};
+
+use super::protocol::Protocol;
+use super::reach;
+use super::registry::{PortInfo, ServiceInfo};
+use super::resolve::Resolver;
+use super::routes::RouteBuilder;
+use super::scope::Import;
+use super::splits::{self, Splits};
+use super::virtual_services::Candidate;
+use crate::codes;
+use crate::hosts;
+use crate::node::Pos;
+use crate::object::Metadata;
+use crate::precedence::{self, Claims, Winner};
+use crate::resources::Resources;
+
+/// The port of hosts that only a VirtualService knows.
+const UNKNOWN_HOST_PORT: u16 = 80;
+
+/// A virtual host before its names are handed out.
+struct Draft {
+    host: Arc<str>,
+    port: u16,
+    /// Its own names.
+    names: Vec<Arc<str>>,
+    /// Further names, which it gets if nobody's own name is the same.
+    others: Vec<Arc<str>>,
+    /// Whether it also answers to its names without port.
+    unstated: bool,
+    routes: Vec<Arc<Route>>,
+}
+
+/// Builds virtual hosts.
+pub(crate) struct VhostBuilder<'b> {
+    /// All objects.
+    pub(crate) resources: &'b Resources,
+    /// Finds clusters.
+    pub(crate) resolver: &'b Resolver<'b>,
+    /// What of each service is addressable, by index.
+    pub(crate) imports: &'b [Import],
+    /// VirtualServices in the order they are asked.
+    pub(crate) candidates: &'b [Candidate],
+    /// TrafficSplits by root.
+    pub(crate) splits: &'b Splits,
+    /// The mesh's retry policy.
+    pub(crate) retry: &'b RetryPolicy,
+    /// The virtual hosts of the snapshot before, lent where nothing changed.
+    pub(crate) before: &'b HashMap<Arc<str>, Arc<VirtualHost>>,
+}
+
+/// VirtualService hosts, ready for look-ups.
+struct HostIndex<'b> {
+    /// Host, candidate and place; the first claim of each host only.
+    entries: Vec<(Arc<str>, usize, Pos)>,
+    exact: HashMap<Arc<str>, usize>,
+    wild: Vec<usize>,
+    candidates: &'b [Candidate],
+}
+
+impl VhostBuilder<'_> {
+    /// Builds all of them.
+    pub(crate) fn build(&self) -> Vec<Arc<VirtualHost>> {
+        let index = self.index_hosts();
+        self.candidates.iter().for_each(|c| reach::review(c, &mut self.resolver.diagnostics.borrow_mut()));
+        let order = self.service_order();
+        let short = self.short_names(&order);
+        let mut drafts = Vec::with_capacity(order.len());
+        let mut claimed: HashMap<(Arc<str>, u16), u32, foldhash::fast::RandomState> = HashMap::default();
+        let mut matched = vec![false; index.entries.len()];
+        for service in &order {
+            let info = self.resolver.registry.at(*service);
+            let best = index.best(&info.host);
+            if let Some(entry) = best {
+                matched[entry] = true;
+            }
+            for wild in &index.wild {
+                matched[*wild] |= hosts::covers(&index.entries[*wild].0, &info.host);
+            }
+            for port in info.http_ports().filter(|p| self.imports[*service as usize].has(p.number)) {
+                let key = (info.host.clone(), port.number);
+                match claimed.get(&key) {
+                    Some(first) => self.report_claimed(info, port, self.resolver.registry.at(*first)),
+                    None => {
+                        claimed.insert(key, *service);
+                        let candidate =
+                            best.map(|entry| (&self.candidates[index.entries[entry].1], index.entries[entry].2));
+                        drafts.push(self.draft(*service, info, port, candidate, &short));
+                    }
+                }
+            }
+            self.report_other_protocols(info);
+        }
+        drafts.extend(self.unknown_hosts(&index, &matched));
+        self.assign_names(drafts)
+    }
+
+    /// Which VirtualService has which host: the first that names it.
+    fn index_hosts(&self) -> HostIndex<'_> {
+        let mut index =
+            HostIndex { entries: Vec::new(), exact: HashMap::new(), wild: Vec::new(), candidates: self.candidates };
+        let mut first: HashMap<Arc<str>, (usize, Pos)> = HashMap::new();
+        for (at, candidate) in self.candidates.iter().enumerate() {
+            for (host, pos) in &candidate.hosts {
+                if let Some((winner, place)) = first.get(host) {
+                    if *winner != at {
+                        let winner = &index.candidates[*winner].object.meta;
+                        let loser = (&candidate.object.meta, *pos);
+                        self.resolver.report(precedence::taken(host, loser, (winner, *place)));
+                    }
+                    continue;
+                }
+                first.insert(host.clone(), (at, *pos));
+                let entry = index.entries.len();
+                index.entries.push((host.clone(), at, *pos));
+                if hosts::is_wildcard(host) {
+                    index.wild.push(entry);
+                } else {
+                    index.exact.insert(host.clone(), entry);
+                }
+            }
+        }
+        index
+    }
+
+    /// Addressable services: those of the client's namespace first, so that they win a host with several owners.
+    fn service_order(&self) -> Vec<u32> {
+        let all = 0..self.imports.len() as u32;
+        let seen = |index: &u32| {
+            let at = *index as usize;
+            self.resolver.visible[at]
+                && self.imports[at] != Import::Nothing
+                && self.resolver.registry.at(*index).alias_of.is_none()
+        };
+        let mut order: Vec<u32> = all.filter(seen).collect();
+        let elsewhere = |index: &u32| self.resolver.registry.at(*index).namespace != self.resolver.client.namespace;
+        order.sort_by_key(elsewhere);
+        order
+    }
+
+    /// The services that answer to their bare name: those of the client's namespace; for an anonymous client also those
+    /// whose name is unique.
+    fn short_names(&self, order: &[u32]) -> HashMap<Arc<str>, u32, foldhash::fast::RandomState> {
+        let client = self.resolver.client;
+        let registry = self.resolver.registry;
+        let kubernetes = || order.iter().copied().filter(|index| registry.at(*index).is_kubernetes());
+        let mut short: HashMap<Arc<str>, u32, foldhash::fast::RandomState> = HashMap::default();
+        let mut ambiguous: HashSet<Arc<str>, foldhash::fast::RandomState> = HashSet::default();
+        if client.anonymous {
+            for index in kubernetes() {
+                let name = &registry.at(index).name;
+                if short.insert(name.clone(), index).is_some() {
+                    ambiguous.insert(name.clone());
+                }
+            }
+            short.retain(|name, _| !ambiguous.contains(name));
+        }
+        for index in kubernetes().filter(|index| registry.at(*index).namespace == client.namespace) {
+            short.insert(registry.at(index).name.clone(), index);
+        }
+        short
+    }
+
+    fn draft(
+        &self,
+        service: u32,
+        info: &Arc<ServiceInfo>,
+        port: &PortInfo,
+        candidate: Option<(&Candidate, Pos)>,
+        short: &HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
+    ) -> Draft {
+        let mut others = Vec::with_capacity(4);
+        if info.is_kubernetes() {
+            others.extend(hosts::alternatives(&info.name, &info.namespace));
+            if short.get(&info.name) == Some(&service) {
+                others.push(info.name.clone());
+            }
+        }
+        others.extend(info.addresses.iter().cloned());
+        self.add_aliases(info, &mut others);
+        let mut http = info.http_ports();
+        let unstated = matches!((http.next(), http.next()), (Some(only), None) if only.number != 80);
+        Draft {
+            host: info.host.clone(),
+            port: port.number,
+            names: vec![info.host.clone()],
+            others,
+            unstated,
+            routes: self.routes(service, info, port, candidate),
+        }
+    }
+
+    /// The names of ExternalName services that stand for this one.
+    fn add_aliases(&self, info: &ServiceInfo, others: &mut Vec<Arc<str>>) {
+        let registry = self.resolver.registry;
+        for index in registry.aliases_of(&info.host).iter().filter(|i| self.resolver.visible[**i as usize]) {
+            let alias = registry.at(*index);
+            others.push(alias.host.clone());
+            others.extend(hosts::alternatives(&alias.name, &alias.namespace));
+            if alias.namespace == self.resolver.client.namespace {
+                others.push(alias.name.clone());
+            }
+        }
+    }
+
+    /// The routes of a service's port, by precedence.
+    fn routes(
+        &self,
+        service: u32,
+        info: &Arc<ServiceInfo>,
+        port: &PortInfo,
+        candidate: Option<(&Candidate, Pos)>,
+    ) -> Vec<Arc<Route>> {
+        let builder = RouteBuilder { resolver: self.resolver, retry: self.retry };
+        let of_rules = candidate.map(|(candidate, _)| builder.routes(candidate, port.number)).unwrap_or_default();
+        let split = self.splits.get(&info.host);
+        let of_split =
+            split.map(|split| splits::routes(split, info, port.number, self.resources, self.resolver, self.retry));
+        let of_split = of_split.unwrap_or_default();
+        let claims = Claims {
+            virtual_service: candidate.filter(|_| !of_rules.is_empty()).map(|(c, pos)| (&c.object.meta, pos)),
+            traffic_split: split.filter(|_| !of_split.is_empty()).map(|s| (&s.meta, s.spec.service.pos)),
+        };
+        let (winner, finding) = precedence::decide(&info.host, claims);
+        finding.into_iter().for_each(|finding| self.resolver.report(finding));
+        match winner {
+            Winner::VirtualService => of_rules,
+            Winner::TrafficSplit => {
+                let mut routes = of_split;
+                if routes.iter().all(|r| r.matches != RouteMatch::default()) {
+                    // What matches no route group stays with the root's own endpoints.
+                    routes.push(self.default_route(service, info, port));
+                }
+                routes
+            }
+            Winner::Default => vec![self.default_route(service, info, port)],
+        }
+    }
+
+    fn default_route(&self, service: u32, info: &ServiceInfo, port: &PortInfo) -> Arc<Route> {
+        self.resolver.used.borrow_mut().insert(service);
+        let destination = Destination {
+            cluster: ClusterName::outbound(port.number, "", &info.host),
+            missing: None,
+            weight: 1,
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+        };
+        let forward = Forward { destinations: vec![destination], rewrite: Rewrite::default() };
+        let origin = Some(info.origin.clone());
+        Arc::new(splits::plain("default", origin, RouteMatch::default(), Action::Forward(forward), self.retry))
+    }
+
+    /// Virtual hosts for hosts that are in no registry.
+    fn unknown_hosts(&self, index: &HostIndex<'_>, matched: &[bool]) -> Vec<Draft> {
+        let builder = RouteBuilder { resolver: self.resolver, retry: self.retry };
+        let mut drafts = Vec::new();
+        for (entry, (host, candidate, _)) in index.entries.iter().enumerate() {
+            let known = matched[entry] || self.resolver.registry.named(host).iter().any(|i| self.is_addressable(*i));
+            if known {
+                continue;
+            }
+            let routes = builder.routes(&self.candidates[*candidate], UNKNOWN_HOST_PORT);
+            if routes.is_empty() {
+                continue;
+            }
+            let mut others = Vec::new();
+            if let Some((name, namespace)) = hosts::split_service_host(host, self.resolver.domain) {
+                others.extend(hosts::alternatives(name, namespace));
+                if *namespace == *self.resolver.client.namespace {
+                    others.push(name.into());
+                }
+            }
+            drafts.push(Draft {
+                host: host.clone(),
+                port: UNKNOWN_HOST_PORT,
+                names: vec![host.clone()],
+                others,
+                unstated: false,
+                routes,
+            });
+        }
+        drafts
+    }
+
+    fn is_addressable(&self, index: u32) -> bool {
+        self.resolver.visible[index as usize] && self.imports[index as usize] != Import::Nothing
+    }
+
+    /// Hands out names: own names first, then the others as far as they are free.
+    fn assign_names(&self, drafts: Vec<Draft>) -> Vec<Arc<VirtualHost>> {
+        let mut taken: HashSet<Domain, foldhash::fast::RandomState> = HashSet::default();
+        let mut claim = |names: &[Arc<str>], draft: &Draft, domains: &mut Vec<Domain>| {
+            for name in names {
+                let host: HostPattern = hosts::pattern(name);
+                let ports = [Some(DomainPort::Exact(draft.port)), draft.unstated.then_some(DomainPort::Unstated)];
+                for port in ports.into_iter().flatten() {
+                    let domain = Domain { host: host.clone(), port };
+                    if taken.insert(domain.clone()) {
+                        domains.push(domain);
+                    }
+                }
+            }
+        };
+        let mut domains: Vec<Vec<Domain>> = vec![Vec::new(); drafts.len()];
+        for (draft, domains) in drafts.iter().zip(&mut domains) {
+            claim(&draft.names, draft, domains);
+        }
+        for (draft, domains) in drafts.iter().zip(&mut domains) {
+            claim(&draft.others, draft, domains);
+        }
+        let vhosts = drafts.into_iter().zip(domains).filter(|(_, domains)| !domains.is_empty());
+        vhosts.map(|(draft, domains)| self.lend(draft, domains)).collect()
+    }
+
+    /// The virtual host, or that of before if it is the same; so its routes.
+    fn lend(&self, draft: Draft, domains: Vec<Domain>) -> Arc<VirtualHost> {
+        let name: Arc<str> = format!("{}:{}", draft.host, draft.port).into();
+        let mut vhost = VirtualHost { name, domains, routes: draft.routes };
+        let Some(before) = self.before.get(&vhost.name) else { return Arc::new(vhost) };
+        if **before == vhost {
+            return before.clone();
+        }
+        for route in &mut vhost.routes {
+            if let Some(same) = before.routes.iter().find(|r| *r == route) {
+                *route = same.clone();
+            }
+        }
+        Arc::new(vhost)
+    }
+
+    fn report_claimed(&self, info: &ServiceInfo, port: &PortInfo, first: &ServiceInfo) {
+        let host = format!("{}:{}", info.host, port.number);
+        let at = |info: &ServiceInfo| -> (Metadata, Pos) { (info.meta().clone(), info.meta().pos) };
+        let (loser, winner) = (at(info), at(first));
+        self.resolver.report(precedence::taken(&host, (&loser.0, loser.1), (&winner.0, winner.1)));
+    }
+
+    fn report_other_protocols(&self, info: &ServiceInfo) {
+        for port in info.ports.iter().filter(|p| matches!(p.protocol, Protocol::Tcp | Protocol::Tls)) {
+            let message = format!(
+                "port {} of {} speaks {}: it is not routed yet, only HTTP is",
+                port.number,
+                info.host,
+                port.protocol.as_str()
+            );
+            let pos = match &info.source {
+                super::registry::Source::Service(service) => service.spec.ports[port.index].pos,
+                super::registry::Source::Entry(entry) => entry.spec.ports[port.index].pos,
+            };
+            self.resolver.report(codes::PROTOCOL_LATER.about(info.meta(), pos, message, ""));
+        }
+    }
+}
+
+impl HostIndex<'_> {
+    /// The entry that counts for a host.
+    fn best(&self, host: &Arc<str>) -> Option<usize> {
+        if let Some(entry) = self.exact.get(host) {
+            return Some(*entry);
+        }
+        let wild = precedence::most_specific(host, self.wild.iter().map(|entry| &*self.entries[*entry].0));
+        wild.map(|at| self.wild[at])
+    }
+}
