@@ -87,3 +87,23 @@ fn is_label(label: &str) -> bool {
         && bytes[0] != b'-'
         && bytes[bytes.len() - 1] != b'-'
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_host_or_wildcard;
+
+    #[test]
+    fn hosts_and_wildcards() {
+        let long_label = "x".repeat(64);
+        let long_name = ["x".repeat(60).as_str(); 5].join(".");
+        for good in
+            ["a", "reviews.default.svc.cluster.local", "*", "*.example.com", "*-a.example.com", "1.2", "a_b.c", "A.b"]
+        {
+            assert!(is_host_or_wildcard(good), "{good}");
+        }
+        for bad in ["", ".", "a..b", "-a", "a-", "*.", "*a", "a.*", "a b", "a/b", "**", "*.*", &long_label, &long_name]
+        {
+            assert!(!is_host_or_wildcard(bad), "{bad}");
+        }
+    }
+}

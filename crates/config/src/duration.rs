@@ -103,3 +103,75 @@ impl Decode for Duration {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{DurationError, parse_duration};
+
+    #[test]
+    fn durations_are_those_of_go() {
+        const SECOND: i64 = 1_000_000_000;
+        let table: &[(&str, Result<i64, DurationError>)] = &[
+            ("0", Ok(0)),
+            ("+0", Ok(0)),
+            ("0s", Ok(0)),
+            ("1s", Ok(SECOND)),
+            ("-1s", Ok(-SECOND)),
+            ("1.5h", Ok(5_400 * SECOND)),
+            ("1m30s", Ok(90 * SECOND)),
+            (".5s", Ok(SECOND / 2)),
+            ("5.s", Ok(5 * SECOND)),
+            ("1h1h", Ok(7_200 * SECOND)),
+            ("250ms", Ok(SECOND / 4)),
+            ("3us", Ok(3_000)),
+            ("3\u{b5}s", Ok(3_000)),
+            ("3\u{3bc}s", Ok(3_000)),
+            ("1.9ns", Ok(1)),
+            ("0.000000001s", Ok(1)),
+            ("0.99999999999999999999999s", Ok(SECOND - 1)),
+            ("2562047h47m16.854775807s", Ok(i64::MAX)),
+            ("2562047h47m16.854775808s", Err(DurationError::Long)),
+            ("99999999h", Err(DurationError::Long)),
+            ("99999999999999999999999999h", Err(DurationError::Long)),
+            ("10", Err(DurationError::Unit)),
+            ("1m10", Err(DurationError::Unit)),
+            ("", Err(DurationError::Form)),
+            ("-", Err(DurationError::Form)),
+            (".", Err(DurationError::Unit)),
+            (".s", Err(DurationError::Form)),
+            ("s", Err(DurationError::Form)),
+            ("1d", Err(DurationError::Form)),
+            ("1 s", Err(DurationError::Form)),
+            ("1s ", Err(DurationError::Form)),
+            ("1.2.3s", Err(DurationError::Form)),
+            ("1e3s", Err(DurationError::Form)),
+            ("--1s", Err(DurationError::Form)),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse_duration(text), *expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_duration_reads_back(nanos in any::<i64>().prop_filter("Go cannot write it", |n| *n != i64::MIN)) {
+            let magnitude = nanos.unsigned_abs();
+            let sign = if nanos < 0 { "-" } else { "" };
+            let text = format!("{sign}{}s{}ns", magnitude / 1_000_000_000, magnitude % 1_000_000_000);
+            prop_assert_eq!(parse_duration(&text), Ok(nanos));
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC*") {
+            let _ = parse_duration(&text);
+        }
+
+        #[test]
+        fn parts_add_up(hours in 0_i64..1_000, minutes in 0_i64..1_000, millis in 0_i64..1_000_000) {
+            let expected = (hours * 3_600_000 + minutes * 60_000 + millis) * 1_000_000;
+            prop_assert_eq!(parse_duration(&format!("{hours}h{minutes}m{millis}ms")), Ok(expected));
+        }
+    }
+}

@@ -89,3 +89,66 @@ impl Decode for Quantity {
         value
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Quantity;
+
+    #[test]
+    fn quantities_are_those_of_kubernetes() {
+        let table: &[(&str, Option<i128>)] = &[
+            ("0", Some(0)),
+            ("1", Some(1_000)),
+            ("500m", Some(500)),
+            ("1.5", Some(1_500)),
+            (".5", Some(500)),
+            ("5.", Some(5_000)),
+            ("-1", Some(-1_000)),
+            ("+2k", Some(2_000_000)),
+            ("1e3", Some(1_000_000)),
+            ("1E", Some(1_000_000_000_000_000_000_000)),
+            ("1e-3", Some(1)),
+            ("1Ki", Some(1_024_000)),
+            ("0.5Gi", Some(536_870_912_000)),
+            ("1u", Some(1)),
+            ("1n", Some(1)),
+            ("-1n", Some(0)),
+            ("", None),
+            ("m", None),
+            ("1 Gi", None),
+            ("1gi", None),
+            ("1.2.3", None),
+            ("0x10", None),
+            ("1e99", None),
+            ("9999999999999999999999999999999999", None),
+        ];
+        for (text, milli) in table {
+            assert_eq!(Quantity::parse(text).map(Quantity::milli), *milli, "{text:?}");
+        }
+        assert_eq!(Quantity::parse("1500m").map(Quantity::units), Some(2));
+    }
+
+    proptest! {
+        #[test]
+        fn suffixes_agree(number in 0_u64..1_000_000_000) {
+            let milli = Quantity::parse(&format!("{number}m"));
+            prop_assert_eq!(milli.map(Quantity::milli), Some(i128::from(number)));
+            prop_assert_eq!(milli, Quantity::parse(&format!("{}.{:03}", number / 1_000, number % 1_000)));
+            prop_assert_eq!(milli, Quantity::parse(&format!("{number}e-3")));
+            prop_assert_eq!(Quantity::parse(&format!("{number}Ki")), Quantity::parse(&(u128::from(number) * 1024).to_string()));
+        }
+
+        #[test]
+        fn order_is_that_of_numbers(a in -1_000_000_i64..1_000_000, b in -1_000_000_i64..1_000_000) {
+            let quantity = |n: i64| Quantity::parse(&format!("{n}m"));
+            prop_assert_eq!(quantity(a).cmp(&quantity(b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC*") {
+            let _ = Quantity::parse(&text);
+        }
+    }
+}

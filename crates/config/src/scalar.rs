@@ -295,3 +295,68 @@ impl Decode for IntOrString {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Meaning, meaning};
+    use crate::node::{Scalar, Style};
+
+    fn plain(text: &str) -> Meaning {
+        meaning(&Scalar { text: text.into(), style: Style::Plain })
+    }
+
+    #[test]
+    fn plain_scalars_mean_what_kubernetes_reads() {
+        let int = |value| Meaning::Int { value, octal: false };
+        let octal = |value| Meaning::Int { value, octal: true };
+        let table: &[(&str, Meaning)] = &[
+            ("yes", Meaning::Bool(true)),
+            ("Off", Meaning::Bool(false)),
+            ("n", Meaning::Bool(false)),
+            ("yEs", Meaning::Text),
+            ("0", int(0)),
+            ("-0", int(0)),
+            ("+80", int(80)),
+            ("1_000", int(1_000)),
+            ("0x1F", int(31)),
+            ("0b101", int(5)),
+            ("0o17", int(15)),
+            ("017", octal(15)),
+            ("-017", octal(-15)),
+            ("08", Meaning::Float(8.0)),
+            ("1e3", Meaning::Float(1e3)),
+            ("1.20", Meaning::Float(1.2)),
+            (".5", Meaning::Float(0.5)),
+            ("-.inf", Meaning::Float(f64::NEG_INFINITY)),
+            ("1.2.3", Meaning::Text),
+            ("10.0.0.1", Meaning::Text),
+            ("12:30", Meaning::Text),
+            ("2024-05-01", Meaning::Text),
+            ("1e", Meaning::Text),
+            ("-", Meaning::Text),
+            ("+-1", Meaning::Text),
+            ("0x", Meaning::Text),
+            ("0x-1", Meaning::Text),
+            ("7d9c5b8f6", Meaning::Text),
+            ("12e4", Meaning::Float(12e4)),
+        ];
+        for (text, expected) in table {
+            assert_eq!(plain(text), *expected, "{text:?}");
+        }
+        assert_eq!(meaning(&Scalar { text: "80".into(), style: Style::Quoted }), Meaning::Text);
+    }
+
+    proptest! {
+        #[test]
+        fn integers_read_back(value in any::<i64>()) {
+            prop_assert_eq!(plain(&value.to_string()), Meaning::Int { value: value.into(), octal: false });
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC*") {
+            let _ = plain(&text);
+        }
+    }
+}

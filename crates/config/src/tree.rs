@@ -41,7 +41,7 @@ pub(crate) fn parse(text: &str) -> Result<Parsed<'_>, Problem> {
         simple_key_max_lookahead: 64 * 1024,
     };
     let mut parser = Parser::new_from_str_with_options(text, options);
-    let mut builder = Builder::new(text);
+    let mut builder = Builder::new();
     while let Some(event) = next_event(&mut parser) {
         let (event, span) = event.map_err(|error| syntax_problem(&error))?;
         builder.take(event, span.start)?;
@@ -91,7 +91,6 @@ enum Frame<'t> {
 }
 
 struct Builder<'t> {
-    text: &'t str,
     stack: Vec<Frame<'t>>,
     /// Anchored nodes with their number of nodes.
     anchors: HashMap<usize, (Node<'t>, usize)>,
@@ -100,8 +99,8 @@ struct Builder<'t> {
 }
 
 impl<'t> Builder<'t> {
-    fn new(text: &'t str) -> Self {
-        Self { text, stack: Vec::with_capacity(16), anchors: HashMap::new(), alias_nodes: 0, parsed: Parsed::default() }
+    fn new() -> Self {
+        Self { stack: Vec::with_capacity(16), anchors: HashMap::new(), alias_nodes: 0, parsed: Parsed::default() }
     }
 
     fn take(&mut self, event: Event<'t>, start: Marker) -> Result<(), Problem> {
@@ -255,7 +254,7 @@ impl<'t> Builder<'t> {
         let mut style = match style {
             ScalarStyle::Plain => Style::Plain,
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
-            ScalarStyle::Literal | ScalarStyle::Folded => Style::Block(self.block_start(start)),
+            ScalarStyle::Literal | ScalarStyle::Folded => Style::Block(block_start(&text, pos)),
         };
         match tag.map(|tag| (tag, tag.core_suffix())) {
             None => {}
@@ -266,16 +265,6 @@ impl<'t> Builder<'t> {
         let null = style == Style::Plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
         let value = if null { Value::Null } else { Value::Scalar(Scalar { text, style }) };
         Ok(Node { value, pos })
-    }
-
-    /// Where the content of a block scalar begins: the line after its header, at the indentation of its first text.
-    fn block_start(&self, header: Marker) -> Pos {
-        let after = header.byte_offset().and_then(|at| self.text.get(at..)).unwrap_or("");
-        let content = after.split_once('\n').map_or("", |(_, content)| content);
-        let first = content.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
-        let indent = first.len() - first.trim_start_matches(' ').len();
-        let header = pos(header);
-        Pos { line: header.line + 1, column: u32::try_from(indent).unwrap_or(0) + 1 }
     }
 
     fn expand(&mut self, id: usize, at: Pos) -> Result<Node<'t>, Problem> {
@@ -313,6 +302,14 @@ impl<'t> Builder<'t> {
         let message = if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") };
         Problem { code, pos, message, hint: hint.to_owned() }
     }
+}
+
+/// Where the content of a block scalar begins. The parser tells where its first text is; the text says how many empty
+/// lines come before that.
+fn block_start(text: &str, first_text: Pos) -> Pos {
+    let empty_lines = text.bytes().take_while(|b| *b == b'\n').count();
+    let empty_lines = u32::try_from(empty_lines).unwrap_or(u32::MAX);
+    Pos { line: first_text.line.saturating_sub(empty_lines).max(1), column: first_text.column }
 }
 
 fn pos(marker: Marker) -> Pos {
