@@ -64,14 +64,32 @@ fn snapshot(endpoints: &[String]) -> model::Snapshot {
         tls: None,
         destination_rule: None,
     };
+    let route = route(&name);
+    let vhost = model::VirtualHost {
+        name: "any".into(),
+        domains: vec![model::Domain { host: model::HostPattern::Any, port: model::DomainPort::Any }],
+        routes: vec![Arc::new(route)],
+    };
+    let routes = model::RouteTable { virtual_hosts: vec![Arc::new(vhost)], unmatched: model::Unmatched::BlackHole };
+    model::Snapshot {
+        version: 1,
+        workload: Arc::new(model::Workload::unknown()),
+        mesh: model::Mesh { trust_domain: "cluster.local".into(), domain: "cluster.local".into() },
+        listeners: vec![Arc::new(model::Listener { name: model::Listener::OUTBOUND.into(), routes: Arc::new(routes) })],
+        clusters: HashMap::from([(name, Arc::new(cluster))]),
+        services: Vec::new(),
+    }
+}
+
+fn route(cluster: &model::ClusterName) -> model::Route {
     let destination = model::Destination {
-        cluster: name.clone(),
+        cluster: cluster.clone(),
         missing: None,
         weight: 1,
         request_headers: Default::default(),
         response_headers: Default::default(),
     };
-    let route = model::Route {
+    model::Route {
         name: "default".into(),
         origin: Some(Arc::new(model::Origin {
             kind: "Service".into(),
@@ -89,19 +107,5 @@ fn snapshot(endpoints: &[String]) -> model::Snapshot {
         retry: None,
         fault: None,
         mirrors: Vec::new(),
-    };
-    let vhost = model::VirtualHost {
-        name: "any".into(),
-        domains: vec![model::Domain { host: model::HostPattern::Any, port: model::DomainPort::Any }],
-        routes: vec![Arc::new(route)],
-    };
-    let routes = model::RouteTable { virtual_hosts: vec![Arc::new(vhost)], unmatched: model::Unmatched::BlackHole };
-    model::Snapshot {
-        version: 1,
-        workload: Arc::new(model::Workload::unknown()),
-        mesh: model::Mesh { trust_domain: "cluster.local".into(), domain: "cluster.local".into() },
-        listeners: vec![Arc::new(model::Listener { name: model::Listener::OUTBOUND.into(), routes: Arc::new(routes) })],
-        clusters: HashMap::from([(name, Arc::new(cluster))]),
-        services: Vec::new(),
     }
 }

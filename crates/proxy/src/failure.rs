@@ -89,28 +89,28 @@ pub(crate) struct Row {
 /// Envoy's short response flags that the proxy gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Flag {
-    /// `-`
+    /// None.
     None,
-    /// No route found.
-    NR,
-    /// No cluster found.
-    NC,
-    /// No healthy upstream.
-    UH,
-    /// Upstream connection failure.
-    UF,
-    /// Upstream connection termination.
-    UC,
-    /// Upstream protocol error.
-    UPE,
-    /// Stream idle timeout.
-    SI,
-    /// Downstream connection termination.
-    DC,
-    /// Downstream protocol error.
-    DPE,
-    /// DNS resolution failed.
-    DF,
+    /// `NR`
+    NoRouteFound,
+    /// `NC`
+    NoClusterFound,
+    /// `UH`
+    NoHealthyUpstream,
+    /// `UF`
+    UpstreamConnectionFailure,
+    /// `UC`
+    UpstreamConnectionTermination,
+    /// `UPE`
+    UpstreamProtocolError,
+    /// `SI`
+    StreamIdleTimeout,
+    /// `DC`
+    DownstreamConnectionTermination,
+    /// `DPE`
+    DownstreamProtocolError,
+    /// `DF`
+    DnsResolutionFailed,
 }
 
 impl Flag {
@@ -118,16 +118,16 @@ impl Flag {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::None => "-",
-            Self::NR => "NR",
-            Self::NC => "NC",
-            Self::UH => "UH",
-            Self::UF => "UF",
-            Self::UC => "UC",
-            Self::UPE => "UPE",
-            Self::SI => "SI",
-            Self::DC => "DC",
-            Self::DPE => "DPE",
-            Self::DF => "DF",
+            Self::NoRouteFound => "NR",
+            Self::NoClusterFound => "NC",
+            Self::NoHealthyUpstream => "UH",
+            Self::UpstreamConnectionFailure => "UF",
+            Self::UpstreamConnectionTermination => "UC",
+            Self::UpstreamProtocolError => "UPE",
+            Self::StreamIdleTimeout => "SI",
+            Self::DownstreamConnectionTermination => "DC",
+            Self::DownstreamProtocolError => "DPE",
+            Self::DnsResolutionFailed => "DF",
         }
     }
 }
@@ -143,40 +143,51 @@ impl Reason {
     /// Status, flag, details and RFC 9209 error.
     fn verdict(self) -> (u16, Flag, &'static str, &'static str) {
         match self {
-            Self::BadRequest(rule) => (400, Flag::DPE, rule, "http_request_error"),
-            Self::TargetLong => (414, Flag::DPE, "uri_too_long", "http_request_error"),
-            Self::HeadLarge => (431, Flag::DPE, "request_headers_too_large", "http_request_error"),
-            Self::TransferCoding => (501, Flag::DPE, "transfer_coding", "http_request_error"),
-            Self::Version => (505, Flag::DPE, "http_version", "http_request_error"),
-            Self::Expectation => (417, Flag::DPE, "expectation", "http_request_error"),
-            Self::HeadTimeout => (408, Flag::DPE, "request_header_timeout", "http_request_error"),
-            Self::BodyTimeout => (408, Flag::SI, "stream_idle_timeout", "http_request_error"),
-            Self::BadBody(rule) => (400, Flag::DPE, rule, "http_request_error"),
-            Self::ClientGone => (0, Flag::DC, "downstream_remote_disconnect", "connection_terminated"),
-            Self::ConnectMethod => (405, Flag::NR, "connect_unsupported", "http_request_denied"),
-            Self::NoHost | Self::NoRoute => (404, Flag::NR, "route_not_found", "destination_not_found"),
-            Self::BlackHole => (502, Flag::NR, "direct_response{block_all}", "destination_not_found"),
-            Self::NoCluster => (503, Flag::NC, "cluster_not_found", "destination_not_found"),
-            Self::NoClusterGateway => (500, Flag::NC, "cluster_not_found", "destination_not_found"),
-            Self::NoEndpoint => (503, Flag::UH, "no_healthy_upstream", "destination_unavailable"),
-            Self::Unresolved => (503, Flag::DF, "dns_resolution_failure", "dns_error"),
-            Self::Loop => (508, Flag::NR, "loop_detected", "proxy_loop_detected"),
-            Self::ConnectFailure => {
-                (503, Flag::UF, "upstream_reset_before_response_started{connection_failure}", "connection_refused")
+            Self::BadRequest(rule) => (400, Flag::DownstreamProtocolError, rule, "http_request_error"),
+            Self::TargetLong => (414, Flag::DownstreamProtocolError, "uri_too_long", "http_request_error"),
+            Self::HeadLarge => (431, Flag::DownstreamProtocolError, "request_headers_too_large", "http_request_error"),
+            Self::TransferCoding => (501, Flag::DownstreamProtocolError, "transfer_coding", "http_request_error"),
+            Self::Version => (505, Flag::DownstreamProtocolError, "http_version", "http_request_error"),
+            Self::Expectation => (417, Flag::DownstreamProtocolError, "expectation", "http_request_error"),
+            Self::HeadTimeout => (408, Flag::DownstreamProtocolError, "request_header_timeout", "http_request_error"),
+            Self::BodyTimeout => (408, Flag::StreamIdleTimeout, "stream_idle_timeout", "http_request_error"),
+            Self::BadBody(rule) => (400, Flag::DownstreamProtocolError, rule, "http_request_error"),
+            Self::ClientGone => {
+                (0, Flag::DownstreamConnectionTermination, "downstream_remote_disconnect", "connection_terminated")
             }
-            Self::ConnectTimeout => {
-                (503, Flag::UF, "upstream_reset_before_response_started{connection_failure}", "connection_timeout")
-            }
+            Self::ConnectMethod => (405, Flag::NoRouteFound, "connect_unsupported", "http_request_denied"),
+            Self::NoHost | Self::NoRoute => (404, Flag::NoRouteFound, "route_not_found", "destination_not_found"),
+            Self::BlackHole => (502, Flag::NoRouteFound, "direct_response{block_all}", "destination_not_found"),
+            Self::NoCluster => (503, Flag::NoClusterFound, "cluster_not_found", "destination_not_found"),
+            Self::NoClusterGateway => (500, Flag::NoClusterFound, "cluster_not_found", "destination_not_found"),
+            Self::NoEndpoint => (503, Flag::NoHealthyUpstream, "no_healthy_upstream", "destination_unavailable"),
+            Self::Unresolved => (503, Flag::DnsResolutionFailed, "dns_resolution_failure", "dns_error"),
+            Self::Loop => (508, Flag::NoRouteFound, "loop_detected", "proxy_loop_detected"),
+            Self::ConnectFailure => (
+                503,
+                Flag::UpstreamConnectionFailure,
+                "upstream_reset_before_response_started{connection_failure}",
+                "connection_refused",
+            ),
+            Self::ConnectTimeout => (
+                503,
+                Flag::UpstreamConnectionFailure,
+                "upstream_reset_before_response_started{connection_failure}",
+                "connection_timeout",
+            ),
             Self::UpstreamClosed => (
                 503,
-                Flag::UC,
+                Flag::UpstreamConnectionTermination,
                 "upstream_reset_before_response_started{connection_termination}",
                 "connection_terminated",
             ),
-            Self::UpstreamProtocol(_) => {
-                (502, Flag::UPE, "upstream_reset_before_response_started{protocol_error}", "http_protocol_error")
-            }
-            Self::UpstreamIdle => (504, Flag::SI, "stream_idle_timeout", "http_response_timeout"),
+            Self::UpstreamProtocol(_) => (
+                502,
+                Flag::UpstreamProtocolError,
+                "upstream_reset_before_response_started{protocol_error}",
+                "http_protocol_error",
+            ),
+            Self::UpstreamIdle => (504, Flag::StreamIdleTimeout, "stream_idle_timeout", "http_response_timeout"),
         }
     }
 

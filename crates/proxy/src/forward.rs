@@ -81,7 +81,7 @@ pub(crate) async fn forward(
     worker: &Worker,
     client: &mut Stream,
     exchange: &Exchange,
-    forwarding: &mut Forwarding,
+    forwarding: &Forwarding,
 ) -> Forwarded {
     let choice = match choose(worker, forwarding).await {
         Ok(choice) => choice,

@@ -138,22 +138,25 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
         Action::Redirect(action) => {
             let local_port = stated_port.unwrap_or(DEFAULT_PORT);
             let location = redirect::location(action, &route.route.matches, &request, local_port);
-            let mut fields = Vec::with_capacity(location.len() + 16);
-            write_field("location", &location, &mut fields);
-            Edits::new(&route.route.response_headers, &Default::default()).write(&mut fields);
-            Plan::Answer(Answer::configured(action.status, fields, Arc::default()))
+            Plan::Answer(configured(&route.route, action.status, Some(("location", &location)), Arc::default()))
         }
         Action::Respond(action) => {
-            let mut fields = Vec::new();
-            if !action.body.is_empty()
-                && !Edits::new(&route.route.response_headers, &Default::default()).replaces("content-type")
-            {
-                write_field("content-type", b"text/plain", &mut fields);
-            }
-            Edits::new(&route.route.response_headers, &Default::default()).write(&mut fields);
-            Plan::Answer(Answer::configured(action.status, fields, action.body.clone()))
+            let plain = (!action.body.is_empty()).then_some(("content-type", &b"text/plain"[..]));
+            Plan::Answer(configured(&route.route, action.status, plain, action.body.clone()))
         }
     }
+}
+
+/// An answer from configuration, with one field of its own and the route's header operations.
+fn configured(route: &Route, status: u16, field: Option<(&str, &[u8])>, body: Arc<[u8]>) -> Answer {
+    let none = outrigger_model::HeaderEdits::default();
+    let edits = Edits::new(&none, &route.response_headers);
+    let mut fields = Vec::new();
+    if let Some((name, value)) = field.filter(|(name, _)| !edits.replaces(name)) {
+        write_field(name, value, &mut fields);
+    }
+    edits.write(&mut fields);
+    Answer::configured(status, fields, body)
 }
 
 /// Writes the head that is sent on.

@@ -139,7 +139,7 @@ impl Relay<'_> {
         Ok(())
     }
 
-    async fn fill(&mut self, source: &mut Reader<'_>) -> Result<(), IoFailure> {
+    async fn fill(&self, source: &mut Reader<'_>) -> Result<(), IoFailure> {
         let is_long = match &self.decoder {
             Decoder::Length(left) => *left > 2 * Buffer::BLOCK_BYTES as u64,
             _ => self.bytes_read.get() > 2 * Buffer::BLOCK_BYTES as u64,

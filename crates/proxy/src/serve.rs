@@ -71,7 +71,7 @@ async fn serve(worker: &Worker, client: &mut Stream, who: Client) -> After {
             return answer_request(worker, client, &exchange, &Answer::failure(reason, &cause), None).await;
         }
     };
-    let forwarded = forward(worker, client, &exchange, &mut forwarding).await;
+    let forwarded = forward(worker, client, &exchange, &forwarding).await;
     let cluster = forwarding.cluster().cloned();
     let stats = cluster.as_ref().map(|c| &c.stats);
     worker.buffers.give_head(std::mem::take(&mut forwarding.head));

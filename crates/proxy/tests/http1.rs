@@ -306,7 +306,7 @@ fn counts_add_up() {
         .map(|_| {
             let count = count.clone();
             Backend::start(move |_| {
-                let status = if count.fetch_add(1, Ordering::Relaxed) % 10 == 0 { 500 } else { 200 };
+                let status = if count.fetch_add(1, Ordering::Relaxed).is_multiple_of(10) { 500 } else { 200 };
                 Reply::Keep(response(status, &[], b"x"))
             })
         })

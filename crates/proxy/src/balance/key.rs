@@ -25,16 +25,6 @@ pub(crate) enum Key {
     None,
 }
 
-impl Key {
-    /// What [`super::Balancer::pick`] takes.
-    pub(crate) fn hash(&self) -> Option<u64> {
-        match self {
-            Self::Hash(hash) | Self::Issue { hash, .. } => Some(*hash),
-            Self::None => None,
-        }
-    }
-}
-
 /// The key of a request.
 ///
 /// `connection` is a number drawn at random when the connection was opened. New cookies are made of it, so that

@@ -347,7 +347,7 @@ fn target<'b>(method: &str, raw: &'b str, host: Option<&'b str>) -> Result<Targe
         _ => return Err(BAD),
     };
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let authority = authority(rest[..end].as_bytes()).map_err(|_| BAD)?;
+    let authority = authority(&rest.as_bytes()[..end]).map_err(|_| BAD)?;
     if host.is_some_and(|h| !same_authority(h, authority)) {
         return Err(Refusal::Malformed("target_and_host_differ"));
     }

@@ -29,8 +29,6 @@ pub(crate) struct Host {
 pub(crate) struct CompiledRoute {
     /// What it was compiled from.
     pub(crate) route: Arc<Route>,
-    /// Its position in the virtual host.
-    pub(crate) index: usize,
     /// Never used twice in a process: the key of what workers remember about a route.
     pub(crate) id: u64,
     split: Split,
@@ -42,11 +40,11 @@ impl Host {
 
     pub(super) fn compile(vhost: &Arc<VirtualHost>, previous: Option<&Self>) -> Self {
         let mut kept = previous.map(Kept::new).unwrap_or_default();
-        let compile = |(index, route): (usize, &Arc<Route>)| {
+        let compile = |route: &Arc<Route>| {
             let split = kept.take(route).unwrap_or_else(|| Split::new(&weights(route)));
-            CompiledRoute { route: Arc::clone(route), index, id: next_id(), split }
+            CompiledRoute { route: Arc::clone(route), id: next_id(), split }
         };
-        let routes = vhost.routes.iter().enumerate().map(compile).collect();
+        let routes = vhost.routes.iter().map(compile).collect();
         let index = (vhost.routes.len() > Self::SCANNED_ROUTES_MAX).then(|| Index::build(&vhost.routes));
         Self { vhost: Arc::clone(vhost), routes, index }
     }
@@ -76,9 +74,10 @@ impl Host {
         self.routes.get(best)
     }
 
-    /// The route at a position that [`CompiledRoute::index`] of this host gave.
-    pub(crate) fn route(&self, index: usize) -> &CompiledRoute {
-        &self.routes[index]
+    /// The route at a position.
+    #[cfg(test)]
+    pub(super) fn route(&self, position: usize) -> &CompiledRoute {
+        &self.routes[position]
     }
 }
 
