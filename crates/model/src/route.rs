@@ -237,7 +237,7 @@ pub struct Redirect {
 /// The port of a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RedirectPort {
-    /// That of the request, unless scheme or authority change.
+    /// That of the request, unless the authority changes, or the scheme does and the port was the old one's default.
     Keep,
     /// This one.
     Exact(u16),
