@@ -1,13 +1,14 @@
 //! The configuration of a running proxy: load, translate, tell, reload.
 
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use outrigger_config::loader::Loader;
 use outrigger_config::translate::{Translator, View};
-use outrigger_config::watch::Watcher;
+use outrigger_config::watch::{Timing, Watcher};
 use outrigger_model::{Diagnostic, Level, Snapshot};
 use outrigger_telemetry::{Gauge, Registry, Shard, catalogue};
+use tokio::sync::Notify;
 
 use crate::commands::run::RunArgs;
 
@@ -27,7 +28,6 @@ pub(super) type Latest = Arc<Mutex<Option<InForce>>>;
 pub(super) struct Configuration {
     loader: Loader,
     translator: Translator,
-    view: View,
     paths: Vec<std::path::PathBuf>,
     latest: Latest,
     metrics: Metrics,
@@ -51,14 +51,10 @@ impl Configuration {
             info: None,
             shard,
         };
-        let view = match &args.workload {
-            Some(name) => View::workload(&name.namespace, &name.name),
-            None => View::anonymous(),
-        };
+        let view = args.workload.as_ref().map_or_else(View::default, |w| View::of(&w.namespace, &w.name));
         Self {
             loader: Loader::new(args.paths.clone()),
-            translator: Translator::default(),
-            view,
+            translator: Translator::new(view),
             paths: args.paths.clone(),
             latest: Latest::default(),
             metrics,
@@ -105,7 +101,7 @@ impl Configuration {
 
     fn read(&mut self) -> InForce {
         let loaded = self.loader.load();
-        let (snapshot, findings) = self.translator.translate(&loaded.resources, &self.view);
+        let (snapshot, findings) = self.translator.translate(&loaded.resources);
         let mut diagnostics = loaded.diagnostics;
         diagnostics.extend(findings);
         let next = InForce {
@@ -119,11 +115,9 @@ impl Configuration {
         next
     }
 
-    /// Watches the paths; a message means that something changed.
-    pub(super) fn watch(&self) -> mpsc::Receiver<()> {
-        let (told, changes) = mpsc::channel();
-        Watcher::spawn(self.paths.clone(), move || told.send(()).is_ok());
-        changes
+    /// Watches the paths while the result lives; `changed` is notified when something may have changed.
+    pub(super) fn watch(&self, changed: Arc<Notify>) -> std::io::Result<Watcher> {
+        Watcher::start(&self.paths, Timing::default(), move || changed.notify_one())
     }
 }
 

@@ -9,7 +9,7 @@ mod configuration;
 mod report;
 
 use std::net::TcpListener;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -61,8 +61,8 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let servers = start_servers(&sockets.admin, &sockets.stats, status, &server, &registry, &stopped)?;
     server.readiness.set(ServerState::Live);
     report.print(args.output);
-    let (changed, changes) = (Arc::new(Notify::new()), configuration.watch());
-    forward_changes(changes, changed.clone());
+    let changed = Arc::new(Notify::new());
+    let _watcher = configuration.watch(changed.clone()).context("the input cannot be watched")?;
     let mut sweep = tokio::time::interval(SERIES_SWEEP);
     loop {
         tokio::select! {
@@ -109,8 +109,9 @@ struct Sockets {
 impl Sockets {
     fn bind(args: &RunArgs) -> anyhow::Result<Self> {
         let bind = |flag: &str, address| {
-            TcpListener::bind(address)
-                .with_context(|| format!("cannot listen on {address}; choose another address with {flag} (port 0 picks a free one)"))
+            TcpListener::bind(address).with_context(|| {
+                format!("cannot listen on {address}; choose another address with {flag} (port 0 picks a free one)")
+            })
         };
         let sockets = Self {
             outbound: bind("--outbound", args.outbound)?,
@@ -158,13 +159,4 @@ fn start_servers(
         tasks.push(tokio::spawn(serve(listener, router, HttpLimits::default(), until)));
     }
     Ok(tasks)
-}
-
-/// Turns the watcher's blocking channel into a notification of the event loop.
-fn forward_changes(changes: mpsc::Receiver<()>, changed: Arc<Notify>) {
-    std::thread::spawn(move || {
-        while changes.recv().is_ok() {
-            changed.notify_one();
-        }
-    });
 }

@@ -73,7 +73,10 @@ impl Report {
         }
         let InForce { files, objects, .. } = &self.in_force;
         print_line(&format!("read      {objects} objects from {files} files"));
-        print_line(&format!("outbound  http://{}  (routes by Host; curl -x {} works too)", self.outbound, self.outbound));
+        print_line(&format!(
+            "outbound  http://{}  (routes by Host; curl -x {} works too)",
+            self.outbound, self.outbound
+        ));
         print_line(&format!("metrics   http://{}/stats/prometheus", self.metrics));
         print_line(&format!("admin     http://{}", self.admin));
         let width = self.in_force.snapshot.services.iter().map(|s| s.namespace.len() + s.name.len() + 1).max();
