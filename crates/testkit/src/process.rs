@@ -79,7 +79,7 @@ impl Process {
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.ended().is_none()
     }
 
     /// Sends a signal by its name without `SIG`, e.g. `TERM`.
@@ -91,7 +91,12 @@ impl Process {
 
     /// Waits until it ends by itself.
     pub fn wait(&mut self) -> ExitStatus {
-        eventually("the end of the program", || self.child.try_wait().expect("a child can be waited for"))
+        eventually("the end of the program", || self.ended())
+    }
+
+    /// How it ended, once it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
     }
 
     /// Panics if it is gone or has panicked: the common check of every attack.

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::ledger::{Account, Kind, Load, Witness};
+use crate::ledger::{Account, Kind, Load, Witness, classes};
 use crate::{Backend, Client, How, ReadError, Reply, response};
 
 #[test]
@@ -14,7 +14,7 @@ fn the_ledger_is_clean_without_a_proxy() {
     let kinds = ["GET", "POST", "PUT", "HEAD", "DELETE"].map(|method| Kind::new(method, "a.test", "/", "a")).into();
     let stop = Arc::new(AtomicBool::new(false));
     let load = Load { proxy, run: 1, requests: 2_000, rate: 4_000.0, workers: 8, kinds, stop };
-    let account = Account::new(&load.run(), &witness.entries(), &[("a1".to_owned(), "a".to_owned())].into());
+    let account = Account::new(&load.run(), &witness.entries(), &classes(&[("a1", &["a"])]));
     assert!(account.is_clean() && account.ok == 2_000 && account.repeated == 0, "{account}");
 }
 
@@ -32,7 +32,7 @@ fn a_backend_that_loses_requests_is_found_out() {
     });
     let (kinds, stop) = (vec![Kind::new("POST", "a.test", "/", "a")], Arc::new(AtomicBool::new(false)));
     let load = Load { proxy: backend.address(), run: 1, requests: 100, rate: 1_000.0, workers: 1, kinds, stop };
-    let account = Account::new(&load.run(), &witness.entries(), &[("a1".to_owned(), "a".to_owned())].into());
+    let account = Account::new(&load.run(), &witness.entries(), &classes(&[("a1", &["a"])]));
     assert_eq!((account.sent, account.ok, account.lost.len()), (100, 50, 50), "{account}");
 }
 

@@ -77,7 +77,7 @@ pub fn service_yaml(namespace: &str, name: &str, port: u16, endpoints: &[Endpoin
     yaml
 }
 
-/// A VirtualService for one host; `http` is its list of routes, written in flow or indented by two spaces.
+/// A VirtualService for one host; `http` is its list of routes, indented by two spaces.
 pub fn virtual_service_yaml(namespace: &str, name: &str, host: &str, http: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: \

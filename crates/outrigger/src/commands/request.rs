@@ -1,20 +1,183 @@
 //! `outrigger request`: sends requests through a running proxy and tells where they went.
+//!
+//! One request prints the answer and who gave it; many print counts and latencies. Where a request went is read from the
+//! answer: echo servers name their service, pod and version, and the proxy's own answers carry a flag in `Proxy-Status`.
 
+mod client;
+mod load;
+mod report;
+mod target;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::cli::Verdict;
+use crate::cli::{Output, Verdict, WorkloadName, parse_address};
+use client::{Answer, Connection};
+use target::Target;
 
 const EXAMPLES: &str = "\
 Examples:
   outrigger request http://reviews.default:9080/
-      Send one request and print the answer and the route taken";
+      Send one request through the proxy on this machine; print the answer and where it went
+  outrigger request http://reviews:9080/ --count 1000 --concurrency 8
+      Print counts by destination, version, pod, status and flag, and latency percentiles
+  outrigger request http://reviews:9080/ --count 600 --rate 100 -H 'x-echo-delay: 20ms'
+      Send at a fixed rate; latencies count from when a request was due
+  outrigger request http://cart.shop/items -d '{\"id\":7}' -H 'content-type: application/json' -o json
+      POST, and print one JSON object
+
+Exit status: 0 when every request was answered below 500 and by a destination; 1 when one was not answered, was answered
+with 5xx, or by the proxy itself because of a failure; 2 when nothing could be sent.";
 
 /// Flags of `outrigger request`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct RequestArgs {}
+pub(crate) struct RequestArgs {
+    /// What to ask for: http://HOST[:PORT]/PATH, the host as the mesh knows it
+    #[arg(value_name = "URL")]
+    url: String,
+    /// Send as this workload, with its identity (not supported yet)
+    #[arg(long, env = "OUTRIGGER_FROM", value_name = "[NS/]WORKLOAD")]
+    from: Option<WorkloadName>,
+    /// Method [default: GET, or POST with a body]
+    #[arg(short = 'X', long, env = "OUTRIGGER_METHOD", value_name = "M")]
+    method: Option<String>,
+    /// A field of the request; may be given several times
+    #[arg(short = 'H', long, env = "OUTRIGGER_HEADER", value_name = "K: V")]
+    header: Vec<String>,
+    /// Body of the request
+    #[arg(short = 'd', long, env = "OUTRIGGER_DATA", value_name = "BODY")]
+    data: Option<String>,
+    /// How many requests to send
+    #[arg(long, env = "OUTRIGGER_COUNT", value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    count: u32,
+    /// Requests a second, by the clock [default: as fast as answers come]
+    #[arg(long, env = "OUTRIGGER_RATE", value_name = "RPS", value_parser = parse_rate)]
+    rate: Option<f64>,
+    /// How many requests may be under way at once [default: 1; 64 with --rate]
+    #[arg(long, env = "OUTRIGGER_CONCURRENCY", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=4096))]
+    concurrency: Option<u16>,
+    /// Seconds after which an answer is given up
+    #[arg(long, env = "OUTRIGGER_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
+    timeout: Duration,
+    /// Admin interface of the proxy, which tells where its outbound listener is
+    #[arg(long, env = "OUTRIGGER_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:15000")]
+    #[arg(value_parser = parse_address)]
+    admin: SocketAddr,
+    /// The listener to send to, without asking the admin interface
+    #[arg(long, env = "OUTRIGGER_PROXY", value_name = "ADDR", value_parser = parse_address)]
+    proxy: Option<SocketAddr>,
+    /// Send HTTP/2 (not supported yet)
+    #[arg(long, env = "OUTRIGGER_HTTP2")]
+    http2: bool,
+    /// Send gRPC (not supported yet)
+    #[arg(long, env = "OUTRIGGER_GRPC")]
+    grpc: bool,
+    /// Shape of the result
+    #[arg(short = 'o', long, env = "OUTRIGGER_OUTPUT", value_name = "FORMAT", default_value = "text")]
+    output: Output,
+}
 
 /// Sends and reports.
-pub(crate) fn run(_args: RequestArgs) -> anyhow::Result<Verdict> {
-    anyhow::bail!("outrigger request does not send yet")
+pub(crate) fn run(args: RequestArgs) -> anyhow::Result<Verdict> {
+    args.refuse_unsupported()?;
+    let target = Target::parse(&args.url)?;
+    let request = args.request(&target)?;
+    let events = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
+    events.block_on(async {
+        let proxy = match args.proxy {
+            Some(proxy) => proxy,
+            None => find_outbound(args.admin, args.timeout).await?,
+        };
+        let tally = load::send(proxy, request, &args).await;
+        match (args.count, tally.first_answer()) {
+            (1, Some(answer)) => report::print_one(&tally, answer, proxy, args.output),
+            _ => report::print_many(&tally, args.output),
+        }
+        Ok(if tally.is_good() { Verdict::Good } else { Verdict::Bad })
+    })
+}
+
+impl RequestArgs {
+    /// Refuses what is in the interface but not built: asking for it must not look as if it worked.
+    fn refuse_unsupported(&self) -> anyhow::Result<()> {
+        let asked = [("--from", self.from.is_some()), ("--http2", self.http2), ("--grpc", self.grpc)];
+        match asked.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => bail!("{flag} is not supported in this version of outrigger request"),
+            None => Ok(()),
+        }
+    }
+
+    /// The bytes of one request, and whether it may be sent again when a connection dies under it.
+    fn request(&self, target: &Target) -> anyhow::Result<client::Request> {
+        let method = self.method.as_deref().unwrap_or(if self.data.is_some() { "POST" } else { "GET" });
+        if !target::is_token(method) || method == "CONNECT" {
+            bail!("-X {method}: expected a method such as GET or POST; CONNECT opens tunnels and is no request");
+        }
+        let mut fields: Vec<(String, &str)> = Vec::new();
+        for line in &self.header {
+            let (name, value) = target::parse_field(line)?;
+            fields.push((name, value));
+        }
+        let has = |name: &str| fields.iter().any(|(n, _)| n == name);
+        let mut head = format!("{method} {} HTTP/1.1\r\n", target.path);
+        if !has("host") {
+            head.push_str(&format!("host: {}\r\n", target.authority));
+        }
+        if !has("user-agent") {
+            head.push_str(concat!("user-agent: outrigger/", env!("CARGO_PKG_VERSION"), "\r\n"));
+        }
+        if let Some(body) = &self.data {
+            head.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        for (name, value) in fields {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        head.push_str(self.data.as_deref().unwrap_or_default());
+        let is_idempotent = matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE");
+        Ok(client::Request { bytes: head.into_bytes(), is_head: method == "HEAD", is_idempotent })
+    }
+}
+
+/// Asks the admin interface where the outbound listener is.
+async fn find_outbound(admin: SocketAddr, timeout: Duration) -> anyhow::Result<SocketAddr> {
+    let hint = "is `outrigger run` running? --admin says where its admin interface is, --proxy where to send";
+    let bytes =
+        format!("GET /listeners?format=json HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n").into_bytes();
+    let request = client::Request { bytes, is_head: false, is_idempotent: true };
+    let asking = async { Connection::open(admin).await?.exchange(&request).await };
+    let answer = match tokio::time::timeout(timeout, asking).await {
+        Ok(answer) => answer.with_context(|| format!("the admin interface at {admin} gave no answer; {hint}"))?,
+        Err(_) => bail!("the admin interface at {admin} gave no answer in {timeout:?}; {hint}"),
+    };
+    outbound_of(&answer).with_context(|| format!("what answers at {admin} names no outbound listener; {hint}"))
+}
+
+/// The address of listener `outbound` in Envoy's JSON.
+fn outbound_of(answer: &Answer) -> Option<SocketAddr> {
+    let told: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    let listener = told["listener_statuses"].as_array()?.iter().find(|listener| listener["name"] == "outbound")?;
+    let socket = &listener["local_address"]["socket_address"];
+    let ip = socket["address"].as_str()?.parse().ok()?;
+    Some(SocketAddr::new(ip, socket["port_value"].as_u64()?.try_into().ok()?))
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1_000_000.0).contains(&rate) => Ok(rate),
+        _ => Err("expected requests a second, from 0.001 to 1000000".to_owned()),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) if (0.001..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("expected seconds, from 0.001 to 86400".to_owned()),
+    }
 }

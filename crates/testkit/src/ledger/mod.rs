@@ -82,12 +82,21 @@ pub struct Account {
     pub by_backend: BTreeMap<String, usize>,
 }
 
+/// Which classes each backend may serve.
+pub type Classes = BTreeMap<String, Vec<String>>;
+
+/// A table of classes from text, for tests.
+pub fn classes(backends: &[(&str, &[&str])]) -> Classes {
+    let owned = |classes: &[&str]| classes.iter().map(|class| (*class).to_owned()).collect();
+    backends.iter().map(|(backend, classes)| ((*backend).to_owned(), owned(classes))).collect()
+}
+
 /// From when on an answer counts as late.
 pub const LATE: Duration = Duration::from_secs(1);
 
 impl Account {
-    /// Reconciles what clients sent with what witnesses saw. `classes` tells each backend's class.
-    pub fn new(sent: &[Sent], seen: &[Entry], classes: &BTreeMap<String, String>) -> Self {
+    /// Reconciles what clients sent with what witnesses saw. `classes` tells which classes each backend may serve.
+    pub fn new(sent: &[Sent], seen: &[Entry], classes: &Classes) -> Self {
         let mut account = Self::default();
         let mut entries: HashMap<&str, Vec<&Entry>> = HashMap::new();
         for entry in seen {
@@ -109,7 +118,7 @@ impl Account {
             .all(|list| list.is_empty())
     }
 
-    fn add(&mut self, request: &Sent, seen: &[&Entry], classes: &BTreeMap<String, String>) {
+    fn add(&mut self, request: &Sent, seen: &[&Entry], classes: &Classes) {
         let id = &request.id;
         if seen.len() > 1 {
             let is_idempotent = matches!(request.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE");
@@ -119,7 +128,7 @@ impl Account {
             }
         }
         for entry in seen {
-            if classes.get(&entry.backend) != Some(&request.class) {
+            if !classes.get(&entry.backend).is_some_and(|classes| classes.contains(&request.class)) {
                 self.misrouted.push(format!("{id}: for {} seen by {}", request.class, entry.backend));
             }
             if !entry.is_intact {
@@ -225,7 +234,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_found() {
-        let classes = [("a1", "a"), ("b1", "b")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let classes = classes(&[("a1", &["a"]), ("b1", &["b"])]);
         let requests = [
             sent("ok", "GET", answered(200, "ok", true)),
             sent("lost", "GET", Outcome::Failed("reset".to_owned())),
