@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use outrigger_model::{CookieKey, HashKey};
-use xxhash_rust::xxh64::{Xxh64, xxh64};
+use xxhash_rust::xxh64::xxh64;
 
 use crate::request::RequestView;
 use crate::route::query;
@@ -60,11 +60,12 @@ fn header(request: &RequestView<'_>, name: &str) -> Option<u64> {
     let Some(second) = second else { return Some(xxh64(first.value, 0)) };
     let mut values: Vec<&[u8]> = [first, second].into_iter().chain(fields).map(|field| field.value).collect();
     values.sort_unstable();
-    let mut hasher = Xxh64::new(0);
-    for value in values {
-        hasher.update(value);
-    }
-    Some(hasher.digest())
+    Some(chained(&values))
+}
+
+/// The hash of several texts: each is the seed of the next.
+fn chained(texts: &[&[u8]]) -> u64 {
+    texts.iter().fold(0, |seed, text| xxh64(text, seed))
 }
 
 /// The value of the first cookie of this name that is not empty, without its quotes (RFC 6265 §4.1.1).
