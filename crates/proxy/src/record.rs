@@ -38,7 +38,7 @@ pub(crate) struct GrpcStatus(pub(crate) Option<u8>);
 /// One worker's recorder.
 pub(crate) struct Recorder {
     shard: Shard,
-    source: RefCell<Rc<[Arc<str>; 8]>>,
+    source: RefCell<Arc<Workload>>,
     nowhere: RefCell<Option<Rc<EndpointStats>>>,
     passthrough: RefCell<Option<Rc<EndpointStats>>>,
     pub(crate) downstream: DownstreamStats,
@@ -75,7 +75,8 @@ pub(crate) struct ClusterStats {
 pub(crate) struct EndpointStats {
     /// Requests sent to it, resends among them.
     pub(crate) requests_total: Option<Counter>,
-    destination: [Arc<str>; 11],
+    service: ServiceRef,
+    workload: Arc<Workload>,
     series: RefCell<Vec<(SeriesKey, Rc<RequestSeries>)>>,
 }
 
@@ -85,7 +86,7 @@ struct SeriesKey {
     flag: Flag,
     grpc: Option<GrpcStatus>,
     /// Whose request: the source's labels may change with a snapshot.
-    source: *const [Arc<str>; 8],
+    source: *const Workload,
 }
 
 struct RequestSeries {
@@ -93,13 +94,13 @@ struct RequestSeries {
     duration: Histogram,
     request_bytes: Histogram,
     response_bytes: Histogram,
-    /// Keeps the source labels alive, so that their address stays theirs.
-    _source: Rc<[Arc<str>; 8]>,
+    /// Keeps the source alive, so that its address stays its own.
+    _source: Arc<Workload>,
 }
 
 impl Recorder {
     /// For one worker.
-    pub(crate) fn new(shard: Shard, source: &Workload) -> Self {
+    pub(crate) fn new(shard: Shard, source: &Arc<Workload>) -> Self {
         let prefix: [Arc<str>; 1] = [Arc::from("outbound")];
         let class =
             |n: u16| shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_XX, &[prefix[0].clone(), n.to_string().into()]);
@@ -113,7 +114,7 @@ impl Recorder {
         };
         Self {
             shard,
-            source: RefCell::new(source_labels(source)),
+            source: RefCell::new(source.clone()),
             nowhere: RefCell::default(),
             passthrough: RefCell::default(),
             downstream,
@@ -121,10 +122,9 @@ impl Recorder {
     }
 
     /// Takes over who sends through this proxy.
-    pub(crate) fn set_source(&self, source: &Workload) {
-        let labels = source_labels(source);
-        if **self.source.borrow() != *labels {
-            *self.source.borrow_mut() = labels;
+    pub(crate) fn set_source(&self, source: &Arc<Workload>) {
+        if *self.source.borrow() != *source {
+            *self.source.borrow_mut() = source.clone();
         }
     }
 
@@ -156,7 +156,8 @@ impl Recorder {
         let labels = endpoint_labels(cluster, endpoint);
         EndpointStats {
             requests_total: Some(self.shard.counter(&catalogue::OUTRIGGER_ENDPOINT_REQUESTS_TOTAL, &labels)),
-            destination: destination_labels(&cluster.service, &endpoint.workload),
+            service: cluster.service.clone(),
+            workload: endpoint.workload.clone(),
             series: RefCell::default(),
         }
     }
@@ -165,7 +166,8 @@ impl Recorder {
     pub(crate) fn no_endpoint(&self, service: &ServiceRef) -> EndpointStats {
         EndpointStats {
             requests_total: None,
-            destination: destination_labels(service, &Workload::unknown()),
+            service: service.clone(),
+            workload: Arc::new(Workload::unknown()),
             series: RefCell::default(),
         }
     }
@@ -267,7 +269,7 @@ impl EndpointStats {
     fn series(&self, recorder: &Recorder, outcome: &Outcome) -> Rc<RequestSeries> {
         let source = recorder.source.borrow().clone();
         let key =
-            SeriesKey { status: outcome.status, flag: outcome.flag, grpc: outcome.grpc, source: Rc::as_ptr(&source) };
+            SeriesKey { status: outcome.status, flag: outcome.flag, grpc: outcome.grpc, source: Arc::as_ptr(&source) };
         let mut known = self.series.borrow_mut();
         if let Some((_, series)) = known.iter().find(|(k, _)| *k == key) {
             return series.clone();
@@ -289,53 +291,46 @@ impl EndpointStats {
     }
 
     /// All 25 labels of Istio's standard metrics, in the catalogue's order.
-    fn labels(&self, source: &[Arc<str>; 8], outcome: &Outcome) -> Vec<Arc<str>> {
-        let grpc_status: Arc<str> = match outcome.grpc {
-            Some(GrpcStatus(Some(status))) => status.to_string().into(),
-            _ => Arc::default(),
-        };
-        let mut labels: Vec<Arc<str>> = vec!["source".into()];
-        labels.extend(source.iter().cloned());
-        labels.extend(self.destination.iter().cloned());
-        labels.extend([
-            if outcome.grpc.is_some() { "grpc".into() } else { Arc::from("http") },
-            outcome.status.to_string().into(),
-            grpc_status,
-            outcome.flag.as_str().into(),
+    fn labels(&self, source: &Workload, outcome: &Outcome) -> Vec<Arc<str>> {
+        catalogue::HTTP_LABELS.iter().map(|name| self.label(name, source, outcome)).collect()
+    }
+
+    fn label(&self, name: &str, source: &Workload, outcome: &Outcome) -> Arc<str> {
+        if let Some(fact) = name.strip_prefix("source_") {
+            return workload_label(fact, source);
+        }
+        match name {
+            "reporter" => "source".into(),
+            "destination_service" => self.service.host.clone(),
+            "destination_service_name" => self.service.name.clone(),
+            "destination_service_namespace" => self.service.namespace.clone(),
+            "request_protocol" => if outcome.grpc.is_some() { "grpc" } else { "http" }.into(),
+            "response_code" => outcome.status.to_string().into(),
+            "grpc_response_status" => match outcome.grpc {
+                Some(GrpcStatus(Some(status))) => status.to_string().into(),
+                _ => Arc::default(),
+            },
+            "response_flags" => outcome.flag.as_str().into(),
             // Plain text until mutual TLS arrives: the real value, on the source side too.
-            "none".into(),
-        ]);
-        labels
+            "connection_security_policy" => "none".into(),
+            _ => workload_label(name.strip_prefix("destination_").unwrap_or(name), &self.workload),
+        }
     }
 }
 
-/// `source_workload`, `_workload_namespace`, `_canonical_service`, `_canonical_revision`, `_app`, `_version`,
-/// `_principal`, `_cluster`.
-fn source_labels(w: &Workload) -> Rc<[Arc<str>; 8]> {
-    Rc::new(workload_labels(w))
-}
-
-fn workload_labels(w: &Workload) -> [Arc<str>; 8] {
-    // Principals are facts of certificates; without mutual TLS there are none.
-    let principal = Workload::UNKNOWN.into();
-    [
-        w.name.clone(),
-        w.namespace.clone(),
-        w.canonical_service.clone(),
-        w.canonical_revision.clone(),
-        w.app.clone(),
-        w.version.clone(),
-        principal,
-        w.cluster.clone(),
-    ]
-}
-
-/// As [`source_labels`] for the destination, then `destination_service`, `_service_name`, `_service_namespace`.
-fn destination_labels(service: &ServiceRef, w: &Workload) -> [Arc<str>; 11] {
-    let [name, namespace, canonical, revision, app, version, principal, cluster] = workload_labels(w);
-    let tail = [service.host.clone(), service.name.clone(), service.namespace.clone()];
-    let [host, short, service_namespace] = tail;
-    [name, namespace, canonical, revision, app, version, principal, cluster, host, short, service_namespace]
+/// The value of `source_FACT` or `destination_FACT`.
+fn workload_label(fact: &str, w: &Workload) -> Arc<str> {
+    match fact {
+        "workload" => w.name.clone(),
+        "workload_namespace" => w.namespace.clone(),
+        "canonical_service" => w.canonical_service.clone(),
+        "canonical_revision" => w.canonical_revision.clone(),
+        "app" => w.app.clone(),
+        "version" => w.version.clone(),
+        "cluster" => w.cluster.clone(),
+        // Principals are facts of certificates; without mutual TLS there are none.
+        _ => Workload::UNKNOWN.into(),
+    }
 }
 
 /// The labels of a cluster in our own metrics.

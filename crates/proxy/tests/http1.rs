@@ -325,6 +325,20 @@ fn counts_add_up() {
         })
         .collect();
     clients.into_iter().for_each(|c| c.join().unwrap());
+    for (label, value) in [
+        ("destination_workload", "web"),
+        ("destination_workload_namespace", "default"),
+        ("destination_canonical_revision", "latest"),
+        ("destination_service", "web.default.svc.cluster.local"),
+        ("source_cluster", "unknown"),
+        ("source_canonical_revision", "latest"),
+        ("reporter", "source"),
+        ("request_protocol", "http"),
+        ("response_flags", "-"),
+        ("connection_security_policy", "none"),
+    ] {
+        assert!(world.has_only("istio_requests_total", label, value), "{label} is {value}");
+    }
     eventually("300 requests counted", || (world.sum("istio_requests_total", "source") == 300.0).then_some(()));
     assert_eq!(world.sum("istio_requests_total", "500"), 30.0);
     assert_eq!(world.sum("envoy_cluster_upstream_rq_xx", "5"), 30.0);

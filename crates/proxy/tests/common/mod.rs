@@ -41,6 +41,14 @@ impl World {
         self.proxy.outbound()
     }
 
+    /// Whether the metric has series, and all of them carry this label with this value.
+    pub fn has_only(&self, metric: &str, label: &str, value: &str) -> bool {
+        let families = self.registry.gather(std::time::Instant::now());
+        let Some(family) = families.iter().find(|f| f.desc.name == metric) else { return false };
+        let at = family.desc.labels.iter().position(|l| *l == label).expect("the metric has the label");
+        !family.samples.is_empty() && family.samples.iter().all(|s| &*s.labels[at] == value)
+    }
+
     /// The sum of a metric over the series that carry this label value.
     pub fn sum(&self, metric: &str, value: &str) -> f64 {
         let families = self.registry.gather(std::time::Instant::now());
