@@ -12,7 +12,7 @@ use axum::Router;
 use common::{get, raw, read, send};
 use outrigger_telemetry::catalogue::*;
 use outrigger_telemetry::http::{
-    Admin, AdminState, HttpLimits, LogChange, LogLevel, Query, Scraper, metrics_router, serve,
+    Admin, AdminState, HttpLimits, LogChange, LogLevel, Query, Scraper, metrics_router, serve_counted,
 };
 use outrigger_telemetry::{
     BuildInfo, Counter, ProcessCollector, Readiness, Registry, SeriesLimits, Server, ServerState, Shard,
@@ -107,14 +107,29 @@ fn world(limits: HttpLimits) -> World {
             tell.send((admin.local_addr().unwrap(), metrics.local_addr().unwrap())).unwrap();
             let bound = admin.local_addr().unwrap().ip();
             let extra = Router::new().route("/ui", axum::routing::get(|| async { "a page" }));
+            let hits = scraper.hits();
             let routes = Admin { state: Arc::new(state), server, scraper }.router(bound, extra);
-            let metrics = serve(metrics, metrics_routes, limits, std::future::pending());
-            let admin = serve(admin, routes, limits, async { drop(stopped.await) });
+            let metrics = serve_counted(metrics, metrics_routes, limits, hits.clone(), std::future::pending());
+            let admin = serve_counted(admin, routes, limits, hits, async { drop(stopped.await) });
             tokio::select! { () = admin => {}, () = metrics => {} }
         });
     });
     let (admin, metrics) = told.recv().unwrap();
     World { admin, metrics, shard: registry.shard(), readiness, quit, _stop: stop }
+}
+
+/// Waits until a bound was reached at least `times` times; the server may notice later than its client.
+fn wait_for_hits(world: &World, limit: &str, times: f64) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let line = format!("outrigger_limit_hits_total{{limit=\"{limit}\"}}");
+    loop {
+        let answer = get(world.metrics, "/metrics?name[]=outrigger_limit_hits_total");
+        let found = answer.text().lines().find_map(|l| l.strip_prefix(&line)).map(|v| v.trim().parse().unwrap());
+        if found.is_some_and(|hits: f64| hits >= times) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{limit}: {found:?}");
+    }
 }
 
 fn requests(shard: &Shard, code: &str) -> Counter {
@@ -320,6 +335,7 @@ fn a_large_head_is_refused() {
         assert_eq!(&answer, b"HTTP/1.1 431");
     }
     assert_eq!(get(world.admin, "/server_info").status, 200);
+    wait_for_hits(&world, "admin_head_bytes", 1.0);
 }
 
 #[test]
@@ -342,6 +358,7 @@ fn silent_connections_do_not_keep_probes_out() {
     let mut byte = [0];
     silent[0].set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     assert!(matches!(silent[0].read(&mut byte), Ok(0) | Err(_)));
+    wait_for_hits(&world, "admin_connections", 32.0);
 }
 
 #[test]
@@ -356,6 +373,7 @@ fn a_head_that_drips_is_given_up() {
     let _ = stream.read_to_end(&mut rest);
     assert!(start.elapsed() < Duration::from_secs(10));
     assert!(!rest.starts_with(b"HTTP/1.1 200"), "{rest:?}");
+    wait_for_hits(&world, "admin_head_timeout", 1.0);
 }
 
 #[test]
@@ -377,6 +395,8 @@ fn an_idle_connection_serves_again_and_is_closed_in_the_end() {
         }
     }
     assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "closed");
+    let hits = get(world.metrics, "/metrics?name[]=outrigger_limit_hits_total");
+    assert!(hits.text().contains("{limit=\"admin_head_timeout\"} 0\n"), "{}", hits.text());
 }
 
 #[test]
@@ -402,6 +422,7 @@ fn slow_readers_bound_each_other_and_lose_their_turn() {
     while get(world.metrics, "/metrics").status != 200 {
         assert!(Instant::now() < deadline, "slow readers keep their turns");
     }
+    wait_for_hits(&world, "admin_slow_reader", 1.0);
     drop(slow);
 }
 
@@ -418,8 +439,9 @@ fn many_series_are_scraped_whole() {
         runtime.block_on(async {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             tell.send(listener.local_addr().unwrap()).unwrap();
+            let hits = scraper.hits();
             let routes = metrics_router(scraper, Readiness::new());
-            serve(listener, routes, HttpLimits::default(), std::future::pending()).await;
+            serve_counted(listener, routes, HttpLimits::default(), hits, std::future::pending()).await;
         });
     });
     let document = read(get(told.recv().unwrap(), "/metrics").text());

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Busy;
+use super::hits::{Bound, LimitHits};
 use super::query::Query;
 use super::reply::{Held, reply, sentence};
 use crate::expose::{Exposition, Selection, accepts_gzip, negotiate};
@@ -37,12 +38,20 @@ const SCRAPE_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 pub struct Scraper {
     registry: Registry,
     turns: Arc<Semaphore>,
+    hits: LimitHits,
 }
 
 impl Scraper {
-    /// Of this registry.
+    /// Of this registry, which from now on tells the bounds of the servers too.
     pub fn new(registry: Registry) -> Self {
-        Self { registry, turns: Arc::new(Semaphore::new(LARGE_ANSWERS_MAX)) }
+        let hits = LimitHits::default();
+        registry.add_collector(Arc::new(hits.clone()));
+        Self { registry, turns: Arc::new(Semaphore::new(LARGE_ANSWERS_MAX)), hits }
+    }
+
+    /// What the servers of this proxy count their bounds with.
+    pub fn hits(&self) -> LimitHits {
+        self.hits.clone()
     }
 
     /// Answers `GET /stats/prometheus` and `/metrics`.
@@ -59,6 +68,7 @@ impl Scraper {
             gzip: gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast())),
             deadline: Instant::now() + scrape_timeout(headers),
             ended: false,
+            hits: self.hits(),
             _held: held,
         };
         let mut response = reply(StatusCode::OK, format.content_type(), Body::from_stream(body));
@@ -84,6 +94,7 @@ impl Scraper {
             Ok(Ok(permit)) => Ok(Held { _permit: permit, _busy: busy }),
             // The semaphore is never closed, so both mean the same.
             Ok(Err(_)) | Err(_) => {
+                self.hits.count(Bound::LargeAnswers);
                 let text = format!("{LARGE_ANSWERS_MAX} large answers are under way already; try again");
                 let mut response = sentence(StatusCode::SERVICE_UNAVAILABLE, &text);
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -118,6 +129,7 @@ struct ScrapeBody {
     gzip: Option<GzEncoder<Vec<u8>>>,
     deadline: Instant,
     ended: bool,
+    hits: LimitHits,
     _held: Held,
 }
 
@@ -147,7 +159,9 @@ impl Stream for ScrapeBody {
         while !this.ended {
             if Instant::now() > this.deadline {
                 this.ended = true;
-                return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the scrape took too long"))));
+                this.hits.count(Bound::ScrapeTimeout);
+                // Not `TimedOut`, which stands for a reader that stalls.
+                return Poll::Ready(Some(Err(io::Error::other("the scrape took too long"))));
             }
             match this.next_piece() {
                 Ok(piece) if piece.is_empty() => {}

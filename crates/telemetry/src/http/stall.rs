@@ -13,10 +13,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::Token;
+
 /// A stream that gives up on slow readers.
 pub(super) struct StallGuard<S> {
     stream: S,
     stall_max: Duration,
+    token: Token,
     /// Time writes had to wait, less what the bytes written since have paid back.
     debt: Duration,
     /// Set while a write waits: since when, and when to give up.
@@ -27,8 +30,8 @@ impl<S> StallGuard<S> {
     /// Slower than any link a scrape comes over.
     pub(super) const BYTES_PER_SECOND_MIN: usize = 16 * 1024;
 
-    pub(super) fn new(stream: S, stall_max: Duration) -> Self {
-        Self { stream, stall_max, debt: Duration::ZERO, waiting: None }
+    pub(super) fn new(stream: S, stall_max: Duration, token: Token) -> Self {
+        Self { stream, stall_max, token, debt: Duration::ZERO, waiting: None }
     }
 
     /// Books one attempt to write: either it went through, or the wait goes on until patience ends.
@@ -52,7 +55,13 @@ impl<S> StallGuard<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for StallGuard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let result = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.token.received();
+        }
+        result
     }
 }
 
@@ -100,7 +109,7 @@ mod tests {
     fn a_reader_that_stops_is_left() {
         paused().block_on(async {
             let (ours, _theirs) = tokio::io::duplex(1024);
-            let mut guard = StallGuard::new(ours, Duration::from_secs(10));
+            let mut guard = StallGuard::new(ours, Duration::from_secs(10), Token::default());
             let start = Instant::now();
             let error = guard.write_all(&[0; 4096]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -112,7 +121,7 @@ mod tests {
     fn a_drip_does_not_buy_time() {
         paused().block_on(async {
             let (ours, mut theirs) = tokio::io::duplex(64);
-            let mut guard = StallGuard::new(ours, Duration::from_secs(10));
+            let mut guard = StallGuard::new(ours, Duration::from_secs(10), Token::default());
             let start = Instant::now();
             let reader = async {
                 let mut byte = [0; 16];
@@ -135,7 +144,7 @@ mod tests {
     fn a_modest_reader_gets_everything() {
         paused().block_on(async {
             let (ours, mut theirs) = tokio::io::duplex(4096);
-            let mut guard = StallGuard::new(ours, Duration::from_secs(10));
+            let mut guard = StallGuard::new(ours, Duration::from_secs(10), Token::default());
             let reader = async {
                 let mut block = vec![0; 32 * 1024];
                 let mut total = 0;
