@@ -27,6 +27,9 @@ pub(crate) struct Conversation<'c> {
     pub(crate) exchange: &'c Exchange,
     pub(crate) forwarding: &'c Forwarding,
     pub(crate) endpoint: &'c Arc<EndpointState>,
+    /// Bytes of the whole request body that lie unread in the client's buffer; they stay there, so that the request can
+    /// be sent again. `None`: the body, if there is one, is still on its way.
+    pub(crate) buffered_body: Option<usize>,
 }
 
 /// A conversation that failed.
@@ -118,8 +121,8 @@ impl Conversation<'_> {
     ) -> Result<Download, Reason> {
         let (mut client_in, mut client_out) = client.split();
         let (mut upstream_in, mut upstream_out) = upstream.split();
-        if self.exchange.framing == Framing::None {
-            self.send_head(&mut upstream_out, progress).await?;
+        if let Some(body) = self.buffered_body {
+            self.send(&mut upstream_out, &client_in.input.bytes()[..body], progress).await?;
             progress.upload_done.set(true);
             return self.download(&mut upstream_in, &mut client_out, progress).await;
         }
@@ -141,9 +144,9 @@ impl Conversation<'_> {
         .await
     }
 
-    async fn send_head(&self, upstream: &mut Writer<'_>, progress: &Progress) -> Result<(), Reason> {
+    async fn send(&self, upstream: &mut Writer<'_>, body: &[u8], progress: &Progress) -> Result<(), Reason> {
         let limit = self.worker.settings.write_stall_timeout;
-        match upstream.write(&self.forwarding.head, &[], limit).await {
+        match upstream.write(&self.forwarding.head, body, limit).await {
             Ok(()) => {
                 progress.sent.set(true);
                 Ok(())

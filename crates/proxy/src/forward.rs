@@ -15,7 +15,9 @@ use tokio::net::TcpStream;
 use crate::cluster::EndpointState;
 use crate::exchange::{Conversation, Lost};
 use crate::failure::Reason;
-use crate::h1::stream::Stream;
+use crate::h1::body::Framing;
+use crate::h1::buffer::Buffer;
+use crate::h1::stream::{IoFailure, Stream};
 use crate::plan::Exchange;
 use crate::pool::Upstream;
 use crate::record::{EndpointStats, HeldGauge, Raised};
@@ -97,7 +99,14 @@ pub(crate) async fn forward(
         stats.requests_total.inc();
     }
     let mut reused = worker.pool.take(choice.state.id, worker.clock.now_ms());
-    loop {
+    let buffered_body = match buffer_body(worker, client, exchange, reused.is_some()).await {
+        Ok(bytes) => bytes,
+        Err(reason) => {
+            let result = Err(Broken { reason, status_sent: 0, cause: String::new() });
+            return Forwarded { endpoint: choice.stats, result };
+        }
+    };
+    let result = loop {
         let was_reused = reused.is_some();
         let connection = match reused.take() {
             Some(upstream) => Ok(upstream),
@@ -107,27 +116,59 @@ pub(crate) async fn forward(
             Ok(upstream) => upstream,
             Err(reason) => {
                 let cause = format!("{} at {}", forwarding.name(), choice.state.endpoint.address);
-                return Forwarded { endpoint: choice.stats, result: Err(Broken { reason, status_sent: 0, cause }) };
+                break Err(Broken { reason, status_sent: 0, cause });
             }
         };
         if let Some(counter) = &choice.stats.requests_total {
             counter.inc();
         }
-        let conversation = Conversation { worker, exchange, forwarding, endpoint: &choice.state };
+        let conversation = Conversation { worker, exchange, forwarding, endpoint: &choice.state, buffered_body };
         match conversation.run(client, upstream).await {
-            Ok(answered) => return Forwarded { endpoint: choice.stats, result: Ok(answered) },
+            Ok(answered) => break Ok(answered),
             Err(lost) if was_reused && lost.may_be_sent_again(exchange) => {
                 if let Some(stats) = stats {
                     stats.resends.inc();
                 }
             }
-            Err(lost) => {
-                let result = Err(broken(&lost, forwarding, &choice));
-                return Forwarded { endpoint: choice.stats, result };
-            }
+            Err(lost) => break Err(broken(&lost, forwarding, &choice)),
+        }
+    };
+    if let Some(bytes) = buffered_body {
+        client.input.consume(bytes);
+        exchange.bytes_received.set(exchange.bytes_received.get() + bytes as u64);
+    }
+    Forwarded { endpoint: choice.stats, result }
+}
+
+/// Has the whole request body in the client's buffer where that is cheap or needed: a body that came with its head, and
+/// a short one of a request that may have to be sent again. `None`: the body is relayed as it comes.
+async fn buffer_body(
+    worker: &Worker,
+    client: &mut Stream,
+    exchange: &Exchange,
+    is_reused: bool,
+) -> Result<Option<usize>, Reason> {
+    let bytes = match exchange.framing {
+        Framing::None => 0,
+        Framing::Length(bytes) if bytes <= REPLAYED_BODY_BYTES_MAX as u64 => bytes as usize,
+        Framing::Length(_) | Framing::Chunked | Framing::UntilClose => return Ok(None),
+    };
+    if client.input.len() < bytes && !(is_reused && exchange.is_idempotent && !exchange.expects_continue) {
+        return Ok(None);
+    }
+    while client.input.len() < bytes {
+        let limit = worker.settings.body_idle_timeout;
+        match client.reader().fill(&worker.buffers, Buffer::LARGE_BYTES, limit).await {
+            Ok(_) => {}
+            Err(IoFailure::TimedOut) => return Err(Reason::BodyTimeout),
+            Err(_) => return Err(Reason::ClientGone),
         }
     }
+    Ok(Some(bytes))
 }
+
+/// Longest body that is held until the answer begins, in bytes: fits a connection's buffer, and is Linkerd's bound too.
+const REPLAYED_BODY_BYTES_MAX: usize = Buffer::LARGE_BYTES;
 
 fn broken(lost: &Lost, forwarding: &Forwarding, choice: &Choice) -> Broken {
     let cause = match lost.reason.row().blame {
@@ -185,6 +226,19 @@ async fn choose(worker: &Worker, forwarding: &Forwarding) -> Result<Choice, NoCh
     }
 }
 
+/// Small writes leave at once; a peer that vanished is noticed. A socket that refuses an option still works.
+fn set_options(socket: &TcpStream) {
+    let _ = socket.set_nodelay(true);
+    let options = socket2::SockRef::from(socket);
+    let _ = options.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE_TIME));
+    let _ = options.set_tcp_user_timeout(Some(USER_TIMEOUT));
+}
+
+/// Quiet time after which an upstream is asked whether it is still there; Linkerd's value.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
+/// Longest time that sent bytes may stay without acknowledgement; Linkerd's value.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Istio's default `connectTimeout`.
 const PASSTHROUGH_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -226,8 +280,7 @@ async fn connect(worker: &Worker, choice: &Choice, cluster: Option<&WorkerCluste
     if let Some(stats) = stats {
         stats.connections_total.inc();
     }
-    // Small writes must leave at once; a socket that refuses the option still works.
-    let _ = socket.set_nodelay(true);
+    set_options(&socket);
     let counted = stats.map(|s| HeldGauge::new(&s.connections_active));
     Ok(Upstream { stream: Stream::new(socket, &worker.clock), served: 0, _counted: counted })
 }

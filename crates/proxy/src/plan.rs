@@ -42,6 +42,7 @@ pub(crate) struct Exchange {
     /// RFC 9110 §9.2.2: doing it twice is as doing it once.
     pub(crate) is_idempotent: bool,
     pub(crate) is_grpc: bool,
+    pub(crate) expects_continue: bool,
     /// Whether the client may send another request after this.
     pub(crate) keep_alive: Cell<bool>,
     pub(crate) bytes_received: Cell<u64>,
@@ -82,6 +83,7 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, started: Instant
         is_head: head.method == "HEAD",
         is_idempotent: matches!(head.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE"),
         is_grpc,
+        expects_continue: head.expects_continue,
         keep_alive: Cell::new(head.keep_alive && !worker.draining.get()),
         bytes_received: Cell::new(head.len as u64),
         bytes_sent: Cell::new(0),
