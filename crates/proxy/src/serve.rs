@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 
 use crate::answer::Answer;
-use crate::failure::{Flag, Reason};
+use crate::failure::{Blame, Flag, Reason};
 use crate::forward::{Broken, forward};
 use crate::h1::body::Framing;
 use crate::h1::head::{self, Bounds, Refusal};
@@ -67,6 +67,11 @@ async fn serve(worker: &Worker, client: &mut Stream, who: Client) -> After {
         Plan::Forward(forwarding) => forwarding,
         Plan::Answer(answer) => return answer_request(worker, client, &exchange, &answer, None).await,
         Plan::Fail(reason, cause) => {
+            // What follows a request that was refused for what it is may not be what it seems, such as the payload of a
+            // tunnel that was never opened.
+            if reason.row().blame == Blame::Downstream {
+                exchange.keep_alive.set(false);
+            }
             worker.recorder.proxy_reply(reason);
             return answer_request(worker, client, &exchange, &Answer::failure(reason, &cause), None).await;
         }
