@@ -343,3 +343,39 @@ fn move_tree(node: &mut Node<'_>, outer: &impl Fn(Pos) -> Pos) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Chunk, decode_nested, split};
+    use crate::decode::Cx;
+    use crate::node::Pos;
+    use crate::object::Labels;
+
+    #[test]
+    fn a_file_is_cut_at_separators_only() {
+        let cut = |text: &str| -> Vec<(String, u32)> {
+            let chunks = split(text.as_bytes()).into_iter();
+            chunks.map(|Chunk { range, first_line }| (text[range].to_owned(), first_line)).collect()
+        };
+        let own =
+            |pairs: &[(&str, u32)]| pairs.iter().map(|(text, line)| ((*text).to_owned(), *line)).collect::<Vec<_>>();
+        assert_eq!(cut("a\n---\nb\n"), own(&[("a\n", 1), ("---\nb\n", 2)]));
+        assert_eq!(cut("--- a\n--- b"), own(&[("--- a\n", 1), ("--- b", 2)]));
+        assert_eq!(cut("a\n----\n---x\n ---\n"), own(&[("a\n----\n---x\n ---\n", 1)]));
+        assert_eq!(cut("\n\n---\n\n---\n\na"), own(&[("---\n\na", 5)]));
+        assert_eq!(cut("---"), own(&[]));
+    }
+
+    #[test]
+    fn nested_documents_name_places_of_the_outer_one() {
+        let mut cx = Cx::default();
+        let origin = Pos { line: 10, column: 5 };
+        assert!(decode_nested::<Labels>("a: b\nc: 3\n", origin, &mut cx).is_some());
+        assert!(decode_nested::<Labels>("\n\n  a: [", origin, &mut cx).is_none());
+        assert!(decode_nested::<Labels>("", origin, &mut cx).is_none());
+        let places: Vec<(u32, u32)> = cx.take_problems().iter().map(|p| (p.pos.line, p.pos.column)).collect();
+        assert_eq!(places[0], (11, 8));
+        assert_eq!(places.len(), 2);
+        assert!(places[1].0 >= 12, "{places:?}");
+    }
+}

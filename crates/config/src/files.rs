@@ -20,6 +20,10 @@ use crate::codes::{self, CodeInfo};
 pub(crate) const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Most files of an input.
 const FILES_MAX: usize = 200_000;
+/// How often a file that changes under our hands is read before what was read is taken.
+const READ_ATTEMPTS_MAX: u32 = 5;
+/// Time for a writer to finish; files are written in one go.
+const WRITER_PAUSE: Duration = Duration::from_millis(20);
 /// The path that means standard input.
 pub(crate) const STDIN: &str = "-";
 
@@ -28,10 +32,17 @@ pub(crate) const STDIN: &str = "-";
 pub(crate) struct Entry {
     /// Path as the user named it.
     pub(crate) path: PathBuf,
-    /// How the path is shown.
-    pub(crate) name: Arc<str>,
+    /// How it is shown, where that is not its path.
+    pub(crate) label: Option<Arc<str>>,
     /// What tells whether it changed; `None` for standard input.
     pub(crate) stamp: Option<Stamp>,
+}
+
+impl Entry {
+    /// How it is shown.
+    pub(crate) fn name(&self) -> Arc<str> {
+        self.label.clone().unwrap_or_else(|| self.path.to_string_lossy().into())
+    }
 }
 
 /// What tells whether a file changed without reading it.
@@ -85,8 +96,8 @@ pub(crate) fn list(paths: &[PathBuf]) -> Listing {
     let mut listing = Listing::default();
     for path in paths {
         if path.as_os_str() == STDIN {
-            let name = "<stdin>".into();
-            listing.files.push(Entry { path: path.clone(), name, stamp: None });
+            let label = Some("<stdin>".into());
+            listing.files.push(Entry { path: path.clone(), label, stamp: None });
             continue;
         }
         match fs::metadata(path) {
@@ -119,11 +130,13 @@ impl Listing {
         for entry in entries {
             let path = entry.path();
             let is_manifest = is_manifest(&path);
+            let plain_file = entry.file_type().is_ok_and(|kind| kind.is_file());
             // Without a known extension only folders matter; telling them by their entry saves a call for each file.
-            if !is_manifest && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            if plain_file && !is_manifest {
                 continue;
             }
-            match fs::metadata(&path) {
+            // What is no link need not be resolved from the root again, which matters with 10,000 files.
+            match if plain_file { entry.metadata() } else { fs::metadata(&path) } {
                 Ok(metadata) if metadata.is_dir() => self.folder(&path, &metadata),
                 Ok(metadata) if is_manifest => self.file(&path, &metadata),
                 Ok(_) => {}
@@ -151,8 +164,7 @@ impl Listing {
             let message = "kustomizations are passed over, the folder is read as plain manifests";
             return self.report(codes::FILE_PASSED_OVER, path, message, "render it with `kubectl kustomize` first");
         }
-        let name = path.to_string_lossy().into();
-        self.files.push(Entry { path: path.to_owned(), name, stamp: Some(Stamp::of(metadata)) });
+        self.files.push(Entry { path: path.to_owned(), label: None, stamp: Some(Stamp::of(metadata)) });
     }
 
     fn refuse(&mut self, path: &Path, message: &str, hint: &str) {
@@ -188,17 +200,31 @@ fn is_kustomization(path: &Path) -> bool {
     })
 }
 
-/// Reads a file, never more than the limit.
+/// Reads a file, never more than the limit. A file that changes while it is read is read again.
 pub(crate) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     if path.as_os_str() == STDIN {
         return bounded(std::io::stdin().lock(), 0);
     }
-    let file = fs::File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(std::io::Error::other("it is no regular file"));
+    let mut attempt = 1;
+    loop {
+        let file = fs::File::open(path)?;
+        let before = file.metadata()?;
+        if !before.is_file() {
+            return Err(std::io::Error::other("it is no regular file"));
+        }
+        let bytes = bounded(&file, usize::try_from(before.len().min(FILE_BYTES_MAX)).unwrap_or(0))?;
+        if Stamp::of(&file.metadata()?) == Stamp::of(&before) || attempt == READ_ATTEMPTS_MAX {
+            return Ok(bytes);
+        }
+        attempt += 1;
+        std::thread::sleep(WRITER_PAUSE);
     }
-    bounded(file, usize::try_from(metadata.len().min(FILE_BYTES_MAX)).unwrap_or(0))
+}
+
+/// Reads again a file that was found empty: most writers cut a file to nothing before they fill it.
+pub(crate) fn read_again(path: &Path) -> std::io::Result<Vec<u8>> {
+    std::thread::sleep(WRITER_PAUSE);
+    read(path)
 }
 
 fn bounded(reader: impl std::io::Read, capacity: usize) -> std::io::Result<Vec<u8>> {

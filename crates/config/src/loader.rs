@@ -6,7 +6,8 @@
 //! from a file that parses is gone. No file text or tree outlives a load. Called by `outrigger run` and `check`.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -41,7 +42,8 @@ pub struct Loaded {
 #[derive(Debug)]
 pub struct Loader {
     paths: Vec<PathBuf>,
-    files: HashMap<PathBuf, FileState>,
+    /// By path; not by `PathBuf`, which hashes component by component.
+    files: HashMap<OsString, FileState, foldhash::fast::RandomState>,
     resources: Resources,
     diagnostics: Vec<Diagnostic>,
     /// Standard input cannot be read twice.
@@ -77,16 +79,16 @@ struct Pending {
 impl Loader {
     /// A loader of files, folders and `-`. Reads nothing yet.
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, files: HashMap::new(), resources: Resources::default(), diagnostics: Vec::new(), stdin: None }
+        Self { paths, files: HashMap::default(), resources: Resources::default(), diagnostics: Vec::new(), stdin: None }
     }
 
     /// Reads what changed since the last call.
     pub fn load(&mut self) -> Loaded {
         let mut listing = files::list(&self.paths);
-        self.forget(&listing);
+        let retained = self.forget(&listing);
         self.refresh(&listing.files);
         let mut order = std::mem::take(&mut listing.files);
-        order.extend(self.retained(&listing.unreadable, &order));
+        order.extend(retained);
         let (objects, mut diagnostics) = self.assemble(&order);
         listing.diagnostics.append(&mut diagnostics);
         let (resources, mut duplicates) = Resources::build(objects, &self.resources);
@@ -98,24 +100,23 @@ impl Loader {
         Loaded { objects: resources.len(), resources, diagnostics, files: order.len(), unchanged }
     }
 
-    /// Drops files that are gone, but not those under a path that cannot be read at the moment.
-    fn forget(&mut self, listing: &files::Listing) {
-        let present: HashSet<&PathBuf> = listing.files.iter().map(|entry| &entry.path).collect();
+    /// Drops files that are gone, but not those under a path that cannot be read at the moment; returns these.
+    fn forget(&mut self, listing: &files::Listing) -> Vec<Entry> {
+        let present: HashSet<&OsStr, foldhash::fast::RandomState> =
+            listing.files.iter().map(|entry| entry.path.as_os_str()).collect();
+        let mut retained = Vec::new();
         self.files.retain(|path, _| {
-            present.contains(path) || listing.unreadable.iter().any(|unreadable| path.starts_with(unreadable))
+            if present.contains(path.as_os_str()) {
+                return true;
+            }
+            let hidden = listing.unreadable.iter().any(|unreadable| Path::new(path).starts_with(unreadable));
+            if hidden {
+                retained.push(Entry { path: path.into(), label: None, stamp: None });
+            }
+            hidden
         });
-    }
-
-    /// Files that are known and cannot be listed at the moment.
-    fn retained(&self, unreadable: &[PathBuf], listed: &[Entry]) -> Vec<Entry> {
-        if unreadable.is_empty() {
-            return Vec::new();
-        }
-        let listed: HashSet<&PathBuf> = listed.iter().map(|entry| &entry.path).collect();
-        let mut paths: Vec<&PathBuf> = self.files.keys().filter(|path| !listed.contains(path)).collect();
-        paths.sort();
-        let entry = |path: &PathBuf| Entry { path: path.clone(), name: path.to_string_lossy().into(), stamp: None };
-        paths.into_iter().map(entry).collect()
+        retained.sort_by(|a, b| a.path.cmp(&b.path));
+        retained
     }
 
     /// Reads and decodes files that changed, a batch at a time.
@@ -129,7 +130,7 @@ impl Loader {
             let text = match self.read(entry) {
                 Ok(text) => text,
                 Err(error) => {
-                    let state = self.files.entry(entry.path.clone()).or_default();
+                    let state = self.files.entry(entry.path.clone().into_os_string()).or_default();
                     state.unreadable = Some(error.to_string());
                     state.stamp = None;
                     continue;
@@ -146,7 +147,7 @@ impl Loader {
     }
 
     fn is_current(&self, entry: &Entry) -> bool {
-        let Some(state) = self.files.get(&entry.path) else { return false };
+        let Some(state) = self.files.get(entry.path.as_os_str()) else { return false };
         let Some(read) = state.read else { return false };
         match entry.stamp {
             Some(stamp) => state.stamp == Some(stamp) && stamp.settled_at(read),
@@ -156,7 +157,11 @@ impl Loader {
 
     fn read(&mut self, entry: &Entry) -> std::io::Result<Arc<[u8]>> {
         if entry.path.as_os_str() != files::STDIN {
-            return files::read(&entry.path).map(Into::into);
+            let text = files::read(&entry.path)?;
+            let had_objects =
+                self.files.get(entry.path.as_os_str()).is_some_and(|state| state.objects().next().is_some());
+            let text = if text.is_empty() && had_objects { files::read_again(&entry.path)? } else { text };
+            return Ok(text.into());
         }
         if let Some(text) = &self.stdin {
             return Ok(text.clone());
@@ -168,7 +173,7 @@ impl Loader {
 
     /// Cuts a file into documents, takes over those that are known, and makes tasks of the others.
     fn cut(&mut self, entry: &Entry, text: Arc<[u8]>, tasks: &mut Vec<Task>) -> Pending {
-        let state = self.files.entry(entry.path.clone()).or_default();
+        let state = self.files.entry(entry.path.clone().into_os_string()).or_default();
         state.stamp = entry.stamp;
         state.read = Some(SystemTime::now());
         state.unreadable = None;
@@ -186,7 +191,7 @@ impl Loader {
                 None => tasks.push(Task {
                     text: text.clone(),
                     range: chunk.range,
-                    file: entry.name.clone(),
+                    file: entry.name(),
                     first_line: chunk.first_line,
                 }),
             }
@@ -205,7 +210,7 @@ impl Loader {
                 // One result for each task, in order.
                 .filter_map(|(fingerprint, same)| Some((fingerprint, same.or_else(|| decoded.next().map(Arc::new))?)))
                 .collect();
-            let Some(state) = self.files.get_mut(&pending.path) else { continue };
+            let Some(state) = self.files.get_mut(pending.path.as_os_str()) else { continue };
             let kept = last_good(state, &documents, &self.resources);
             state.kept = kept;
             state.documents = documents;
@@ -215,7 +220,7 @@ impl Loader {
     /// Objects in force and findings, in the order of files.
     fn assemble(&self, order: &[Entry]) -> (Vec<Object>, Vec<Diagnostic>) {
         let states: Vec<(&Entry, &FileState)> =
-            order.iter().filter_map(|entry| Some((entry, self.files.get(&entry.path)?))).collect();
+            order.iter().filter_map(|entry| Some((entry, self.files.get(entry.path.as_os_str())?))).collect();
         let present = if states.iter().any(|(_, state)| !state.kept.is_empty()) {
             let documents = states.iter().flat_map(|(_, state)| &state.documents);
             documents.flat_map(|(_, document)| &document.objects).map(|object| object.meta().object_ref()).collect()
@@ -228,7 +233,7 @@ impl Loader {
         for (entry, state) in states {
             if let Some(error) = &state.unreadable {
                 let message = format!("cannot be read: {error}");
-                diagnostics.push(files::about_file(codes::UNREADABLE, &entry.name, &message, ""));
+                diagnostics.push(files::about_file(codes::UNREADABLE, &entry.name(), &message, ""));
             }
             for (_, document) in &state.documents {
                 objects.extend(document.objects.iter().cloned());
@@ -295,7 +300,7 @@ fn passed_over_notices(counts: HashMap<&str, usize>) -> Vec<Diagnostic> {
 pub fn load_text(file: &str, text: &str) -> (Resources, Vec<Diagnostic>) {
     let mut loader = Loader::new(vec![PathBuf::from(files::STDIN)]);
     loader.stdin = Some(text.as_bytes().into());
-    let entry = Entry { path: PathBuf::from(files::STDIN), name: file.into(), stamp: None };
+    let entry = Entry { path: PathBuf::from(files::STDIN), label: Some(file.into()), stamp: None };
     loader.refresh(std::slice::from_ref(&entry));
     let (objects, mut diagnostics) = loader.assemble(&[entry]);
     let (resources, duplicates) = Resources::build(objects, &Resources::default());

@@ -6,13 +6,13 @@
 //! watched, and network file systems have none. The watcher reads nothing: whoever is told asks `loader` for the truth.
 //! Called by `outrigger run`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::files::{STDIN, is_manifest};
@@ -22,7 +22,8 @@ use crate::files::{STDIN, is_manifest};
 pub struct Timing {
     /// A change is told once no event came for this long.
     pub quiet: Duration,
-    /// A change is told after this long at the latest, however many events follow.
+    /// A change is told after this long at the latest, however many events follow, and even while a file is still being
+    /// written.
     pub patience: Duration,
     /// Files are checked at least this often.
     pub poll: Duration,
@@ -45,6 +46,10 @@ pub struct Watcher {
 enum Signal {
     /// Something relevant happened.
     Change,
+    /// A file is being written and not closed yet: what it holds may be half of what is meant.
+    Writing(PathBuf),
+    /// A file that was open for writing was closed.
+    Written(PathBuf),
     /// Events were lost, or a watched folder is gone: watches must be made anew.
     Lost,
     Stop,
@@ -77,35 +82,52 @@ impl Drop for Watcher {
 
 fn run(mut watches: Watches, signals: &Receiver<Signal>, timing: Timing, mut on_change: impl FnMut()) {
     loop {
-        let lost = match signals.recv_timeout(timing.poll) {
-            Ok(Signal::Change) => false,
-            Ok(Signal::Lost) => true,
-            Err(RecvTimeoutError::Timeout) => true,
-            Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        let first = match signals.recv_timeout(timing.poll) {
+            Ok(signal) => signal,
+            // What polling finds, watching has missed.
+            Err(RecvTimeoutError::Timeout) => Signal::Lost,
+            Err(RecvTimeoutError::Disconnected) => return,
         };
-        let Some(lost_later) = settle(signals, timing) else { return };
-        if lost || lost_later {
-            watches.renew();
+        match settle(first, signals, timing) {
+            Settled::Stop => return,
+            Settled::Lost => watches.renew(),
+            Settled::Changed => {}
         }
         on_change();
     }
 }
 
-/// Waits until events pause. `None`: stop; `Some(true)`: watches must be made anew.
-fn settle(signals: &Receiver<Signal>, timing: Timing) -> Option<bool> {
+enum Settled {
+    Changed,
+    /// Watches must be made anew.
+    Lost,
+    Stop,
+}
+
+/// Waits until events pause and every file that is being written is closed, but not for longer than patience lasts.
+fn settle(first: Signal, signals: &Receiver<Signal>, timing: Timing) -> Settled {
     let start = Instant::now();
-    let mut lost = false;
+    let mut settled = Settled::Changed;
+    let mut writing = HashSet::new();
+    let mut signal = first;
     loop {
+        match signal {
+            Signal::Change => {}
+            Signal::Writing(path) => drop(writing.insert(path)),
+            Signal::Written(path) => drop(writing.remove(&path)),
+            Signal::Lost => settled = Settled::Lost,
+            Signal::Stop => return Settled::Stop,
+        }
         let left = timing.patience.saturating_sub(start.elapsed());
-        match signals.recv_timeout(timing.quiet.min(left)) {
-            Ok(Signal::Change) => {}
-            Ok(Signal::Lost) => lost = true,
-            Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) => return Some(lost),
+        if left.is_zero() {
+            return settled;
         }
-        if start.elapsed() >= timing.patience {
-            return Some(lost);
-        }
+        let wait = if writing.is_empty() { timing.quiet.min(left) } else { left };
+        signal = match signals.recv_timeout(wait) {
+            Ok(signal) => signal,
+            Err(RecvTimeoutError::Timeout) => return settled,
+            Err(RecvTimeoutError::Disconnected) => return Settled::Stop,
+        };
     }
 }
 
@@ -215,7 +237,14 @@ impl Filter {
         }
         // A folder that went away takes its watch with it.
         let replaced = event.kind.is_remove() || event.kind.is_create() || is_rename(event.kind);
-        Some(if replaced && event.paths.iter().any(|path| self.is_root(path)) { Signal::Lost } else { Signal::Change })
+        if replaced && event.paths.iter().any(|path| self.is_root(path)) {
+            return Some(Signal::Lost);
+        }
+        Some(match (event.kind, event.paths.first()) {
+            (EventKind::Modify(ModifyKind::Data(_)), Some(path)) => Signal::Writing(path.clone()),
+            (EventKind::Access(_), Some(path)) => Signal::Written(path.clone()),
+            _ => Signal::Change,
+        })
     }
 
     fn is_root(&self, path: &Path) -> bool {
@@ -238,7 +267,7 @@ impl Filter {
 }
 
 fn is_rename(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Modify(notify::event::ModifyKind::Name(_)))
+    matches!(kind, EventKind::Modify(ModifyKind::Name(_)))
 }
 
 /// Whether two spellings name the same path: `./x` and `x`.
@@ -266,7 +295,11 @@ mod tests {
     fn watch(paths: &[PathBuf], poll: Duration) -> (Watcher, Receiver<()>) {
         let (sender, receiver) = channel();
         let timing = Timing { poll, ..Timing::default() };
-        let watcher = Watcher::start(paths, timing, move || drop(sender.send(()))).expect("a thread starts");
+        let watcher = Watcher::start(paths, timing, move || {
+            // The test may be over.
+            let _ = sender.send(());
+        })
+        .expect("a thread starts");
         (watcher, receiver)
     }
 
@@ -295,6 +328,27 @@ mod tests {
         told(&changes);
         write(&folder.path().join("sub.d/b.yaml"), "b: 1");
         told(&changes);
+    }
+
+    #[test]
+    fn a_file_is_told_when_it_is_closed() {
+        use std::io::Write as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.yaml");
+        write(&path, "a: 1");
+        let (sender, changes) = channel();
+        let seen = path.clone();
+        // Patience that outlasts the test, so that only closing can end the wait.
+        let timing = Timing { patience: LONG, poll: LONG, ..Timing::default() };
+        let tell = move || drop(sender.send(fs::read_to_string(&seen).unwrap_or_default()));
+        let _watcher = Watcher::start(&[folder.path().to_owned()], timing, tell).expect("a thread starts");
+        let mut file = fs::File::create(&path).expect("the file can be written");
+        for part in ["a: 2\n", "b: 3\n"] {
+            file.write_all(part.as_bytes()).expect("the file can be written");
+            std::thread::sleep(2 * timing.quiet);
+        }
+        drop(file);
+        assert_eq!(changes.recv_timeout(LONG).as_deref(), Ok("a: 2\nb: 3\n"));
     }
 
     #[test]

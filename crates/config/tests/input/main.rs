@@ -1,6 +1,7 @@
 //! What the input layer makes of documents: diagnostics as text, objects in force, reloads.
 
 mod documents;
+mod fuzz;
 mod kinds;
 mod limits;
 mod reloads;

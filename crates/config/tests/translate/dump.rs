@@ -1,0 +1,309 @@
+//! A snapshot as text: one line a virtual host, route, cluster; and the helper that compares it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use outrigger_config::loader::load_text;
+use outrigger_config::translate::{View, translate};
+use outrigger_model::*;
+
+/// Translates YAML for an anonymous client (`from` empty) or a workload `ns/name`, and compares what `show` selects.
+///
+/// The expected text is compared line by line, without indentation and empty lines. `show` is a list of words:
+/// `routes` (virtual hosts and routes), `domains` (names of virtual hosts), `clusters`, `endpoints` (clusters with their
+/// endpoints), `findings` (diagnostics of loading and translation but for informational ones), `all-findings`,
+/// `services`; and `host=TEXT` keeps virtual hosts and clusters whose name contains the text.
+#[track_caller]
+pub(crate) fn check(from: &str, show: &str, yaml: &str, expected: &str) {
+    let found = dump(from, show, yaml);
+    let lines = |text: &str| -> Vec<String> {
+        text.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect()
+    };
+    let (found, expected) = (lines(&found), lines(expected));
+    assert!(found == expected, "found:\n{}\n\nexpected:\n{}\n", found.join("\n"), expected.join("\n"));
+}
+
+/// What `check` compares.
+pub(crate) fn dump(from: &str, show: &str, yaml: &str) -> String {
+    let (resources, loading) = load_text("f.yaml", yaml);
+    let view = match from.split_once('/') {
+        Some((namespace, name)) => View::of(namespace, name),
+        None => View::default(),
+    };
+    let (snapshot, findings) = translate(&resources, &view);
+    let findings: Vec<Diagnostic> = loading.into_iter().chain(findings).collect();
+    let mut out = String::new();
+    let wanted = |name: &str| show.split(' ').filter_map(|w| w.strip_prefix("host=")).all(|text| name.contains(text));
+    for word in show.split(' ') {
+        match word {
+            "routes" | "domains" => {
+                for vhost in &snapshot.listeners[0].routes.virtual_hosts {
+                    if wanted(&vhost.name) {
+                        virtual_host(vhost, word == "domains", &mut out);
+                    }
+                }
+            }
+            "clusters" | "endpoints" => {
+                let sorted: BTreeMap<&str, &Cluster> =
+                    snapshot.clusters.iter().map(|(name, cluster)| (name.as_str(), &**cluster)).collect();
+                for (_, found) in sorted.into_iter().filter(|(name, _)| wanted(name)) {
+                    cluster(found, word == "endpoints", &mut out);
+                }
+            }
+            "findings" => {
+                for finding in findings.iter().filter(|f| f.level != Level::Info) {
+                    writeln!(out, "{finding}").unwrap();
+                }
+            }
+            "all-findings" => {
+                for finding in &findings {
+                    writeln!(out, "{finding}").unwrap();
+                }
+            }
+            "codes" => {
+                for finding in &findings {
+                    let place = finding.place.as_ref().map(|p| p.line).unwrap_or_default();
+                    writeln!(out, "{} {place}", finding.code.0).unwrap();
+                }
+            }
+            "services" => {
+                for s in &snapshot.services {
+                    writeln!(out, "{}/{} {:?} {}", s.namespace, s.name, s.ports, s.endpoints).unwrap();
+                }
+            }
+            "unmatched" => writeln!(out, "{:?}", snapshot.listeners[0].routes.unmatched).unwrap(),
+            other => assert!(other.starts_with("host="), "unknown word {other:?}"),
+        }
+    }
+    out
+}
+
+fn virtual_host(vhost: &VirtualHost, domains: bool, out: &mut String) {
+    writeln!(out, "{}", vhost.name).unwrap();
+    if domains {
+        let names: Vec<String> = vhost.domains.iter().map(domain).collect();
+        writeln!(out, "  = {}", names.join(" ")).unwrap();
+        return;
+    }
+    for route in &vhost.routes {
+        writeln!(out, "  {}", self::route(route)).unwrap();
+    }
+}
+
+fn domain(domain: &Domain) -> String {
+    let host = match &domain.host {
+        HostPattern::Exact(name) => name.to_string(),
+        HostPattern::Suffix(suffix) => format!("*{suffix}"),
+        HostPattern::Prefix(prefix) => format!("{prefix}*"),
+        HostPattern::Any => "*".to_owned(),
+    };
+    match domain.port {
+        DomainPort::Exact(port) => format!("{host}:{port}"),
+        DomainPort::Unstated => host,
+        DomainPort::Any => format!("{host}:*"),
+    }
+}
+
+/// `NAME [CONDITIONS] -> ACTION`.
+fn route(route: &Route) -> String {
+    let mut out = format!("{}", route.name);
+    let m = &route.matches;
+    match &m.path {
+        PathMatch::Any => {}
+        PathMatch::Exact(p) => write!(out, " path={p}").unwrap(),
+        PathMatch::Prefix(p) => write!(out, " path={p}*").unwrap(),
+        PathMatch::Regex(p) => write!(out, " path~{}", p.source()).unwrap(),
+    }
+    if m.path_ignore_case {
+        out.push_str(" nocase");
+    }
+    for (what, matcher) in [("method", &m.method), ("scheme", &m.scheme), ("authority", &m.authority)] {
+        if let Some(matcher) = matcher {
+            write!(out, " {what}{}", text(matcher)).unwrap();
+        }
+    }
+    for h in &m.headers {
+        let not = if h.invert { "!" } else { "" };
+        write!(out, " {not}header:{}{}", h.name, value(&h.value)).unwrap();
+    }
+    for q in &m.query {
+        write!(out, " query:{}{}", q.name, value(&q.value)).unwrap();
+    }
+    out.push_str(" -> ");
+    match &route.action {
+        Action::Forward(forward) => {
+            let all: Vec<String> = forward.destinations.iter().map(destination).collect();
+            out.push_str(&all.join(" "));
+            match &forward.rewrite.path {
+                PathRewrite::Keep => {}
+                PathRewrite::Prefix(p) => write!(out, " prefix:={p}").unwrap(),
+                PathRewrite::Full(p) => write!(out, " path:={p}").unwrap(),
+                PathRewrite::Regex { pattern, substitution } => {
+                    write!(out, " path:s/{}/{substitution}/", pattern.source()).unwrap();
+                }
+            }
+            if let Some(authority) = &forward.rewrite.authority {
+                write!(out, " authority:={authority}").unwrap();
+            }
+        }
+        Action::Redirect(r) => write!(
+            out,
+            "{} scheme={:?} authority={:?} port={:?} path={:?}",
+            r.status,
+            r.scheme.as_deref().unwrap_or_default(),
+            r.authority.as_ref().map_or("", |a| a.as_str()),
+            r.port,
+            r.path
+        )
+        .unwrap(),
+        Action::Respond(r) => write!(out, "{} {:?}", r.status, String::from_utf8_lossy(&r.body)).unwrap(),
+    }
+    out.push_str(&edits("request", &route.request_headers));
+    out.push_str(&edits("response", &route.response_headers));
+    if let Some(timeout) = route.timeout {
+        write!(out, " timeout={timeout:?}").unwrap();
+    }
+    if let Some(fault) = &route.fault {
+        write!(out, " fault={fault:?}").unwrap();
+    }
+    for mirror in &route.mirrors {
+        write!(out, " mirror={}@{}", mirror.cluster, mirror.share.millionths()).unwrap();
+    }
+    if let Some(cors) = &route.cors {
+        write!(out, " cors={:?}", cors.origins).unwrap();
+    }
+    out
+}
+
+fn text(matcher: &StringMatch) -> String {
+    match matcher {
+        StringMatch::Exact(t) => format!("={t}"),
+        StringMatch::Prefix(t) => format!("={t}*"),
+        StringMatch::Regex(p) => format!("~{}", p.source()),
+    }
+}
+
+fn value(value: &ValueMatch) -> String {
+    match value {
+        ValueMatch::Present => "?".to_owned(),
+        ValueMatch::String(matcher) => text(matcher),
+    }
+}
+
+fn destination(destination: &Destination) -> String {
+    let mut out = format!("{}*{}", destination.cluster, destination.weight);
+    if let Some(missing) = &destination.missing {
+        write!(out, "!{}", missing.status).unwrap();
+    }
+    out.push_str(&edits("request", &destination.request_headers));
+    out.push_str(&edits("response", &destination.response_headers));
+    out
+}
+
+fn edits(what: &str, edits: &HeaderEdits) -> String {
+    let mut out = String::new();
+    for (name, value) in &edits.set {
+        write!(out, " {what}:{name}={value}").unwrap();
+    }
+    for (name, value) in &edits.add {
+        write!(out, " {what}:{name}+={value}").unwrap();
+    }
+    for name in &edits.remove {
+        write!(out, " {what}:-{name}").unwrap();
+    }
+    out
+}
+
+/// `NAME BALANCE [what differs from the defaults]`.
+fn cluster(cluster: &Cluster, endpoints: bool, out: &mut String) {
+    write!(out, "{}", cluster.name).unwrap();
+    let policy = match &cluster.balance.policy {
+        BalancePolicy::RoundRobin => "rr".to_owned(),
+        BalancePolicy::LeastRequest => "least".to_owned(),
+        BalancePolicy::Random => "random".to_owned(),
+        BalancePolicy::Passthrough => "passthrough".to_owned(),
+        BalancePolicy::RingHash { ring_size_min, key } => format!("ring({ring_size_min},{key:?})"),
+        BalancePolicy::Maglev { table_size, key } => format!("maglev({table_size},{key:?})"),
+    };
+    write!(out, " {policy}").unwrap();
+    if cluster.balance.locality == LocalityMode::Weighted {
+        out.push_str(" weighted");
+    }
+    if let Some(w) = cluster.balance.warmup {
+        write!(out, " warmup={:?}/{}/{}", w.duration, w.minimum_ratio, w.aggression).unwrap();
+    }
+    if cluster.discovery == Discovery::OriginalDestination {
+        out.push_str(" original");
+    }
+    if cluster.connect_timeout.as_secs() != 10 {
+        write!(out, " connect={:?}", cluster.connect_timeout).unwrap();
+    }
+    if cluster.pool != ConnectionPool::default() {
+        write!(out, " pool").unwrap();
+        for (name, value) in [
+            ("connections", cluster.pool.connections_max),
+            ("pending", cluster.pool.pending_max),
+            ("requests", cluster.pool.requests_max),
+            ("per-connection", cluster.pool.requests_per_connection_max),
+        ] {
+            if let Some(value) = value {
+                write!(out, ",{name}={value}").unwrap();
+            }
+        }
+    }
+    if let Some(outlier) = &cluster.outlier {
+        write!(out, " outlier={}/{}%", outlier.consecutive_5xx, outlier.ejection_percent_max).unwrap();
+    }
+    if let Some(tls) = &cluster.tls {
+        write!(out, " tls={:?}", tls.mode).unwrap();
+    }
+    if let Some(rule) = &cluster.destination_rule {
+        write!(out, " by={rule}").unwrap();
+    }
+    writeln!(out, " [{}]", cluster.endpoints.len()).unwrap();
+    if !endpoints {
+        return;
+    }
+    for e in &cluster.endpoints {
+        let w = &e.workload;
+        write!(out, "  {} {}/{} app={} version={}", e.address, w.namespace, w.name, w.app, w.version).unwrap();
+        if !w.pod.is_empty() {
+            write!(out, " pod={}", w.pod).unwrap();
+        }
+        if !w.principal.is_empty() {
+            write!(out, " {}", w.principal).unwrap();
+        }
+        if e.weight != 1 {
+            write!(out, " weight={}", e.weight).unwrap();
+        }
+        if e.priority != 0 {
+            write!(out, " priority={}", e.priority).unwrap();
+        }
+        if e.locality_weight != 0 {
+            write!(out, " locality-weight={}", e.locality_weight).unwrap();
+        }
+        if e.locality != Locality::default() {
+            write!(out, " at={}", e.locality).unwrap();
+        }
+        out.push('\n');
+    }
+}
+
+/// A Service `NAME` with one HTTP port 9080 in namespace `NS`, backed by a slice for each version at 127.0.0.1 and the
+/// given port: `service("default", "reviews", &[("v1", 9001), ("v2", 9002)])`.
+pub(crate) fn service(namespace: &str, name: &str, versions: &[(&str, u16)]) -> String {
+    let mut yaml = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec: {{selector: {{app: {name}}}, ports: [{{name: http, port: 9080}}]}}\n---\n"
+    );
+    for (version, port) in versions {
+        write!(
+            yaml,
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}-{version}, namespace: {namespace}, \
+             labels: {{kubernetes.io/service-name: {name}, version: {version}}}}}\naddressType: IPv4\n\
+             ports: [{{name: http, port: {port}}}]\nendpoints: [{{addresses: [127.0.0.1]}}]\n---\n"
+        )
+        .unwrap();
+    }
+    yaml
+}
