@@ -6,8 +6,8 @@ mod common;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::header::ACCEPT;
@@ -61,32 +61,30 @@ impl Prometheus {
         }
     }
 
-    /// The value of a query that gives one number, once it gives one.
+    /// The value of a query that gives one number.
     fn value(&self, query: &str) -> f64 {
         let encoded: String = query.bytes().map(|b| format!("%{b:02x}")).collect();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            assert!(Instant::now() < deadline, "no answer to {query}");
-            if std::net::TcpStream::connect(self.address).is_ok() {
-                let answer = send(self.address, "GET", &format!("/api/v1/query?query={encoded}"), &[]);
-                let result = (answer.status == 200).then(|| answer.json()["data"]["result"].clone());
-                if let Some([only]) = result.as_ref().and_then(|r| r.as_array()).map(Vec::as_slice) {
-                    return only["value"][1].as_str().unwrap().parse().unwrap();
-                }
-            }
-            std::thread::sleep(Duration::from_millis(100)); // Between two looks at another process.
-        }
+        let answer = send(self.address, "GET", &format!("/api/v1/query?query={encoded}"), &[]);
+        let result = answer.json()["data"]["result"].clone();
+        let Some([only]) = result.as_array().map(Vec::as_slice) else { panic!("{query}: {}", answer.text()) };
+        only["value"][1].as_str().unwrap().parse().unwrap()
     }
 }
 
-/// Two servers of one registry: one as it is, one whose scrapers seem to send no `Accept`.
-fn servers(registry: &Registry) -> (SocketAddr, SocketAddr) {
+/// Two servers of one registry: one as it is, one whose scrapers seem to send no `Accept`. The channel tells of each
+/// scrape that begins.
+fn servers(registry: &Registry) -> (SocketAddr, SocketAddr, mpsc::Receiver<()>) {
+    let (scraped, scrapes) = mpsc::sync_channel(1000);
     let scraper = Scraper::new(registry.clone());
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let plain = metrics_router(scraper.clone(), Readiness::new());
+            let tell_scrape = map_request(move |request: Request| {
+                let _ = scraped.try_send(());
+                async { request }
+            });
+            let plain = metrics_router(scraper.clone(), Readiness::new()).layer(tell_scrape);
             let as_text = plain.clone().layer(map_request(|mut request: Request| async {
                 request.headers_mut().remove(ACCEPT);
                 request
@@ -104,7 +102,8 @@ fn servers(registry: &Registry) -> (SocketAddr, SocketAddr) {
             );
         });
     });
-    told.recv().unwrap().into()
+    let [plain, as_text] = told.recv().unwrap();
+    (plain, as_text, scrapes)
 }
 
 #[test]
@@ -132,14 +131,20 @@ fn prometheus_counts_what_we_counted_in_every_format() {
         by_code.add(100);
         held.push((counter, duration, class, total, by_code));
     }
-    let (target, as_text) = servers(&registry);
+    let (target, as_text, scrapes) = servers(&registry);
     // With native histograms on, it asks for protobuf first.
     for (job, target, flags) in [
         ("open_metrics", target, &[][..]),
         ("protobuf", target, &["--enable-feature=native-histograms"]),
         ("text", as_text, &[]),
     ] {
+        while scrapes.try_recv().is_ok() {}
         let Some(prometheus) = Prometheus::start(&[(job, target)], flags) else { return };
+        // One target is scraped in turn: when a scrape begins, the one before it is stored. The first one heard of may
+        // come from the Prometheus before.
+        for _ in 0..3 {
+            scrapes.recv_timeout(Duration::from_secs(60)).expect("Prometheus scrapes");
+        }
         for (query, expected) in [
             ("sum(istio_requests_total)", 300.0),
             ("istio_requests_total{response_code='200',destination_service_name='a \"b\" \\\\ c\\nd'}", 200.0),
