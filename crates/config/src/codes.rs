@@ -82,6 +82,8 @@ codes! {
     LAST_GOOD = "OUT0011" Warning;
     /// A file that is no manifest is passed over.
     FILE_PASSED_OVER = "OUT0012" Info;
+    /// A defect of this program met while reading a document; the document stays out.
+    INTERNAL = "OUT0013" Error;
     /// A field is unknown: it is misspelt, or stands in the wrong place.
     UNKNOWN_FIELD = "OUT0101" Warning;
     /// A field is valid but has no effect here.
@@ -126,4 +128,23 @@ codes! {
     INEFFECTIVE_MATCH = "IST0131" Info;
     /// The host of a DestinationRule matches no service.
     UNKNOWN_RULE_HOST = "IST0174" Warning;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::ALL;
+
+    #[test]
+    fn codes_are_unique_and_documented() {
+        let mut seen = HashSet::new();
+        for info in ALL {
+            let code = info.code.0;
+            assert!(seen.insert(code), "{code} stands twice");
+            let number = code.strip_prefix("OUT").or(code.strip_prefix("IST")).unwrap_or_default();
+            assert!(number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit()), "{code}");
+            assert!(info.doc.ends_with('.') && info.doc.len() > 20, "{code}: {:?}", info.doc);
+        }
+    }
 }

@@ -71,6 +71,19 @@ pub(crate) struct Decoded {
     pub(crate) broken: bool,
 }
 
+impl Decoded {
+    fn empty(source: Source) -> Self {
+        Self {
+            source: Arc::new(source),
+            objects: Vec::new(),
+            findings: Vec::new(),
+            refused: Vec::new(),
+            passed_over: Vec::new(),
+            broken: false,
+        }
+    }
+}
+
 /// A problem with the object it belongs to.
 #[derive(Debug)]
 pub(crate) struct Finding {
@@ -94,14 +107,7 @@ impl Finding {
 
 /// Decodes a document.
 pub(crate) fn decode(bytes: &[u8], source: Source, cx: &mut Cx) -> Decoded {
-    let mut decoded = Decoded {
-        source: Arc::new(source),
-        objects: Vec::new(),
-        findings: Vec::new(),
-        refused: Vec::new(),
-        passed_over: Vec::new(),
-        broken: false,
-    };
+    let mut decoded = Decoded::empty(source);
     let parsed = check_text(bytes).and_then(tree::parse);
     let mut parsed = match parsed {
         Ok(parsed) => parsed,
@@ -120,6 +126,16 @@ pub(crate) fn decode(bytes: &[u8], source: Source, cx: &mut Cx) -> Decoded {
         Reader { decoded: &mut decoded, pending: &mut pending, cx }.document(root, end);
     }
     decoded
+}
+
+/// Stands in for a document that a defect of ours kept from being read.
+pub(crate) fn defect(source: Source) -> Decoded {
+    let message = "this document cannot be read because of a defect in outrigger".to_owned();
+    let pos = Pos { line: 1, column: 1 };
+    let problem =
+        Problem { code: codes::INTERNAL, pos, message, hint: "please report it with the document".to_owned() };
+    let findings = vec![Finding { object: None, problem }];
+    Decoded { findings, broken: true, ..Decoded::empty(source) }
 }
 
 /// Checks size, encoding and control characters.

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use jiff::Timestamp;
 use outrigger_model::{ObjectRef, Place};
 
-use crate::decode::{Cx, Fields};
+use crate::codes;
+use crate::decode::{Cx, Decode, Fields, clip};
 use crate::node::{Node, Pos, Spanned};
 use crate::resources::Kind;
+use crate::scalar::string;
 
 /// A kind of object.
 pub trait Resource: Sized {
@@ -122,16 +124,14 @@ pub(crate) fn metadata(
     source: &Arc<Source>,
 ) -> Option<Metadata> {
     let mut fields = Fields::of(node, cx)?;
-    let name = fields.required_with::<Spanned<Arc<str>>>("name", cx, |node, cx| {
-        crate::scalar::non_empty(node, cx).map(|value| Spanned { value, pos: node.pos })
-    });
-    let namespace: Option<Arc<str>> = fields.optional("namespace", cx);
+    let name = fields.required_with("name", cx, |node, cx| object_name(node, cx, kind));
+    let namespace: Option<Arc<str>> = fields.with("namespace", cx, namespace_name);
     let namespace = match namespace.filter(|n| !n.is_empty()) {
         _ if !kind.namespaced => Arc::default(),
         Some(namespace) => namespace,
         None => cx.text("default"),
     };
-    let labels = fields.or_default("labels", cx);
+    let labels = fields.or_default_with("labels", cx, labels);
     let annotations = fields.or_default("annotations", cx);
     let created = fields.optional("creationTimestamp", cx);
     let deleted = fields.optional("deletionTimestamp", cx);
@@ -161,4 +161,78 @@ pub(crate) fn metadata(
         pos: name.pos,
         source: source.clone(),
     })
+}
+
+/// Longest name of an object, and of a DNS label.
+const NAME_CHARS_MAX: usize = 253;
+const LABEL_CHARS_MAX: usize = 63;
+
+/// Names become parts of host names, metric labels and paths; the API server refuses others too.
+fn object_name(node: &Node<'_>, cx: &mut Cx, kind: &Kind) -> Option<Spanned<Arc<str>>> {
+    let name = string(node, cx)?;
+    let (valid, expected) = if matches!(kind.name, "Service" | "Namespace") {
+        (is_dns_label(name), "a name of at most 63 lower-case letters, digits and inner hyphens")
+    } else {
+        (is_dns_name(name), "a name of at most 253 lower-case letters, digits, hyphens and dots")
+    };
+    if !valid {
+        cx.mismatch(node, expected);
+        return None;
+    }
+    Some(Spanned { value: cx.text(name), pos: node.pos })
+}
+
+fn namespace_name(node: &Node<'_>, cx: &mut Cx) -> Option<Arc<str>> {
+    let name = string(node, cx)?;
+    // Empty means not given, as in the API.
+    if !name.is_empty() && !is_dns_label(name) {
+        cx.mismatch(node, "a name of at most 63 lower-case letters, digits and inner hyphens");
+        return None;
+    }
+    Some(cx.text(name))
+}
+
+/// RFC 1123 label.
+fn is_dns_label(text: &str) -> bool {
+    text.len() <= LABEL_CHARS_MAX && is_dns_part(text)
+}
+
+/// RFC 1123 subdomain; its parts have no limit of their own, as in Kubernetes.
+fn is_dns_name(text: &str) -> bool {
+    text.len() <= NAME_CHARS_MAX && text.split('.').all(is_dns_part)
+}
+
+fn is_dns_part(part: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !part.is_empty() && part.bytes().all(inner) && !part.starts_with('-') && !part.ends_with('-')
+}
+
+/// `with(labels)`: labels as the API server accepts them; their values become metric labels.
+pub(crate) fn labels(node: &Node<'_>, cx: &mut Cx) -> Option<Labels> {
+    let labels = Labels::decode(node, cx)?;
+    for (key, item) in node.entries().unwrap_or_default() {
+        if !is_label_key(&key.text) {
+            let message = format!("found the label key {:?}, expected NAME or DOMAIN/NAME", clip(&key.text));
+            cx.report(codes::SCHEMA, key.pos, message, "");
+        }
+        if labels.get(&*key.text).is_some_and(|value| !is_label_value(value)) {
+            let expected = "at most 63 letters, digits and inner `-`, `_` and `.`";
+            cx.at_key(key.text.as_ref().into(), |cx| cx.mismatch(item, expected));
+        }
+    }
+    Some(labels)
+}
+
+fn is_label_key(key: &str) -> bool {
+    let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
+    !name.is_empty() && is_label_value(name) && domain.is_none_or(is_dns_name)
+}
+
+fn is_label_value(value: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let edge = |b: Option<u8>| b.is_none_or(|b| b.is_ascii_alphanumeric());
+    value.len() <= LABEL_CHARS_MAX
+        && value.bytes().all(inner)
+        && edge(value.bytes().next())
+        && edge(value.bytes().next_back())
 }

@@ -3,6 +3,7 @@
 //! Each thread shares texts among the documents it decodes; the order of results is that of the tasks. Called by `loader`.
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -63,15 +64,25 @@ impl DecodePool {
         };
         let mut shares: Vec<(usize, Vec<Decoded>)> = std::thread::scope(|scope| {
             let threads: Vec<_> = self.contexts.iter_mut().map(|cx| scope.spawn(move || work(cx))).collect();
-            // A panic while decoding is a defect; it must not look like a short result.
-            threads.into_iter().flat_map(|thread| thread.join().expect("decoding does not panic")).collect()
+            threads.into_iter().flat_map(|thread| thread.join().expect("`decode` catches panics")).collect()
         });
         shares.sort_by_key(|(start, _)| *start);
         shares.into_iter().flat_map(|(_, decoded)| decoded).collect()
     }
 }
 
+/// Decodes one document. A panic would be a defect of ours; it costs this document, not the process.
 fn decode(task: &Task, cx: &mut Cx) -> Decoded {
-    let source = Source::new(task.file.clone(), task.first_line);
-    document::decode(&task.text[task.range.clone()], source, cx)
+    let read = |cx: &mut Cx| {
+        let source = Source::new(task.file.clone(), task.first_line);
+        document::decode(&task.text[task.range.clone()], source, cx)
+    };
+    match std::panic::catch_unwind(AssertUnwindSafe(|| read(cx))) {
+        Ok(decoded) => decoded,
+        Err(_) => {
+            // What the panic left behind is not worth knowing.
+            *cx = Cx::default();
+            document::defect(Source::new(task.file.clone(), task.first_line))
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::kind::service::Protocol;
 use crate::node::Spanned;
-use crate::object::Labels;
+use crate::object::{Labels, labels};
 use crate::scalar;
 
 crate::object! {
@@ -176,7 +176,7 @@ crate::object! {
     #[derive(Default)]
     pub struct TemplateMetadata {
         /// `labels`.
-        pub labels: Labels = or_default "labels",
+        pub labels: Labels = or_default_with(labels) "labels",
         /// `annotations`.
         pub annotations: Labels = or_default "annotations",
     }

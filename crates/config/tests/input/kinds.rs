@@ -215,3 +215,25 @@ fn the_oldest_comes_first() {
         "error [IST0106] Service default/a f.yaml:4:40: metadata.creationTimestamp: found the string \"yesterday\", expected a time such as `2024-05-01T12:00:00Z`",
     );
 }
+
+#[test]
+fn names_and_labels_are_those_of_the_api_server() {
+    let service = |meta: &str| format!("apiVersion: v1\nkind: Service\nmetadata: {meta}\nspec: {{clusterIP: None}}\n");
+    load(&service("{name: a-1, namespace: \"\", labels: {a.b/c_D: \"\", x: v1.2-3_4}}"));
+    check(
+        &service("{name: A.b, namespace: a_b}"),
+        "error [IST0106] f.yaml:3:18: metadata.name: found the string \"A.b\", expected a name of at most 63 lower-case letters, digits and inner hyphens
+         error [IST0106] f.yaml:3:34: metadata.namespace: found the string \"a_b\", expected a name of at most 63 lower-case letters, digits and inner hyphens",
+    );
+    check(
+        &service("{name: a, labels: {\"a b\": c, d: \"e\\nf\", x: \"-\"}}"),
+        "error [IST0106] Service default/a f.yaml:3:30: metadata.labels: found the label key \"a b\", expected NAME or DOMAIN/NAME
+         error [IST0106] Service default/a f.yaml:3:43: metadata.labels[\"d\"]: found the string \"e\\nf\", expected at most 63 letters, digits and inner `-`, `_` and `.`
+         error [IST0106] Service default/a f.yaml:3:54: metadata.labels[\"x\"]: found the string \"-\", expected at most 63 letters, digits and inner `-`, `_` and `.`",
+    );
+    let account = |name: &str| format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}}}\n");
+    load(&account("a.b-c.1"));
+    for bad in ["a..b", "a-.b", "\"\"", ".a", "a/b", "\"a%\""] {
+        assert_eq!(load_text("f.yaml", &account(bad)).1.len(), 1, "{bad}");
+    }
+}
