@@ -112,7 +112,10 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("the program under test said:\n{}", self.stderr());
+            let said = self.stderr();
+            let lines: Vec<_> = said.lines().rev().take(20).collect();
+            eprintln!("the program under test said at last:");
+            lines.iter().rev().for_each(|line| eprintln!("{line}"));
         }
     }
 }

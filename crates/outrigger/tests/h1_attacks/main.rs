@@ -11,7 +11,7 @@ mod site;
 mod special;
 
 use outrigger_testkit::{Request, eventually};
-use site::{Site, judge_all};
+use site::{DESCRIPTOR_SLACK, Site, judge_all};
 
 /// What every request that reaches a backend must be like, whatever the client sent.
 fn judge_forwarded(request: &Request) -> Result<(), String> {
@@ -48,7 +48,9 @@ fn judge_forwarded(request: &Request) -> Result<(), String> {
 fn assert_unharmed(site: &mut Site, resident_before_kib: Option<u64>, descriptors_before: usize) {
     site.process.assert_well();
     site.assert_healthy();
-    eventually("descriptors to be given back", || (site.descriptors() <= descriptors_before + 2).then_some(()));
+    eventually("descriptors to be given back", || {
+        (site.descriptors() <= descriptors_before + DESCRIPTOR_SLACK).then_some(())
+    });
     if let (Some(before), Some(after)) = (resident_before_kib, site.process.resident_kib()) {
         // Buffers stay with the allocator; what must not happen is that they grow with the attacks.
         assert!(after < before + 32 * 1024, "resident memory went from {before} to {after} KiB");

@@ -9,6 +9,9 @@ use outrigger_testkit::{Backend, Client, Endpoint, Process, Reply, Request, Worl
 /// The host that [`Site::backend`] serves.
 pub(crate) const HOST: &str = "app.default";
 
+/// Descriptors that come and go by themselves: of pooled connections to backends, and of the watch over the folder.
+pub(crate) const DESCRIPTOR_SLACK: usize = 8;
+
 /// The program under test. `OUTRIGGER_UNDER_TEST` puts another build in its place.
 pub(crate) fn binary() -> String {
     std::env::var("OUTRIGGER_UNDER_TEST").unwrap_or_else(|_| env!("CARGO_BIN_EXE_outrigger").to_owned())

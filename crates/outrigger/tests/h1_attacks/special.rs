@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use outrigger_testkit::{Backend, Client, How, Reply, Request, Response, response};
 
-use crate::site::{HOST, Site, mirror};
+use crate::site::{DESCRIPTOR_SLACK, HOST, Site, mirror};
 
 /// A GET of a target of a host.
 fn get(host: &str, target: &str) -> Vec<u8> {
@@ -215,7 +215,7 @@ fn silence_is_survived() {
         }
     }
     outrigger_testkit::eventually("their descriptors to be given back", || {
-        (site.descriptors() <= before + 2).then_some(())
+        (site.descriptors() <= before + DESCRIPTOR_SLACK).then_some(())
     });
     site.process.assert_well();
 }
