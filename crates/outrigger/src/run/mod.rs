@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use outrigger_proxy::{Options, Proxy, Settings};
-use outrigger_telemetry::http::{Admin, HttpLimits, Scraper, metrics_router, serve};
+use outrigger_telemetry::http::{Admin, HttpLimits, Scraper, metrics_router, serve_counted};
 use outrigger_telemetry::{BuildInfo, ProcessCollector, Readiness, Registry, SeriesLimits, Server, ServerState};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -145,6 +145,7 @@ fn start_servers(
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<Vec<tokio::task::JoinHandle<()>>> {
     let scraper = Scraper::new(registry.clone());
+    let hits = scraper.hits();
     let metrics = metrics_router(scraper.clone(), server.readiness.clone());
     let admin_router =
         Admin { state: status, server: server.clone(), scraper }.router(admin.local_addr()?.ip(), Default::default());
@@ -156,7 +157,7 @@ fn start_servers(
             // The sender lives as long as the command: an error means the end as well.
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        tasks.push(tokio::spawn(serve(listener, router, HttpLimits::default(), until)));
+        tasks.push(tokio::spawn(serve_counted(listener, router, HttpLimits::default(), hits.clone(), until)));
     }
     Ok(tasks)
 }
