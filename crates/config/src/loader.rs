@@ -28,7 +28,7 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 pub struct Loaded {
     /// All objects in force.
     pub resources: Resources,
-    /// All findings, in the order of files and lines.
+    /// All findings: first of paths, then of files in their order, then of names that stand twice.
     pub diagnostics: Vec<Diagnostic>,
     /// How many files were read.
     pub files: usize,
@@ -47,14 +47,14 @@ pub struct Loader {
     resources: Resources,
     diagnostics: Vec<Diagnostic>,
     /// Standard input cannot be read twice.
-    stdin: Option<Arc<[u8]>>,
+    stdin: Option<Arc<Vec<u8>>>,
 }
 
 /// What is known of a file.
 #[derive(Debug, Default)]
 struct FileState {
     stamp: Option<Stamp>,
-    /// When it was read last.
+    /// When reading it last began.
     read: Option<SystemTime>,
     documents: Vec<(u128, Arc<Decoded>)>,
     /// Last good objects that stand in for what is broken now.
@@ -127,6 +127,7 @@ impl Loader {
             if self.is_current(entry) {
                 continue;
             }
+            let start = SystemTime::now();
             let text = match self.read(entry) {
                 Ok(text) => text,
                 Err(error) => {
@@ -137,7 +138,7 @@ impl Loader {
                 }
             };
             bytes += text.len();
-            batch.push(self.cut(entry, text, &mut tasks));
+            batch.push(self.cut(entry, start, text, &mut tasks));
             if bytes >= BATCH_BYTES {
                 self.finish(&mut pool, std::mem::take(&mut batch), std::mem::take(&mut tasks));
                 bytes = 0;
@@ -155,33 +156,34 @@ impl Loader {
         }
     }
 
-    fn read(&mut self, entry: &Entry) -> std::io::Result<Arc<[u8]>> {
+    fn read(&mut self, entry: &Entry) -> std::io::Result<Arc<Vec<u8>>> {
         if entry.path.as_os_str() != files::STDIN {
             let text = files::read(&entry.path)?;
             let had_objects =
                 self.files.get(entry.path.as_os_str()).is_some_and(|state| state.objects().next().is_some());
             let text = if text.is_empty() && had_objects { files::read_again(&entry.path)? } else { text };
-            return Ok(text.into());
+            return Ok(Arc::new(text));
         }
         if let Some(text) = &self.stdin {
             return Ok(text.clone());
         }
-        let text: Arc<[u8]> = files::read(&entry.path)?.into();
+        let text = Arc::new(files::read(&entry.path)?);
         self.stdin = Some(text.clone());
         Ok(text)
     }
 
     /// Cuts a file into documents, takes over those that are known, and makes tasks of the others.
-    fn cut(&mut self, entry: &Entry, text: Arc<[u8]>, tasks: &mut Vec<Task>) -> Pending {
+    fn cut(&mut self, entry: &Entry, read: SystemTime, text: Arc<Vec<u8>>, tasks: &mut Vec<Task>) -> Pending {
         let state = self.files.entry(entry.path.clone().into_os_string()).or_default();
         state.stamp = entry.stamp;
-        state.read = Some(SystemTime::now());
+        state.read = Some(read);
         state.unreadable = None;
         // Equal documents of a file are rare, but each needs its own place.
         let mut known: HashMap<u128, Vec<Arc<Decoded>>, foldhash::fast::RandomState> = HashMap::default();
         for (fingerprint, document) in &state.documents {
             known.entry(*fingerprint).or_default().push(document.clone());
         }
+        let file = entry.name();
         let mut documents = Vec::new();
         for chunk in document::split(&text) {
             let fingerprint = xxh3_128(&text[chunk.range.clone()]);
@@ -191,7 +193,7 @@ impl Loader {
                 None => tasks.push(Task {
                     text: text.clone(),
                     range: chunk.range,
-                    file: entry.name(),
+                    file: file.clone(),
                     first_line: chunk.first_line,
                 }),
             }
@@ -250,6 +252,7 @@ impl Loader {
                 }
             }
         }
+        // At the end, because they are about the input as a whole.
         diagnostics.extend(passed_over_notices(passed_over));
         (objects, diagnostics)
     }
@@ -299,7 +302,7 @@ fn passed_over_notices(counts: HashMap<&str, usize>) -> Vec<Diagnostic> {
 /// Loads one text, as if it were a file of this name; for single documents and tests.
 pub fn load_text(file: &str, text: &str) -> (Resources, Vec<Diagnostic>) {
     let mut loader = Loader::new(vec![PathBuf::from(files::STDIN)]);
-    loader.stdin = Some(text.as_bytes().into());
+    loader.stdin = Some(Arc::new(text.as_bytes().to_vec()));
     let entry = Entry { path: PathBuf::from(files::STDIN), label: Some(file.into()), stamp: None };
     loader.refresh(std::slice::from_ref(&entry));
     let (objects, mut diagnostics) = loader.assemble(&[entry]);

@@ -21,7 +21,7 @@ const SHARE: usize = 64;
 /// A document to decode.
 pub(crate) struct Task {
     /// The text of its file.
-    pub(crate) text: Arc<[u8]>,
+    pub(crate) text: Arc<Vec<u8>>,
     /// Its bytes in there.
     pub(crate) range: Range<usize>,
     /// Its file.
