@@ -10,7 +10,9 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, ValueEnum};
 use tracing::Level;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::commands::Command;
 
@@ -103,12 +105,16 @@ impl LogArgs {
             LogLevel::Trace => Level::TRACE,
         };
         let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let configured = filter.to_string();
+        let (filter, handle) = reload::Layer::new(filter);
+        let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let registry = tracing_subscriber::registry().with(filter);
         let started = match self.log_format {
-            LogFormat::Text => logs.with_ansi(is_coloured(&std::io::stderr())).try_init(),
-            LogFormat::Json => logs.json().flatten_event(true).with_ansi(false).try_init(),
+            LogFormat::Text => registry.with(logs.with_ansi(is_coloured(&std::io::stderr()))).try_init(),
+            LogFormat::Json => registry.with(logs.json().flatten_event(true).with_ansi(false)).try_init(),
         };
         started.expect("logging is set up once, here");
+        crate::logging::install(handle, configured);
     }
 }
 

@@ -6,6 +6,7 @@
 mod cli;
 mod commands;
 mod echo;
+mod logging;
 mod run;
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::configuration::{InForce, Latest};
 use super::report;
+use crate::logging;
 
 /// The state behind the admin interface.
 pub(super) struct Status {
@@ -126,8 +127,8 @@ impl AdminState for Status {
         }
     }
 
-    fn logging(&self, _change: &LogChange) -> Result<String, String> {
-        Err("log levels are set at start, with --log-level and RUST_LOG".to_owned())
+    fn logging(&self, change: &LogChange) -> Result<String, String> {
+        logging::change(change)
     }
 }
 
