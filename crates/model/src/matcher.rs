@@ -46,7 +46,7 @@ impl Pattern {
                 .build()
                 .map_err(|e| match e {
                     regex::Error::CompiledTooBig(_) => PatternError::Large,
-                    other => PatternError::Syntax(other.to_string().lines().last().unwrap_or_default().to_owned()),
+                    other => PatternError::Syntax(last_line(&other.to_string())),
                 })
         };
         // The group keeps an alternation inside the anchors; a newline ends a comment in verbose mode.
@@ -91,6 +91,12 @@ impl Pattern {
         out.extend_from_slice(&text[end..]);
         out
     }
+}
+
+/// The line of a regex error that says what is wrong; those before it draw the pattern.
+fn last_line(error: &str) -> String {
+    let line = error.lines().last().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
 impl PartialEq for Pattern {

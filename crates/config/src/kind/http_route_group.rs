@@ -73,7 +73,7 @@ fn compile(shown: &str, source: &str, node: &Node<'_>, cx: &mut Cx) -> Option<Pa
     match Pattern::parse(source) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
-            cx.report(codes::SCHEMA, node.pos, format!("found {:?}, which is {error}", clip(shown)), "");
+            cx.report(codes::SCHEMA, node.pos, format!("found {:?}: {error}", clip(shown)), "");
             None
         }
     }

@@ -123,7 +123,7 @@ pub fn pattern(node: &Node<'_>, cx: &mut Cx) -> Option<Pattern> {
     match Pattern::parse(text) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
-            let message = format!("found {:?}, which is {error}", clip(text));
+            let message = format!("found {:?}: {error}", clip(text));
             cx.report(codes::SCHEMA, node.pos, message, "RE2 has no look-around and no back-references");
             None
         }

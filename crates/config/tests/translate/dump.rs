@@ -16,9 +16,8 @@ use outrigger_model::*;
 #[track_caller]
 pub(crate) fn check(from: &str, show: &str, yaml: &str, expected: &str) {
     let found = dump(from, show, yaml);
-    let lines = |text: &str| -> Vec<String> {
-        text.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect()
-    };
+    let lines =
+        |text: &str| -> Vec<String> { text.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect() };
     let (found, expected) = (lines(&found), lines(expected));
     assert!(found == expected, "found:\n{}\n\nexpected:\n{}\n", found.join("\n"), expected.join("\n"));
 }

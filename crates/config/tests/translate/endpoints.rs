@@ -182,7 +182,7 @@ endpoints: []
         yaml,
         r#"outbound|80||a.default.svc.cluster.local least [0]
          warning [OUT0206] Service default/a f.yaml:7:5: port 80 named "http" has no endpoints: its EndpointSlices have ports "web" (8080) (a Service port and the port of its endpoints are matched by name)
-         warning [OUT0211] EndpointSlice default/b f.yaml:18:18: its Service default/aa does not exist, so nothing uses it (define the Service or ServiceEntry, or correct the host)"#,
+         warning [OUT0211] EndpointSlice default/b f.yaml:18:18: its Service default/aa does not exist, so nothing uses it (did you mean `a`?)"#,
     );
 }
 
@@ -246,6 +246,6 @@ spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}, {name: v2, la
          outbound|9080||reviews.default.svc.cluster.local least by=default/reviews [2]
          127.0.0.1:9001 default/reviews app=reviews version=v1
          127.0.0.1:9002 default/reviews app=reviews version=v2
-         warning [OUT0205] DestinationRule default/reviews f.yaml:25:117: subset "v3" (version=v3) selects none of the 2 endpoints of reviews.default.svc.cluster.local (compare its labels with those of the pods; requests to it get 503 (flag UH))"#,
+         warning [OUT0205] DestinationRule default/reviews f.yaml:23:110: subset "v3" (version=v3) selects none of the 2 endpoints of reviews.default.svc.cluster.local (compare its labels with those of the pods; requests to it get 503 (flag UH))"#,
     );
 }

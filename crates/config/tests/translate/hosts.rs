@@ -119,7 +119,10 @@ fn a_short_host_belongs_to_the_rules_namespace_and_a_dotted_one_stays() {
     let route = |host: &str, expected: &str| check("", "routes host=x.example", &rule(host), expected);
     route("cart", "x.example.com:80\ndefault -> outbound|9080||cart.shop.svc.cluster.local*1");
     route("cart.default", "x.example.com:80\ndefault -> outbound|80||cart.default*1!503");
-    route("cart.default.svc.cluster.local", "x.example.com:80\ndefault -> outbound|9080||cart.default.svc.cluster.local*1");
+    route(
+        "cart.default.svc.cluster.local",
+        "x.example.com:80\ndefault -> outbound|9080||cart.default.svc.cluster.local*1",
+    );
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use crate::dump::{check, service};
 
 fn rule(namespace: &str, name: &str, spec: &str) -> String {
-    format!("---\napiVersion: networking.istio.io/v1beta1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n")
+    format!(
+        "---\napiVersion: networking.istio.io/v1beta1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
 }
 
 fn client(namespace: &str, name: &str) -> String {
@@ -36,7 +38,11 @@ fn the_clients_namespace_is_asked_first_then_the_services_then_the_root() {
 fn the_most_specific_host_wins_in_a_namespace() {
     let yaml = service("default", "a", &[])
         + &rule("default", "all", "{host: '*', trafficPolicy: {loadBalancer: {simple: RANDOM}}}")
-        + &rule("default", "wild", "{host: '*.default.svc.cluster.local', trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}");
+        + &rule(
+            "default",
+            "wild",
+            "{host: '*.default.svc.cluster.local', trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}",
+        );
     check("", "clusters", &yaml, "outbound|9080||a.default.svc.cluster.local rr by=default/wild [0]");
 }
 
@@ -48,7 +54,11 @@ fn clients_of_the_root_namespace_ask_the_services_namespace_first() {
         + &rule("shop", "own", "{host: cart, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}");
     check("istio-system/gateway", "clusters", &yaml, "outbound|9080||cart.shop.svc.cluster.local rr by=shop/own [0]");
     let private = yaml
-        + &rule("istio-system", "mine", "{host: '*.local', exportTo: ['.'], trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}");
+        + &rule(
+            "istio-system",
+            "mine",
+            "{host: '*.local', exportTo: ['.'], trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}",
+        );
     check(
         "istio-system/gateway",
         "clusters",
@@ -60,8 +70,16 @@ fn clients_of_the_root_namespace_ask_the_services_namespace_first() {
 #[test]
 fn rules_for_one_host_merge_and_what_has_no_effect_is_said() {
     let yaml = service("default", "a", &[])
-        + &rule("default", "first", "{host: a, trafficPolicy: {loadBalancer: {simple: RANDOM}}, subsets: [{name: v1, labels: {version: v1}}]}")
-        + &rule("default", "second", "{host: a.default.svc.cluster.local, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}, subsets: [{name: v1, labels: {version: x}}, {name: v2, labels: {version: v2}}]}");
+        + &rule(
+            "default",
+            "first",
+            "{host: a, trafficPolicy: {loadBalancer: {simple: RANDOM}}, subsets: [{name: v1, labels: {version: v1}}]}",
+        )
+        + &rule(
+            "default",
+            "second",
+            "{host: a.default.svc.cluster.local, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}, subsets: [{name: v1, labels: {version: x}}, {name: v2, labels: {version: v2}}]}",
+        );
     check(
         "",
         "clusters findings",
@@ -70,7 +88,7 @@ fn rules_for_one_host_merge_and_what_has_no_effect_is_said() {
          outbound|9080|v2|a.default.svc.cluster.local random by=default/first [0]
          outbound|9080||a.default.svc.cluster.local random by=default/first [0]
          warning [OUT0212] DestinationRule default/second f.yaml:15:14: its trafficPolicy has no effect: DestinationRule default/first is older and has one for the same host (keep one trafficPolicy for a host; later rules may only add subsets)
-         warning [OUT0212] DestinationRule default/second f.yaml:15:116: subset "v1" is already defined by the older DestinationRule default/first (rename or remove it)"#,
+         warning [OUT0212] DestinationRule default/second f.yaml:15:114: subset "v1" is already defined by the older DestinationRule default/first (rename or remove it)"#,
     );
 }
 
@@ -80,7 +98,11 @@ fn a_workload_selector_takes_in_clients_by_label() {
         + &client("default", "web")
         + &client("default", "job")
         + &rule("default", "all", "{host: a, trafficPolicy: {loadBalancer: {simple: RANDOM}}}")
-        + &rule("default", "some", "{host: a, workloadSelector: {matchLabels: {app: web}}, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}");
+        + &rule(
+            "default",
+            "some",
+            "{host: a, workloadSelector: {matchLabels: {app: web}}, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}",
+        );
     check("default/web", "clusters", &yaml, "outbound|9080||a.default.svc.cluster.local rr by=default/some [0]");
     check("default/job", "clusters", &yaml, "outbound|9080||a.default.svc.cluster.local random by=default/all [0]");
     check("", "clusters", &yaml, "outbound|9080||a.default.svc.cluster.local random by=default/all [0]");
@@ -119,12 +141,7 @@ fn subset_over_rule_block_by_block_and_port_level_replaces_all() {
          outbound|81|s|a.default.svc.cluster.local rr outlier=9/10% by=default/r [0]
          outbound|81||a.default.svc.cluster.local rr by=default/r [0]",
     );
-    check(
-        "",
-        "codes",
-        &yaml,
-        "OUT0103 13\nOUT0103 13\nOUT0103 14\nOUT0103 15\nOUT0103 21\nOUT0103 23",
-    );
+    check("", "codes", &yaml, "OUT0103 13\nOUT0103 13\nOUT0103 14\nOUT0103 15\nOUT0103 21\nOUT0103 23");
 }
 
 #[test]
@@ -132,7 +149,12 @@ fn every_balancer_is_read() {
     let of = |balancer: &str, expected: &str| {
         let yaml = service("default", "a", &[])
             + &rule("default", "r", &format!("{{host: a, trafficPolicy: {{loadBalancer: {balancer}}}}}"));
-        check("", "clusters", &yaml, &format!("outbound|9080||a.default.svc.cluster.local {expected} by=default/r [0]"));
+        check(
+            "",
+            "clusters",
+            &yaml,
+            &format!("outbound|9080||a.default.svc.cluster.local {expected} by=default/r [0]"),
+        );
     };
     of("{}", "least");
     of("{simple: UNSPECIFIED}", "least");
@@ -151,21 +173,22 @@ fn every_balancer_is_read() {
 #[test]
 fn bad_policies_keep_the_rule_out_and_say_why() {
     let of = |policy: &str, expected: &str| {
-        let yaml = service("default", "a", &[]) + &rule("default", "r", &format!("{{host: a, trafficPolicy: {policy}}}"));
+        let yaml =
+            service("default", "a", &[]) + &rule("default", "r", &format!("{{host: a, trafficPolicy: {policy}}}"));
         let expected = format!("outbound|9080||a.default.svc.cluster.local least [0]\n{expected}");
         check("", "clusters findings", &yaml, &expected);
     };
     of(
         "{loadBalancer: {simple: ROUND_ROBBIN}}",
-        "error [IST0106] DestinationRule default/r f.yaml:9:54: spec.trafficPolicy.loadBalancer.simple: found the string \"ROUND_ROBBIN\", expected one of `UNSPECIFIED`, `LEAST_CONN`, `RANDOM`, `PASSTHROUGH`, `ROUND_ROBIN`, `LEAST_REQUEST` (did you mean `ROUND_ROBIN`?)",
+        "error [IST0106] DestinationRule default/r f.yaml:10:56: spec.trafficPolicy.loadBalancer.simple: found the string \"ROUND_ROBBIN\", expected one of `UNSPECIFIED`, `LEAST_CONN`, `RANDOM`, `PASSTHROUGH`, `ROUND_ROBIN`, `LEAST_REQUEST` (did you mean `ROUND_ROBIN`?)",
     );
     of(
         "{loadBalancer: {consistentHash: {httpHeaderName: x, maglev: {tableSize: 100}}}}",
-        "error [IST0106] DestinationRule default/r f.yaml:9:102: spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize: found the number 100, expected a prime number (65537 is the default; Maglev's permutations need one)",
+        "error [IST0106] DestinationRule default/r f.yaml:10:104: spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize: found the number 100, expected a prime number (65537 is the default; Maglev's permutations need one)",
     );
     of(
         "{loadBalancer: {localityLbSetting: {distribute: [{from: r1, to: {r1: 50}}]}}}",
-        "error [IST0106] DestinationRule default/r f.yaml:9:65: spec.trafficPolicy.loadBalancer.localityLbSetting: distribute[0].to: the shares add up to 50, expected 100",
+        "error [IST0106] DestinationRule default/r f.yaml:10:67: spec.trafficPolicy.loadBalancer.localityLbSetting: distribute[0].to: the shares add up to 50, expected 100",
     );
 }
 
@@ -189,7 +212,11 @@ fn locality_failover_needs_outlier_detection() {
          127.0.0.1:3 default/a app=a version=unknown priority=2 at=r2/z1",
     );
     let without = base.clone()
-        + &rule("default", "r", "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r2}]}}}}");
+        + &rule(
+            "default",
+            "r",
+            "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r2}]}}}}",
+        );
     check(
         "default/web",
         "endpoints findings",
@@ -198,10 +225,14 @@ fn locality_failover_needs_outlier_detection() {
          127.0.0.1:1 default/a app=a version=unknown at=r1/z1
          127.0.0.1:2 default/a app=a version=unknown at=r1/z2
          127.0.0.1:3 default/a app=a version=unknown at=r2/z1
-         warning [OUT0210] DestinationRule default/r f.yaml:35:45: localityLbSetting asks for failover, but there is no outlierDetection beside it (add `outlierDetection: {}`; without it endpoints elsewhere are used alike)",
+         warning [OUT0210] DestinationRule default/r f.yaml:36:47: localityLbSetting asks for failover, but there is no outlierDetection beside it (add `outlierDetection: {}`; without it endpoints elsewhere are used alike)",
     );
     let shares = base
-        + &rule("default", "r", "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: r1/*, to: {r1/z1/*: 80, r2/*: 20}}]}}}}");
+        + &rule(
+            "default",
+            "r",
+            "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: r1/*, to: {r1/z1/*: 80, r2/*: 20}}]}}}}",
+        );
     check(
         "default/web",
         "endpoints findings",
@@ -214,13 +245,17 @@ fn locality_failover_needs_outlier_detection() {
 
 fn mesh(text: &str) -> String {
     let text = text.replace('\n', "\n    ");
-    format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |-\n    {text}\n")
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |-\n    {text}\n"
+    )
 }
 
 #[test]
 fn mesh_settings_count() {
     let yaml = service("default", "a", &[("v1", 9001)])
-        + &mesh("trustDomain: corp.example\nconnectTimeout: 2s\noutboundTrafficPolicy: {mode: REGISTRY_ONLY}\ndefaultTrafficPolicy:\n  outlierDetection: {consecutive5xxErrors: 2}");
+        + &mesh(
+            "trustDomain: corp.example\nconnectTimeout: 2s\noutboundTrafficPolicy: {mode: REGISTRY_ONLY}\ndefaultTrafficPolicy:\n  outlierDetection: {consecutive5xxErrors: 2}",
+        );
     check(
         "",
         "clusters unmatched",
@@ -237,19 +272,20 @@ fn a_broken_mesh_text_is_placed_in_its_config_map() {
         "clusters findings",
         &yaml,
         "outbound|9080||a.default.svc.cluster.local least [0]
-         error [IST0106] ConfigMap istio-system/istio f.yaml:12:21: data.mesh.connectTimeout: found the number 2, expected a duration such as `10s`, `1m30s` or `250ms` (add the unit: `2s`)
-         warning [OUT0101] ConfigMap istio-system/istio f.yaml:13:5: data.mesh: unknown field `rootNamespac` (did you mean `rootNamespace`?)",
+         error [IST0106] ConfigMap istio-system/istio f.yaml:13:21: data.mesh.connectTimeout: found the number 2, expected a duration such as `10s`, `1m30s` or `250ms` (add the unit: `2s`)
+         warning [OUT0101] ConfigMap istio-system/istio f.yaml:14:5: data.mesh: unknown field `rootNamespac` (did you mean `rootNamespace`?)",
     );
 }
 
 #[test]
 fn an_unknown_host_is_named_with_the_namespace_it_is_in() {
-    let yaml = service("shop", "cart", &[]) + &rule("default", "r", "{host: cart}") + &rule("default", "s", "{host: nowhere}");
+    let yaml =
+        service("shop", "cart", &[]) + &rule("default", "r", "{host: cart}") + &rule("default", "s", "{host: nowhere}");
     check(
         "",
         "findings",
         &yaml,
-        r#"warning [IST0174] DestinationRule default/r f.yaml:9:14: host "cart" (cart.default.svc.cluster.local) matches no Service and no ServiceEntry (cart is in namespace shop, not default: write cart.shop.svc.cluster.local)
-         warning [IST0174] DestinationRule default/s f.yaml:14:14: host "nowhere" (nowhere.default.svc.cluster.local) matches no Service and no ServiceEntry (define the Service or ServiceEntry, or correct the host)"#,
+        r#"warning [IST0174] DestinationRule default/r f.yaml:10:14: host "cart" (cart.default.svc.cluster.local) matches no Service and no ServiceEntry (cart is in namespace shop, not default: write cart.shop.svc.cluster.local)
+         warning [IST0174] DestinationRule default/s f.yaml:15:14: host "nowhere" (nowhere.default.svc.cluster.local) matches no Service and no ServiceEntry (define the Service or ServiceEntry, or correct the host)"#,
     );
 }

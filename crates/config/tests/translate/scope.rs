@@ -8,11 +8,17 @@ fn base() -> String {
             "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  selector: {{matchLabels: {{app: {name}}}}}\n  template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{containers: [{{name: c}}]}}}}\n---\n"
         )
     };
-    service("shop", "cart", &[]) + &service("shop", "pay", &[]) + &service("web", "site", &[]) + &client("web", "web") + &client("shop", "job")
+    service("shop", "cart", &[])
+        + &service("shop", "pay", &[])
+        + &service("web", "site", &[])
+        + &client("web", "web")
+        + &client("shop", "job")
 }
 
 fn sidecar(namespace: &str, name: &str, spec: &str) -> String {
-    format!("---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n")
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
 }
 
 /// The names of the virtual hosts a client has.
@@ -44,7 +50,8 @@ fn a_sidecar_narrows_what_is_addressed() {
 fn the_selector_wins_over_the_namespace_and_the_namespace_over_the_root() {
     let root = sidecar("istio-system", "root", "{egress: [{hosts: ['web/*']}]}");
     let namespace = sidecar("web", "namespace", "{egress: [{hosts: ['shop/pay.shop.svc.cluster.local']}]}");
-    let selected = sidecar("web", "selected", "{workloadSelector: {labels: {app: web}}, egress: [{hosts: ['shop/*']}]}");
+    let selected =
+        sidecar("web", "selected", "{workloadSelector: {labels: {app: web}}, egress: [{hosts: ['shop/*']}]}");
     sees("shop/job", &(base() + &root + &namespace + &selected), "site.web");
     sees("web/web", &(base() + &root + &namespace + &selected), "cart.shop pay.shop");
     sees("web/web", &(base() + &root + &namespace), "pay.shop");
@@ -53,7 +60,9 @@ fn the_selector_wins_over_the_namespace_and_the_namespace_over_the_root() {
 
 #[test]
 fn a_second_sidecar_without_selector_is_named() {
-    let yaml = base() + &sidecar("web", "a", "{egress: [{hosts: ['./*']}]}") + &sidecar("web", "b", "{egress: [{hosts: ['*/*']}]}");
+    let yaml = base()
+        + &sidecar("web", "a", "{egress: [{hosts: ['./*']}]}")
+        + &sidecar("web", "b", "{egress: [{hosts: ['*/*']}]}");
     sees("web/web", &yaml, "site.web");
     let findings = dump("web/web", "findings", &yaml);
     assert!(findings.contains("[OUT0212] Sidecar web/b"), "{findings}");
@@ -78,16 +87,18 @@ fn what_routes_send_to_keeps_its_cluster_outside_the_scope() {
 #[test]
 fn egress_with_a_port_takes_in_that_port_only() {
     let two = "apiVersion: v1\nkind: Service\nmetadata: {name: two, namespace: web}\nspec: {ports: [{name: http-a, port: 80}, {name: http-b, port: 81}]}\n";
-    let yaml = base() + two + &sidecar("web", "default", "{egress: [{port: {number: 81, protocol: HTTP, name: http}, hosts: ['web/*']}]}");
+    let yaml = base()
+        + two
+        + &sidecar("web", "default", "{egress: [{port: {number: 81, protocol: HTTP, name: http}, hosts: ['web/*']}]}");
     sees("web/web", &yaml, "two.web.svc.cluster.local:81");
 }
 
 #[test]
 fn export_to_hides_and_the_rest_is_unmatched() {
     let hidden = "apiVersion: v1\nkind: Service\nmetadata: {name: h, namespace: shop, annotations: {networking.istio.io/exportTo: '.'}}\nspec: {ports: [{name: http, port: 9080}]}\n";
-    let named = hidden.replace("'.'", "'web, x'").replace("name: h,", "name: n,");
+    let named = hidden.replace("'.'", "'web, x'").replace("name: h,", "name: named,");
     let yaml = base() + hidden + "---\n" + &named;
-    sees("web/web", &yaml, "site.web cart.shop pay.shop n.shop");
+    sees("web/web", &yaml, "site.web cart.shop pay.shop named.shop");
     sees("shop/job", &yaml, "cart.shop pay.shop h.shop site.web");
     check("", "unmatched", &yaml, "Passthrough");
     let strict = sidecar("web", "default", "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}");
@@ -108,7 +119,11 @@ fn an_unknown_workload_is_an_error() {
 #[test]
 fn ingress_parts_are_known_and_not_enforced() {
     let yaml = base()
-        + &sidecar("web", "default", "{ingress: [{port: {number: 80, protocol: HTTP, name: http}, defaultEndpoint: '127.0.0.1:8080'}]}");
+        + &sidecar(
+            "web",
+            "default",
+            "{ingress: [{port: {number: 80, protocol: HTTP, name: http}, defaultEndpoint: '127.0.0.1:8080'}]}",
+        );
     let found = dump("web/web", "findings", &yaml);
     assert!(found.contains("[OUT0103] Sidecar web/default") && found.contains("spec.ingress:"), "{found}");
 }

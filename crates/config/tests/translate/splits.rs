@@ -3,7 +3,9 @@
 use crate::dump::{check, service};
 
 fn split(version: &str, spec: &str) -> String {
-    format!("---\napiVersion: split.smi-spec.io/{version}\nkind: TrafficSplit\nmetadata: {{name: canary}}\nspec: {spec}\n")
+    format!(
+        "---\napiVersion: split.smi-spec.io/{version}\nkind: TrafficSplit\nmetadata: {{name: canary}}\nspec: {spec}\n"
+    )
 }
 
 fn base() -> String {
@@ -13,12 +15,16 @@ fn base() -> String {
 #[test]
 fn weights_are_quantities_or_numbers_and_relative() {
     let of = |version: &str, one: &str, two: &str, expected: &str| {
-        let spec = format!("{{service: web, backends: [{{service: web-v1, weight: {one}}}, {{service: web-v2, weight: {two}}}]}}");
+        let spec = format!(
+            "{{service: web, backends: [{{service: web-v1, weight: {one}}}, {{service: web-v2, weight: {two}}}]}}"
+        );
         let expected = format!("web.default.svc.cluster.local:9080\ndefault -> {expected}");
         check("", "routes findings host=web.default", &(base() + &split(version, &spec)), &expected);
     };
     let weights = |a: u32, b: u32| {
-        format!("outbound|9080||web-v1.default.svc.cluster.local*{a} outbound|9080||web-v2.default.svc.cluster.local*{b}")
+        format!(
+            "outbound|9080||web-v1.default.svc.cluster.local*{a} outbound|9080||web-v2.default.svc.cluster.local*{b}"
+        )
     };
     of("v1alpha1", "1", "500m", &weights(2, 1));
     of("v1alpha1", "'900m'", "100m", &weights(9, 1));
@@ -41,17 +47,20 @@ fn a_backend_without_the_roots_port_is_left_out_and_a_missing_one_keeps_its_shar
         &yaml,
         r#"web.default.svc.cluster.local:9080
          default -> outbound|9080||web.default.svc.cluster.local*3 outbound|9080||web-v3.default.svc.cluster.local*1!503
-         warning [OUT0208] TrafficSplit default/canary f.yaml:29:64: backend other.default.svc.cluster.local has no port 9080, which root web.default.svc.cluster.local has; it is left out there (its ports are 7 (http)) (give the backend every port of the root service)
-         error [IST0101] TrafficSplit default/canary f.yaml:29:93: backend "web-v3" (web-v3.default.svc.cluster.local) is no known service (did you mean `web-v2`?)"#,
+         warning [OUT0208] TrafficSplit default/canary f.yaml:31:70: backend other.default.svc.cluster.local has no port 9080, which root web.default.svc.cluster.local has; it is left out there (its ports are 7 (http)) (give the backend every port of the root service)
+         error [IST0101] TrafficSplit default/canary f.yaml:31:99: backend "web-v3" (web-v3.default.svc.cluster.local) is no known service (did you mean `web-v2`?)"#,
     );
 }
 
 #[test]
 fn matches_divide_what_they_take_in_and_leave_the_rest_to_the_root() {
     let group = |version: &str, matches: &str| {
-        format!("---\napiVersion: specs.smi-spec.io/{version}\nkind: HTTPRouteGroup\nmetadata: {{name: firefox}}\n{matches}")
+        format!(
+            "---\napiVersion: specs.smi-spec.io/{version}\nkind: HTTPRouteGroup\nmetadata: {{name: firefox}}\n{matches}"
+        )
     };
-    let spec = "{service: web, matches: [{kind: HTTPRouteGroup, name: firefox}], backends: [{service: web-v1, weight: 1}]}";
+    let spec =
+        "{service: web, matches: [{kind: HTTPRouteGroup, name: firefox}], backends: [{service: web-v1, weight: 1}]}";
     let expected = "web.default.svc.cluster.local:9080
          ff path~(?:/admin)(?s:.*) method~GET|POST header:user-agent~.*Firefox.* -> outbound|9080||web-v1.default.svc.cluster.local*1
          any -> outbound|9080||web-v1.default.svc.cluster.local*1
@@ -80,7 +89,7 @@ fn a_virtual_service_wins_and_the_split_is_named() {
         &yaml,
         "web.default.svc.cluster.local:9080
          default -> outbound|9080||web-v2.default.svc.cluster.local*1
-         warning [OUT0202] TrafficSplit default/canary f.yaml:25:17: has no effect for web.default.svc.cluster.local: VirtualService default/vs at f.yaml:30:11 routes it, and a VirtualService wins over a TrafficSplit (remove one of the two, or move the weights into the VirtualService)",
+         warning [OUT0202] TrafficSplit default/canary f.yaml:27:17: has no effect for web.default.svc.cluster.local: VirtualService default/vs at f.yaml:33:11 routes it, and a VirtualService wins over a TrafficSplit (remove one of the two, or move the weights into the VirtualService)",
     );
 }
 
@@ -94,14 +103,14 @@ fn bad_splits_stay_out() {
     };
     of(
         "{service: web, backends: [{service: web-v1, weight: 0}]}",
-        "error [IST0106] TrafficSplit default/canary f.yaml:25:7: spec: backends: all weights are zero, so no backend gets a request (give at least one backend a weight above 0)",
+        "error [IST0106] TrafficSplit default/canary f.yaml:27:7: spec: backends: all weights are zero, so no backend gets a request (give at least one backend a weight above 0)",
     );
     of(
         "{service: web, backends: [{service: web-v1, weight: -1}]}",
-        "error [IST0106] TrafficSplit default/canary f.yaml:25:59: spec.backends[0].weight: found the number -1, expected a weight of 0 or more, such as `90`, `500m` or `1`",
+        "error [IST0106] TrafficSplit default/canary f.yaml:27:59: spec.backends[0].weight: found the number -1, expected a weight of 0 or more, such as `90`, `500m` or `1`",
     );
     of(
         "{service: webb, backends: [{service: web-v1, weight: 1}]}",
-        "error [IST0101] TrafficSplit default/canary f.yaml:25:17: root service \"webb\" (webb.default.svc.cluster.local) is no known service (did you mean `web`?)",
+        "error [IST0101] TrafficSplit default/canary f.yaml:27:17: root service \"webb\" (webb.default.svc.cluster.local) is no known service (did you mean `web`?)",
     );
 }
