@@ -1,4 +1,5 @@
-//! How long 10,000 Services with 50,000 endpoints take to load, and one changed endpoint to reload.
+//! How long 10,000 Services with 50,000 endpoints take to load and translate, and one changed
+//! endpoint to reload.
 //!
 //! `cargo run --release --example load10k -p outrigger-config [-- SERVICES ENDPOINTS_PER_SERVICE [files]]`; with `files`
 //! every object has a file of its own. Prints times, sizes and resident memory; it judges nothing.
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use outrigger_config::loader::Loader;
+use outrigger_config::translate::{Translator, View};
 
 fn main() -> std::io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,7 +31,11 @@ fn measure(folder: &Path, services: usize, endpoints: usize, separate: bool) -> 
     let start = Instant::now();
     let loaded = loader.load();
     println!("first load     {:>8.1} ms, {} objects, {} files", ms(start), loaded.objects, loaded.files);
-    println!("diagnostics    {:>8}", loaded.diagnostics.len());
+    let mut translator = Translator::new(View::default());
+    let start = Instant::now();
+    let (snapshot, findings) = translator.translate(&loaded.resources);
+    println!("translation    {:>8.1} ms, {} clusters", ms(start), snapshot.clusters.len());
+    println!("diagnostics    {:>8}", loaded.diagnostics.len() + findings.len());
     println!("resident       {:>8.1} MiB (before: {resident_before:.1})", resident_mib());
     for round in 0..3 {
         let start = Instant::now();
@@ -39,6 +45,9 @@ fn measure(folder: &Path, services: usize, endpoints: usize, separate: bool) -> 
         let start = Instant::now();
         let loaded = loader.load();
         println!("one endpoint   {:>8.1} ms, unchanged: {}", ms(start), loaded.unchanged);
+        let start = Instant::now();
+        let (snapshot, _) = translator.translate(&loaded.resources);
+        println!("translation    {:>8.1} ms, {} clusters", ms(start), snapshot.clusters.len());
     }
     println!("resident       {:>8.1} MiB", resident_mib());
     Ok(())
