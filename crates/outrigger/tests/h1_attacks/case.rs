@@ -107,10 +107,16 @@ impl Case {
         let method = if bytes.starts_with(b"HEAD") { "HEAD" } else { "GET" };
         let first = client.read_response(method);
         let outcome = match &first {
-            Ok(answer) if self.refused.contains(&answer.status) => self.judge_refusal(answer, &mut client),
+            Ok(answer) if self.refused.contains(&answer.status) => {
+                site.count_refusal(answer.status);
+                self.judge_refusal(answer, &mut client)
+            }
             Ok(answer) if self.passes.is_some() => return self.judge_passes(site, answer, client, method, &target),
             Ok(answer) => Err(format!("answered {}: {}", answer.status, answer.text())),
-            Err(ReadError::Closed | ReadError::Reset(_)) if self.silent => Ok(()),
+            Err(ReadError::Closed | ReadError::Reset(_)) if self.silent => {
+                site.count_refusal(0);
+                Ok(())
+            }
             Err(error) => Err(error.to_string()),
         };
         outcome?;

@@ -70,7 +70,20 @@ fn hostile_requests_have_their_safe_outcome() {
     failures.extend(site.backend.seen().iter().filter_map(|request| judge_forwarded(request).err()));
     failures.extend(site.backend.garbage().into_iter().map(|garbage| format!("the backend saw garbage: {garbage}")));
     assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), cases.len(), failures.join("\n"));
+    assert_counted(&site);
     assert_unharmed(&mut site, resident, descriptors);
+}
+
+/// Every refusal that a client saw is in the counters, and nothing that none saw but where the connection broke first.
+fn assert_counted(site: &Site) {
+    let mut seen = site.refusals.lock().expect("all threads are done").clone();
+    let silent = seen.remove(&0).unwrap_or_default();
+    let counted = eventually("every refusal to be counted", || {
+        let counted = site.counted_replies();
+        seen.iter().all(|(status, count)| counted.get(status).is_some_and(|c| c >= count)).then_some(counted)
+    });
+    let (seen_all, counted_all) = (seen.values().sum::<u64>(), counted.values().sum::<u64>());
+    assert!(counted_all <= seen_all + silent, "clients saw {seen:?} and {silent} closes, counted are {counted:?}");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The program under test in front of scripted backends.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::thread;
 
-use outrigger_testkit::{Backend, Client, Endpoint, Process, Reply, Request, World, response, service_yaml};
+use outrigger_testkit::{Backend, Client, Endpoint, Process, Reply, Request, World, metrics, response, service_yaml};
 
 /// The host that [`Site::backend`] serves.
 pub(crate) const HOST: &str = "app.default";
@@ -24,6 +25,8 @@ pub(crate) struct Site {
     pub(crate) proxy: SocketAddr,
     /// Serves [`HOST`]; answers with the target.
     pub(crate) backend: Backend,
+    /// Refusals that clients saw, by status; 0 stands for a connection closed without an answer.
+    pub(crate) refusals: Mutex<BTreeMap<u16, u64>>,
     _world: World,
 }
 
@@ -52,7 +55,7 @@ impl Site {
         let args = ["run", &folder, "-o", "json", "--admin", ":0", "--outbound", ":0", "--stats", ":0"];
         let process = Process::start(binary(), args);
         let proxy = process.address("outbound");
-        Self { process, proxy, backend, _world: world }
+        Self { process, proxy, backend, refusals: Mutex::default(), _world: world }
     }
 
     /// The common check: a request on a fresh connection is answered.
@@ -61,6 +64,20 @@ impl Site {
         let request = format!("GET /health HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
         let answer = client.exchange(request.as_bytes()).expect("a health request is answered");
         assert_eq!((answer.status, answer.text().as_str()), (200, "/health"));
+    }
+
+    /// Writes down a refusal; 0 stands for a connection closed without an answer.
+    pub(crate) fn count_refusal(&self, status: u16) {
+        *self.refusals.lock().expect("no thread panics while it holds this").entry(status).or_default() += 1;
+    }
+
+    /// What the program counts of its own answers, by status.
+    pub(crate) fn counted_replies(&self) -> BTreeMap<u16, u64> {
+        let mut client = Client::connect(self.process.address("metrics")).expect("metrics are served");
+        let request = b"GET /stats/prometheus HTTP/1.1\r\nhost: metrics\r\nconnection: close\r\n\r\n";
+        let samples = metrics::parse(&client.exchange(request).expect("metrics").text());
+        let by_code = metrics::sum_by(&samples, "outrigger_proxy_replies_total", "response_code");
+        by_code.into_iter().filter_map(|(code, count)| Some((code.parse().ok()?, count as u64))).collect()
     }
 
     /// Open file descriptors of the program under test.
