@@ -34,8 +34,9 @@ pub(crate) struct Options {
 /// Requests of the short and the long run.
 const REQUESTS: [u32; 2] = [200, 1200];
 
-/// How much over the budget is still noise, in relation to it.
-const TOLERANCE_RATIO: f64 = 0.02;
+/// How much over the budget passes, in relation to it. Runs differ by half a percent; other machines choose other vector
+/// instructions.
+const TOLERANCE_RATIO: f64 = 0.05;
 
 /// Where the budget stands.
 const BUDGET: &str = "xtask/instructions.budget";
