@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use outrigger_testkit::ledger::{Account, Kind, Load, Witness, answer, classes};
 use outrigger_testkit::metrics::{self, Sample};
 use outrigger_testkit::{
-    Backend, Client, Endpoint, Process, Reply, World, eventually, service_yaml, virtual_service_yaml,
+    Backend, Client, Endpoint, Process, Reply, World, eventually, pass_time, service_yaml, virtual_service_yaml, within,
 };
 
 /// The program under test. `OUTRIGGER_UNDER_TEST` puts another build in its place.
@@ -143,7 +143,7 @@ fn reloads_lose_nothing() {
         let load = scope.spawn(|| load.run());
         let (start, between) = (Instant::now(), Duration::from_secs_f64(requests as f64 / rate) / (REWRITES + 1));
         for round in 1..=REWRITES {
-            thread::sleep((start + between * round).saturating_duration_since(Instant::now()));
+            pass_time((start + between * round).saturating_duration_since(Instant::now()));
             mesh.rewrite(round);
         }
         load.join().expect("the load does not panic")
@@ -239,7 +239,7 @@ fn a_drain_loses_nothing() {
     let backend = Backend::start_unrecorded(Ipv4Addr::LOCALHOST, move |request| {
         shared.record(request, "a1");
         // Long enough that some requests are under way whenever the signal comes.
-        thread::sleep(Duration::from_millis(20));
+        pass_time(Duration::from_millis(20));
         Reply::Keep(answer(request, "a1"))
     });
     let world = World::new();
@@ -253,14 +253,7 @@ fn a_drain_loses_nothing() {
         eventually("the load to run", || (witness.entries().len() > 300).then_some(()));
         process.signal("TERM");
         // The drain may take its 30 s; the load goes on all the while.
-        let deadline = Instant::now() + Duration::from_secs(45);
-        let status = loop {
-            match process.ended() {
-                Some(status) => break Some(status),
-                None if Instant::now() > deadline => break None,
-                None => thread::sleep(Duration::from_millis(10)),
-            }
-        };
+        let status = within(Duration::from_secs(45), || process.ended());
         stop.store(true, Ordering::Relaxed);
         (load.join().expect("the load does not panic"), status)
     });

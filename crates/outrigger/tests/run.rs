@@ -34,7 +34,7 @@ fn the_canary_example_splits_as_it_says() {
     for name in ["pods.yaml", "routing.yaml", "services.yaml"] {
         let text = std::fs::read_to_string(example.join(name)).expect("the example is there");
         // Addresses of its own, so that the example may be running meanwhile.
-        world.write(name, &text.replace(" 127.0.1.", " 127.0.77."));
+        world.write(name, &text.replace("127.0.1.", "127.0.77."));
     }
     let process = start(world.path(), &["--echo", "--concurrency", "2"]);
     let admin = process.address("admin").to_string();

@@ -32,15 +32,28 @@ pub fn free_address() -> SocketAddr {
 }
 
 /// Waits until `check` gives a value; `what` names it when [`PATIENCE`] runs out.
-pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, check).unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain for {what}"))
+}
+
+/// As [`eventually`], with a patience of its own, and `None` when it runs out.
+pub fn within<T>(patience: Duration, mut check: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
         if let Some(value) = check() {
-            return value;
+            return Some(value);
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        if start.elapsed() > patience {
+            return None;
+        }
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Keeps a thread busy in name for so long: a backend that is slow, a load that goes by the clock. Never a way to wait for
+/// something to have happened; that is what [`eventually`] is for.
+pub fn pass_time(duration: Duration) {
+    thread::sleep(duration);
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Outcome, Sent, Side, body_of};
 use crate::client::Client;
+use crate::pass_time;
 
 /// One kind of request among a load.
 #[derive(Clone, Debug)]
@@ -62,7 +63,7 @@ impl Load {
         let mut sent = Vec::new();
         for number in (worker..self.requests).step_by(self.workers) {
             let due = start + Duration::from_secs_f64(number as f64 / self.rate);
-            thread::sleep(due.saturating_duration_since(Instant::now()));
+            pass_time(due.saturating_duration_since(Instant::now()));
             if self.stop.load(Ordering::Relaxed) {
                 break;
             }
