@@ -5,11 +5,17 @@
 //! every object has a file of its own. Prints times, sizes and resident memory; it judges nothing.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
 use std::time::Instant;
 
 use outrigger_config::loader::Loader;
 use outrigger_config::translate::{Translator, View};
+
+// What `outrigger` itself allocates with.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -62,7 +68,11 @@ fn write(
     changed: Option<(usize, usize)>,
 ) -> std::io::Result<usize> {
     let mut bytes = 0;
-    let mut all = String::new();
+    // Written piece by piece, so that the text is not part of the memory measured later.
+    let mut all = match separate {
+        true => None,
+        false => Some(BufWriter::new(File::create(folder.join("all.yaml"))?)),
+    };
     for index in 0..services {
         let round = changed.filter(|(service, _)| *service == index).map_or(0, |(_, round)| round + 1);
         if separate && changed.is_some_and(|(service, _)| service != index) {
@@ -70,15 +80,13 @@ fn write(
         }
         let text = manifest(index, endpoints, round);
         bytes += text.len();
-        if separate {
-            std::fs::write(folder.join(format!("service-{index:05}.yaml")), text)?;
-        } else {
-            all.push_str(&text);
+        match &mut all {
+            Some(all) => all.write_all(text.as_bytes())?,
+            None => std::fs::write(folder.join(format!("service-{index:05}.yaml")), text)?,
         }
     }
-    if !separate {
-        let path: PathBuf = folder.join("all.yaml");
-        std::fs::write(path, all)?;
+    if let Some(all) = &mut all {
+        all.flush()?;
     }
     Ok(bytes)
 }
