@@ -22,13 +22,13 @@ pub(crate) struct TimedOut;
 pub(crate) struct Alarm {
     clock: Rc<Clock>,
     deadline_ms: Cell<u64>,
-    /// Whether the wait is one between requests, which a drain ends.
+    /// Whether the wait is one for a request, which a drain shortens.
     idle: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Alarm {
-    /// As [`Self::limit`], for a wait that [`Clock::end_idle_waits`] may end early.
+    /// As [`Self::limit`], for a wait that [`Clock::shorten_idle_waits`] may end early.
     pub(crate) async fn limit_idle<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, TimedOut> {
         self.idle.set(true);
         let result = self.limit(limit, future).await;
@@ -107,15 +107,13 @@ impl Clock {
         alarm
     }
 
-    /// Ends all waits between requests as if their time were up.
-    pub(crate) fn end_idle_waits(&self) {
+    /// Lets no wait for a request last longer than `limit` from now.
+    pub(crate) fn shorten_idle_waits(&self, limit: Duration) {
+        let latest_ms = self.now_ms.get() + limit.as_millis() as u64;
         let alarms = self.alarms.borrow();
-        alarms.iter().filter_map(Weak::upgrade).filter(|a| a.idle.get() && a.deadline_ms.get() != u64::MAX).for_each(
-            |a| {
-                a.deadline_ms.set(1);
-                a.strike(1);
-            },
-        );
+        for alarm in alarms.iter().filter_map(Weak::upgrade).filter(|a| a.idle.get()) {
+            alarm.deadline_ms.set(alarm.deadline_ms.get().min(latest_ms));
+        }
     }
 
     /// Moves the time on and wakes whoever waited too long.

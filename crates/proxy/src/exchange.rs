@@ -16,6 +16,7 @@ use crate::h1::body::{Decoder, Framing};
 use crate::h1::head::{self, Bounds, ResponseHead, Version};
 use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
 use crate::headers::{Edits, Nominated, is_hop_by_hop, write_field};
+use crate::held_body::HeldBody;
 use crate::plan::{Exchange, write_framing};
 use crate::pool::Upstream;
 use crate::relay::{Coding, Relay, RelayFailure};
@@ -27,9 +28,8 @@ pub(crate) struct Conversation<'c> {
     pub(crate) exchange: &'c Exchange,
     pub(crate) forwarding: &'c Forwarding,
     pub(crate) endpoint: &'c Arc<EndpointState>,
-    /// Bytes of the whole request body that lie unread in the client's buffer; they stay there, so that the request can
-    /// be sent again. `None`: the body, if there is one, is still on its way.
-    pub(crate) buffered_body: Option<usize>,
+    /// The whole request body, where it is at hand. `None`: it is relayed as it comes.
+    pub(crate) held_body: Option<&'c HeldBody>,
 }
 
 /// A conversation that failed.
@@ -121,8 +121,8 @@ impl Conversation<'_> {
     ) -> Result<Download, Reason> {
         let (mut client_in, mut client_out) = client.split();
         let (mut upstream_in, mut upstream_out) = upstream.split();
-        if let Some(body) = self.buffered_body {
-            self.send(&mut upstream_out, &client_in.input.bytes()[..body], progress).await?;
+        if let Some(body) = self.held_body {
+            self.send(&mut upstream_out, body.wire(client_in.input), progress).await?;
             progress.upload_done.set(true);
             return self.download(&mut upstream_in, &mut client_out, progress).await;
         }

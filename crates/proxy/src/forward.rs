@@ -15,9 +15,8 @@ use tokio::net::TcpStream;
 use crate::cluster::EndpointState;
 use crate::exchange::{Conversation, Lost};
 use crate::failure::Reason;
-use crate::h1::body::Framing;
-use crate::h1::buffer::Buffer;
-use crate::h1::stream::{IoFailure, Stream};
+use crate::h1::stream::Stream;
+use crate::held_body::HeldBody;
 use crate::plan::Exchange;
 use crate::pool::Upstream;
 use crate::record::{EndpointStats, HeldGauge, Raised};
@@ -99,8 +98,8 @@ pub(crate) async fn forward(
         stats.requests_total.inc();
     }
     let mut reused = worker.pool.take(choice.state.id, worker.clock.now_ms());
-    let buffered_body = match buffer_body(worker, client, exchange, reused.is_some()).await {
-        Ok(bytes) => bytes,
+    let held_body = match HeldBody::take(worker, client, exchange, reused.is_some()).await {
+        Ok(body) => body,
         Err(reason) => {
             let result = Err(Broken { reason, status_sent: 0, cause: String::new() });
             return Forwarded { endpoint: choice.stats, result };
@@ -122,7 +121,8 @@ pub(crate) async fn forward(
         if let Some(counter) = &choice.stats.requests_total {
             counter.inc();
         }
-        let conversation = Conversation { worker, exchange, forwarding, endpoint: &choice.state, buffered_body };
+        let conversation =
+            Conversation { worker, exchange, forwarding, endpoint: &choice.state, held_body: held_body.as_ref() };
         match conversation.run(client, upstream).await {
             Ok(answered) => break Ok(answered),
             Err(lost) if was_reused && lost.may_be_sent_again(exchange) => {
@@ -133,42 +133,11 @@ pub(crate) async fn forward(
             Err(lost) => break Err(broken(&lost, forwarding, &choice)),
         }
     };
-    if let Some(bytes) = buffered_body {
-        client.input.consume(bytes);
-        exchange.bytes_received.set(exchange.bytes_received.get() + bytes as u64);
+    if let Some(body) = held_body {
+        body.release(client, exchange);
     }
     Forwarded { endpoint: choice.stats, result }
 }
-
-/// Has the whole request body in the client's buffer where that is cheap or needed: a body that came with its head, and
-/// a short one of a request that may have to be sent again. `None`: the body is relayed as it comes.
-async fn buffer_body(
-    worker: &Worker,
-    client: &mut Stream,
-    exchange: &Exchange,
-    is_reused: bool,
-) -> Result<Option<usize>, Reason> {
-    let bytes = match exchange.framing {
-        Framing::None => 0,
-        Framing::Length(bytes) if bytes <= REPLAYED_BODY_BYTES_MAX as u64 => bytes as usize,
-        Framing::Length(_) | Framing::Chunked | Framing::UntilClose => return Ok(None),
-    };
-    if client.input.len() < bytes && !(is_reused && exchange.is_idempotent && !exchange.expects_continue) {
-        return Ok(None);
-    }
-    while client.input.len() < bytes {
-        let limit = worker.settings.body_idle_timeout;
-        match client.reader().fill(&worker.buffers, Buffer::LARGE_BYTES, limit).await {
-            Ok(_) => {}
-            Err(IoFailure::TimedOut) => return Err(Reason::BodyTimeout),
-            Err(_) => return Err(Reason::ClientGone),
-        }
-    }
-    Ok(Some(bytes))
-}
-
-/// Longest body that is held until the answer begins, in bytes: fits a connection's buffer, and is Linkerd's bound too.
-const REPLAYED_BODY_BYTES_MAX: usize = Buffer::LARGE_BYTES;
 
 fn broken(lost: &Lost, forwarding: &Forwarding, choice: &Choice) -> Broken {
     let cause = match lost.reason.row().blame {

@@ -16,6 +16,7 @@ mod failure;
 mod forward;
 mod h1;
 mod headers;
+mod held_body;
 mod plan;
 mod policy;
 mod pool;

@@ -101,17 +101,19 @@ impl Proxy {
 
     /// Lets the requests on their way finish, then stops; returns the connections that had to be cut.
     ///
-    /// While requests are on their way new connections are still accepted, at most `drain_accept` long, because those
-    /// who send them may not know yet. Everything ends after `drain_timeout`.
+    /// While connections keep coming they are still accepted, at most `drain_accept` long, because those who open them
+    /// may not know yet. Everything ends after `drain_timeout`.
     pub async fn drain(&self) -> usize {
         let began = Instant::now();
         let settings = &self.shared.settings;
         self.phase.send_replace(Phase::Draining);
         let mut check = tokio::time::interval(Duration::from_millis(10));
-        while self.connections() > 0 && began.elapsed() < settings.drain_timeout {
-            if began.elapsed() >= settings.drain_accept {
-                self.phase.send_if_modified(|phase| std::mem::replace(phase, Phase::Closing) != Phase::Closing);
-            }
+        let quiet = || self.connections() == 0 && self.shared.is_quiet(settings.drain_idle);
+        while !quiet() && began.elapsed() < settings.drain_accept {
+            check.tick().await;
+        }
+        self.phase.send_replace(Phase::Closing);
+        while (self.shared.is_accepting() || self.connections() > 0) && began.elapsed() < settings.drain_timeout {
             check.tick().await;
         }
         let cut = self.connections();

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::thread::JoinHandle;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -30,14 +31,17 @@ pub(crate) enum Phase {
     Stopped,
 }
 
+/// A connection that one worker accepted for another.
+pub(crate) type HandedOver = (StdStream, SocketAddr, Counted);
+
 /// A worker's ends of the channels.
 pub(crate) struct Wires {
     pub(crate) policy: watch::Receiver<Arc<Policy>>,
     pub(crate) phase: watch::Receiver<Phase>,
     /// Connections that another worker accepted for this one.
-    pub(crate) handed: mpsc::UnboundedReceiver<(StdStream, SocketAddr)>,
+    pub(crate) handed: mpsc::UnboundedReceiver<HandedOver>,
     /// Ways to hand connections to others.
-    pub(crate) peers: Vec<mpsc::UnboundedSender<(StdStream, SocketAddr)>>,
+    pub(crate) peers: Vec<mpsc::UnboundedSender<HandedOver>>,
 }
 
 /// Starts the thread of one worker.
@@ -61,15 +65,14 @@ async fn run(index: usize, shared: Arc<Shared>, listener: StdListener, wires: Wi
     let Wires { mut policy, mut phase, mut handed, peers } = wires;
     let first = policy.borrow_and_update().clone();
     let worker = Rc::new(Worker::new(index, shared, first, seed));
-    let listener = TcpListener::from_std(listener)?;
+    let mut listener = Some(TcpListener::from_std(listener)?);
     let mut tick = tokio::time::interval(Clock::TICK);
     let mut ticks: u32 = 0;
     loop {
-        let accepting = *phase.borrow() < Phase::Closing;
         tokio::select! {
-            accepted = listener.accept(), if accepting => accept(&worker, accepted, &peers).await,
-            Some((socket, peer)) = handed.recv() => match TcpStream::from_std(socket) {
-                Ok(socket) => serve_connection(&worker, socket, peer),
+            accepted = next(listener.as_ref()) => accept(&worker, accepted, &peers).await,
+            Some((socket, peer, counted)) = handed.recv() => match TcpStream::from_std(socket) {
+                Ok(socket) => serve_connection(&worker, socket, peer, counted),
                 Err(error) => tracing::warn!(%error, "a connection handed over cannot be used"),
             },
             Ok(()) = policy.changed() => {
@@ -78,7 +81,11 @@ async fn run(index: usize, shared: Arc<Shared>, listener: StdListener, wires: Wi
             }
             Ok(()) = phase.changed() => match *phase.borrow_and_update() {
                 Phase::Serving => {}
-                Phase::Draining | Phase::Closing => worker.drain(),
+                Phase::Draining => worker.drain(),
+                Phase::Closing => {
+                    worker.drain();
+                    close(&worker, listener.take(), &peers).await;
+                }
                 Phase::Stopped => return Ok(()),
             },
             _ = tick.tick() => {
@@ -92,10 +99,40 @@ async fn run(index: usize, shared: Arc<Shared>, listener: StdListener, wires: Wi
     }
 }
 
+/// The next connection; never without a listener.
+async fn next(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Accepts what the system has accepted for us already, then closes the listener: connections that wait in its queue
+/// would be reset.
+async fn close(worker: &Rc<Worker>, listener: Option<TcpListener>, peers: &[mpsc::UnboundedSender<HandedOver>]) {
+    let Some(listener) = listener else { return };
+    while let Some(waiting) = std::future::poll_fn(|cx| {
+        Poll::Ready(match listener.poll_accept(cx) {
+            Poll::Ready(accepted) => Some(accepted),
+            Poll::Pending => None,
+        })
+    })
+    .await
+    {
+        let failed = waiting.is_err();
+        accept(worker, waiting, peers).await;
+        if failed {
+            break;
+        }
+    }
+    drop(listener);
+    worker.shared.stopped_accepting();
+}
+
 async fn accept(
     worker: &Rc<Worker>,
     accepted: io::Result<(TcpStream, SocketAddr)>,
-    peers: &[mpsc::UnboundedSender<(StdStream, SocketAddr)>],
+    peers: &[mpsc::UnboundedSender<HandedOver>],
 ) {
     let (socket, peer) = match accepted {
         Ok(accepted) => accepted,
@@ -107,14 +144,15 @@ async fn accept(
             return;
         }
     };
+    worker.shared.arrived();
     let lightest = worker.shared.lightest(worker.index);
+    // Counted before it is handed over, so that two acceptors do not both choose the same worker and no drain ends while
+    // it is on its way.
+    let counted = Counted::new(worker.shared.clone(), lightest);
     if lightest == worker.index {
-        return serve_connection(worker, socket, peer);
+        return serve_connection(worker, socket, peer, counted);
     }
-    // The other worker is told at once of the connection it will get, so that two acceptors do not both choose it.
-    worker.shared.load(lightest).fetch_add(1, Ordering::Relaxed);
-    let sent = socket.into_std().map(|socket| peers[lightest].send((socket, peer)).is_ok());
-    worker.shared.load(lightest).fetch_sub(1, Ordering::Relaxed);
+    let sent = socket.into_std().map(|socket| peers[lightest].send((socket, peer, counted)).is_ok());
     if !sent.unwrap_or(false) {
         tracing::warn!("a connection could not be handed over");
     }
@@ -123,26 +161,34 @@ async fn accept(
 /// Rest after an accept that failed for want of resources.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
-fn serve_connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
+fn serve_connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, counted: Counted) {
     if worker.connections.count() >= worker.settings.connections_max {
         worker.recorder.limit_hit("connections");
         return;
     }
     let worker = worker.clone();
     tokio::task::spawn_local(async move {
-        worker.shared.load(worker.index).fetch_add(1, Ordering::Relaxed);
-        let counted = Counted(&worker);
         let _connection = worker.connections.raise();
         serve::connection(worker.clone(), socket, peer).await;
         drop(counted);
     });
 }
 
-/// Takes the connection off its worker's load, also when its task panics.
-struct Counted<'w>(&'w Worker);
+/// A connection in its worker's load, until dropped; also when its task panics.
+pub(crate) struct Counted {
+    shared: Arc<Shared>,
+    worker: usize,
+}
 
-impl Drop for Counted<'_> {
+impl Counted {
+    fn new(shared: Arc<Shared>, worker: usize) -> Self {
+        shared.load(worker).fetch_add(1, Ordering::Relaxed);
+        Self { shared, worker }
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.shared.load(self.0.index).fetch_sub(1, Ordering::Relaxed);
+        self.shared.load(self.worker).fetch_sub(1, Ordering::Relaxed);
     }
 }

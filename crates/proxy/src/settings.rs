@@ -38,9 +38,12 @@ pub struct Settings {
     pub linger_timeout: Duration,
     /// Interim (1xx) answers an upstream may send before the final one; more is a protocol error.
     pub interim_max: u32,
-    /// Kept connections still open when a drain begins are told `connection: close`; all are cut after this. 30 s.
+    /// How long a drain leaves idle connections open, so that a request already on its way is answered, with
+    /// `connection: close`; also the quiet after which a draining proxy takes it that nobody comes any more. 1 s.
+    pub drain_idle: Duration,
+    /// Requests still on their way so long after a drain began are cut. 30 s.
     pub drain_timeout: Duration,
-    /// How long a draining proxy still accepts while requests are on their way. 5 s: endpoint lists lag behind.
+    /// How long a draining proxy still accepts while connections keep coming. 5 s: endpoint lists lag behind.
     pub drain_accept: Duration,
     /// Downstream connections of one worker; more are closed at once.
     pub connections_max: usize,
@@ -63,6 +66,7 @@ impl Default for Settings {
             linger_bytes_max: 64 * 1024,
             linger_timeout: Duration::from_secs(1),
             interim_max: 16,
+            drain_idle: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),
             drain_accept: Duration::from_secs(5),
             connections_max: 65_536,

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use outrigger_telemetry::Registry;
 
@@ -16,6 +17,11 @@ pub(crate) struct Shared {
     own_addresses: Vec<SocketAddr>,
     /// Connections of each worker.
     loads: Arc<[Load]>,
+    started: Instant,
+    /// When the last connection came, in milliseconds since the start; 0: none came.
+    last_arrival_ms: AtomicU64,
+    /// Workers that still accept.
+    accepting: AtomicUsize,
 }
 
 /// Connections of one worker, on a cache line of its own.
@@ -26,7 +32,15 @@ struct Load(AtomicUsize);
 impl Shared {
     /// For so many workers.
     pub(crate) fn new(settings: Settings, registry: Registry, own_addresses: Vec<SocketAddr>, workers: usize) -> Self {
-        Self { settings, registry, own_addresses, loads: (0..workers).map(|_| Load::default()).collect() }
+        Self {
+            settings,
+            registry,
+            own_addresses,
+            loads: (0..workers).map(|_| Load::default()).collect(),
+            started: Instant::now(),
+            last_arrival_ms: AtomicU64::new(0),
+            accepting: AtomicUsize::new(workers),
+        }
     }
 
     /// Whether sending to `address` would reach this process again.
@@ -37,6 +51,27 @@ impl Shared {
                     || address.ip().is_unspecified()
                     || (own.ip().is_unspecified() && is_loopback(address.ip())))
         })
+    }
+
+    /// Notes that a connection came.
+    pub(crate) fn arrived(&self) {
+        self.last_arrival_ms.store(self.started.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
+    }
+
+    /// Whether no connection came for so long.
+    pub(crate) fn is_quiet(&self, quiet: Duration) -> bool {
+        let last_ms = self.last_arrival_ms.load(Ordering::Relaxed);
+        last_ms == 0 || self.started.elapsed().as_millis() as u64 >= last_ms + quiet.as_millis() as u64
+    }
+
+    /// Notes that a worker has closed its listener.
+    pub(crate) fn stopped_accepting(&self) {
+        self.accepting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether any worker still accepts.
+    pub(crate) fn is_accepting(&self) -> bool {
+        self.accepting.load(Ordering::Relaxed) > 0
     }
 
     /// Connections of worker `index`.

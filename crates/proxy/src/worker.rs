@@ -119,13 +119,14 @@ impl Worker {
 
     /// Waits for the first byte of a request, holding no buffer; false when there will be none.
     pub(crate) async fn await_request(&self, client: &mut Stream, limit: Duration) -> bool {
-        !self.draining.get() && client.wait_readable(&self.buffers, limit).await.is_ok()
+        let limit = if self.draining.get() { limit.min(self.settings.drain_idle) } else { limit };
+        client.wait_readable(&self.buffers, limit).await.is_ok()
     }
 
-    /// Begins to drain: idle connections close now, the others after their request.
+    /// Begins to drain: idle connections close soon, the others after their request.
     pub(crate) fn drain(&self) {
         self.draining.set(true);
-        self.clock.end_idle_waits();
+        self.clock.shorten_idle_waits(self.settings.drain_idle);
     }
 
     /// The time for `Date`, at most a second old.

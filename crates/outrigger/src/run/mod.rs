@@ -38,6 +38,9 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     let registry = Registry::new(SeriesLimits::default());
     let mut configuration = Configuration::new(args, &registry);
+    // Watched before it is read: a change in between is seen.
+    let changed = Arc::new(Notify::new());
+    let _watcher = configuration.watch(changed.clone()).context("the input cannot be watched")?;
     let first = configuration.load()?;
     let sockets = Sockets::bind(args)?;
     let concurrency = args.concurrency.map_or_else(concurrency::default_workers, usize::from);
@@ -61,8 +64,6 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let servers = start_servers(&sockets.admin, &sockets.stats, status, &server, &registry, &stopped)?;
     server.readiness.set(ServerState::Live);
     report.print(args.output);
-    let changed = Arc::new(Notify::new());
-    let _watcher = configuration.watch(changed.clone()).context("the input cannot be watched")?;
     let mut sweep = tokio::time::interval(SERIES_SWEEP);
     loop {
         tokio::select! {
@@ -96,7 +97,7 @@ fn apply(configuration: &mut Configuration, proxy: &Proxy, backends: &backends::
     if echo {
         backends.follow(&next.snapshot);
     }
-    proxy.apply(next.snapshot.clone());
+    proxy.apply(next.snapshot);
 }
 
 /// The listening sockets, bound before anything starts, so that a port that is taken ends the command at once.
@@ -132,7 +133,7 @@ fn server(concurrency: usize, registry: &Registry) -> Server {
     };
     let server = Server { build, started: Instant::now(), concurrency, readiness: Readiness::new() };
     registry.add_collector(Arc::new(server.clone()));
-    registry.add_collector(Arc::new(ProcessCollector::default()));
+    registry.add_collector(Arc::new(ProcessCollector));
     server
 }
 
