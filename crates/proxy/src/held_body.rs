@@ -21,8 +21,10 @@ pub(crate) struct HeldBody {
 }
 
 impl HeldBody {
-    /// Longest body that is held, in bytes: fits a connection's buffer, and is Linkerd's bound too.
-    const BYTES_MAX: usize = Buffer::LARGE_BYTES - 1024;
+    /// Longest body that is held, in bytes: Linkerd's bound for what may be sent again.
+    const BYTES_MAX: usize = 64 * 1024;
+    /// Room for it in the client's buffer, with the framing of chunks.
+    const CAPACITY: usize = Self::BYTES_MAX + 8 * 1024;
 
     /// Holds the body of a request if it is short, and either here already or needed for a repetition. `None`: it is to
     /// be relayed as it comes.
@@ -67,7 +69,7 @@ impl HeldBody {
             if step.skip + step.data > 0 {
                 continue;
             }
-            if !may_wait || bytes >= Self::BYTES_MAX {
+            if !may_wait || payload.len() > Self::BYTES_MAX || client.input.len() >= Self::CAPACITY {
                 return Ok(None);
             }
             fill(worker, client).await?;
@@ -88,7 +90,7 @@ impl HeldBody {
 
 async fn fill(worker: &Worker, client: &mut Stream) -> Result<(), Reason> {
     let limit = worker.settings.body_idle_timeout;
-    match client.reader().fill(&worker.buffers, Buffer::LARGE_BYTES, limit).await {
+    match client.reader().fill(&worker.buffers, HeldBody::CAPACITY, limit).await {
         Ok(_) => Ok(()),
         Err(IoFailure::TimedOut) => Err(Reason::BodyTimeout),
         Err(IoFailure::Closed | IoFailure::Broken) => Err(Reason::ClientGone),
