@@ -159,7 +159,7 @@ fn table_size(node: &Node<'_>, cx: &mut Cx) -> Option<u32> {
 }
 
 fn is_prime(n: u32) -> bool {
-    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| n % d != 0)
+    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
 }
 
 fn hash_key(name: &str, node: &Node<'_>, cx: &mut Cx) -> Option<HashKey> {
@@ -263,7 +263,8 @@ object! {
 
 fn check_locality(setting: &LocalitySetting, pos: Pos, cx: &mut Cx) {
     let mut fail = |message: String| cx.report(codes::SCHEMA, pos, message, "");
-    if !setting.distribute.is_empty() && !(setting.failover.is_empty() && setting.failover_priority.is_empty()) {
+    let fails_over = !setting.failover.is_empty() || !setting.failover_priority.is_empty();
+    if !setting.distribute.is_empty() && fails_over {
         fail("`distribute` and `failover` or `failoverPriority` are both given, expected one of the modes".to_owned());
     }
     for (index, distribute) in setting.distribute.iter().enumerate() {

@@ -6,8 +6,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::kind::service::Protocol;
-use crate::node::Spanned;
+use crate::decode::Cx;
+use crate::kind::service::{Protocol, is_port_name};
+use crate::node::{Node, Spanned};
 use crate::object::{Labels, labels};
 use crate::scalar;
 
@@ -115,7 +116,7 @@ crate::object! {
     /// One port of a container.
     pub struct ContainerPort {
         /// `name`.
-        pub name: Option<Arc<str>> = optional "name",
+        pub name: Option<Arc<str>> = with(port_name) "name",
         /// `containerPort`.
         pub container_port: u16 = required_with(scalar::port) "containerPort",
         /// `protocol`, default `TCP`.
@@ -186,8 +187,17 @@ crate::object! {
     ]
 }
 
+/// The name of a container's port, or empty for none.
+fn port_name(node: &Node<'_>, cx: &mut Cx) -> Option<Arc<str>> {
+    let name = scalar::string(node, cx)?;
+    if !name.is_empty() && !is_port_name(name) {
+        cx.mismatch(node, "a name of at most 15 lower-case letters, digits and inner hyphens, one letter at least");
+    }
+    (!name.is_empty()).then(|| cx.text(name))
+}
+
 /// A condition's status is a string in the API; an unquoted `True` is what people mean when they write one by hand.
-fn condition_status(node: &crate::node::Node<'_>, cx: &mut crate::decode::Cx) -> Option<Arc<str>> {
+fn condition_status(node: &Node<'_>, cx: &mut Cx) -> Option<Arc<str>> {
     let status = node.scalar().map_or("", |scalar| &*scalar.text);
     if matches!(status, "True" | "False" | "Unknown") {
         return Some(cx.text(status));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::codes;
 use crate::decode::Cx;
 use crate::node::{Pos, Spanned};
-use crate::object::Labels;
+use crate::object::{Labels, is_dns_label};
 use crate::scalar::{self, IntOrString};
 
 crate::object! {
@@ -69,7 +69,7 @@ crate::object! {
     /// One port.
     pub struct ServicePort {
         /// `name`; may be absent where there is only one port.
-        pub name: Option<Arc<str>> = optional "name",
+        pub name: Option<Arc<str>> = with(port_name) "name",
         /// `port`: 1 to 65535.
         pub port: u16 = required_with(scalar::port) "port",
         /// `targetPort`: a number or the name of a container port; default: `port`.
@@ -116,6 +116,19 @@ fn external_name(node: &crate::node::Node<'_>, cx: &mut Cx) -> Option<Spanned<Ar
     crate::address::host(node, cx).map(|value| Spanned { value, pos: node.pos })
 }
 
+/// The name of a service's port: a DNS label, or empty for none.
+fn port_name(node: &crate::node::Node<'_>, cx: &mut Cx) -> Option<Arc<str>> {
+    let name = scalar::string(node, cx)?;
+    if name.is_empty() {
+        return None;
+    }
+    if !is_dns_label(name) {
+        cx.mismatch(node, "a name of at most 63 lower-case letters, digits and inner hyphens");
+        return None;
+    }
+    Some(cx.text(name))
+}
+
 fn target_port(node: &crate::node::Node<'_>, cx: &mut Cx) -> Option<Spanned<IntOrString>> {
     use crate::decode::Decode as _;
     let value = IntOrString::decode(node, cx)?;
@@ -132,7 +145,7 @@ fn target_port(node: &crate::node::Node<'_>, cx: &mut Cx) -> Option<Spanned<IntO
 
 /// IANA service names, as Kubernetes requires of port names: up to 15 lower-case letters, digits and hyphens, one letter
 /// at least.
-fn is_port_name(name: &str) -> bool {
+pub(crate) fn is_port_name(name: &str) -> bool {
     (1..=15).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && name.bytes().any(|b| b.is_ascii_lowercase())

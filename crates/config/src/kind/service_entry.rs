@@ -166,7 +166,7 @@ fn check_endpoints(spec: &ServiceEntrySpec, cx: &mut Cx) {
             );
             cx.report(codes::SCHEMA, address.pos, message, "use resolution DNS for host names");
         }
-        for (name, _) in &endpoint.ports {
+        for name in endpoint.ports.keys() {
             if !spec.ports.iter().any(|p| p.name == *name) {
                 let message = format!("endpoints[{index}].ports: {:?} names none of the entry's ports", clip(name));
                 cx.report(codes::SCHEMA, endpoint.pos, message, "its keys are names of `spec.ports`");

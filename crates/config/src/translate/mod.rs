@@ -105,9 +105,8 @@ struct Memo {
     naming: Naming,
     client: Arc<Client>,
     config: Arc<Config>,
-    services: Vec<ServiceMemo>,
+    services: Vec<Arc<ServiceMemo>>,
     clusters: HashMap<ClusterName, Arc<Cluster>>,
-    vhosts: HashMap<Arc<str>, Arc<VirtualHost>>,
 }
 
 /// Everything but endpoints and clusters.
@@ -118,6 +117,7 @@ struct Config {
     /// Which services get clusters, by index.
     needed: Vec<bool>,
     listener: Arc<Listener>,
+    vhosts: HashMap<Arc<str>, Arc<VirtualHost>>,
     fingerprint: u64,
     diagnostics: Vec<Diagnostic>,
 }
@@ -171,10 +171,8 @@ impl Translator {
         }
         pass.orphans(&config.registry, &mut diagnostics);
         let snapshot = pass.snapshot(&config, &services);
-        let vhosts = &config.listener.routes.virtual_hosts;
         self.before = Some(Memo {
             resources: resources.clone(),
-            vhosts: vhosts.iter().map(|v| (v.name.clone(), v.clone())).collect(),
             clusters: snapshot.clusters.clone(),
             mesh,
             naming,
@@ -251,7 +249,7 @@ impl Pass<'_> {
             candidates: &candidates,
             splits: &splits,
             retry: &mesh::retry(mesh),
-            before: self.before.map_or(&lent, |memo| &memo.vhosts),
+            before: self.before.map_or(&lent, |memo| &memo.config.vhosts),
         };
         let virtual_hosts = builder.build();
         let used = resolver.used.take();
@@ -262,7 +260,8 @@ impl Pass<'_> {
         let listener = self.listener(RouteTable { virtual_hosts, unmatched: scope.unmatched });
         let vhosts = listener.routes.virtual_hosts.iter().map(|v| fingerprint::virtual_host(v));
         let fingerprint = fingerprint::listener(&listener, vhosts);
-        Config { registry, rules, needed, listener, fingerprint, diagnostics }
+        let vhosts = listener.routes.virtual_hosts.iter().map(|v| (v.name.clone(), v.clone())).collect();
+        Config { registry, rules, needed, listener, vhosts, fingerprint, diagnostics }
     }
 
     /// The listener, or that of before if all of its virtual hosts are.
@@ -280,7 +279,12 @@ impl Pass<'_> {
     }
 
     /// Endpoints and clusters, service by service.
-    fn services<'r>(&'r self, config: &Arc<Config>, pods: &mut PodIndex<'r>, same_owners: bool) -> Vec<ServiceMemo> {
+    fn services<'r>(
+        &'r self,
+        config: &Arc<Config>,
+        pods: &mut PodIndex<'r>,
+        same_owners: bool,
+    ) -> Vec<Arc<ServiceMemo>> {
         let slices = endpoints::group_slices(self.resources);
         let none = HashMap::new();
         let context = ClusterContext {
@@ -310,11 +314,11 @@ impl Pass<'_> {
         index: usize,
         config: &Config,
         slices: &Slices<'r>,
-        known: Option<&ServiceMemo>,
+        known: Option<&Arc<ServiceMemo>>,
         same_others: bool,
         pods: &mut PodIndex<'r>,
         context: &ClusterContext<'_>,
-    ) -> ServiceMemo {
+    ) -> Arc<ServiceMemo> {
         let info = &config.registry.services[index];
         let own = match info.source {
             registry::Source::Service(_) => slices.get(&*info.namespace).and_then(|n| n.get(&*info.name)),
@@ -326,7 +330,7 @@ impl Pass<'_> {
             && known.slices.len() == own.len()
             && known.slices.iter().zip(own).all(|(a, b)| Arc::ptr_eq(a, b))
         {
-            return known.clone_refs();
+            return known.clone();
         }
         let found = Arc::new(endpoints::gather(info, own, self.resources, pods));
         let endpoints = known.map(|k| &k.endpoints).filter(|k| **k == found).cloned().unwrap_or(found);
@@ -341,7 +345,7 @@ impl Pass<'_> {
             Some(known) if Arc::ptr_eq(&known.clusters, &clusters) => known.fingerprint,
             _ => fingerprint::combine(clusters.clusters.iter().map(|c| fingerprint::cluster(c))),
         };
-        ServiceMemo {
+        Arc::new(ServiceMemo {
             slices: own.iter().map(|s| Arc::clone(s)).collect(),
             summary: ServiceSummary {
                 namespace: info.namespace.clone(),
@@ -352,7 +356,7 @@ impl Pass<'_> {
             endpoints,
             clusters,
             fingerprint,
-        }
+        })
     }
 
     /// Slices that name a service which does not exist.
@@ -368,11 +372,11 @@ impl Pass<'_> {
         }
     }
 
-    fn snapshot(&self, config: &Config, services: &[ServiceMemo]) -> Snapshot {
+    fn snapshot(&self, config: &Config, services: &[Arc<ServiceMemo>]) -> Snapshot {
         let count = services.iter().map(|s| s.clusters.clusters.len()).sum();
         let mut clusters = HashMap::with_capacity(count);
         // Two ServiceEntries may have one host and port; the client's own namespace wins, as it does for virtual hosts.
-        let own = |s: &&ServiceMemo| s.summary.namespace == self.client.namespace;
+        let own = |s: &&Arc<ServiceMemo>| s.summary.namespace == self.client.namespace;
         let (near, far) = (services.iter().filter(own), services.iter().filter(|s| !own(s)));
         for cluster in near.chain(far).flat_map(|s| &s.clusters.clusters) {
             clusters.entry(cluster.name.clone()).or_insert_with(|| cluster.clone());
@@ -390,18 +394,6 @@ impl Pass<'_> {
             listeners: vec![config.listener.clone()],
             clusters,
             services: summaries,
-        }
-    }
-}
-
-impl ServiceMemo {
-    fn clone_refs(&self) -> Self {
-        Self {
-            slices: self.slices.clone(),
-            endpoints: self.endpoints.clone(),
-            clusters: self.clusters.clone(),
-            fingerprint: self.fingerprint,
-            summary: self.summary.clone(),
         }
     }
 }

@@ -280,21 +280,25 @@ pub(crate) fn review(resources: &Resources, registry: &Registry, domain: &str, o
 
 /// A hint that names the host most like an unknown one.
 pub(crate) fn nearest_host(host: &str, registry: &Registry, domain: &str) -> String {
-    // Beyond this many hosts the comparison costs more than the hint is worth.
-    const HOSTS_MAX: usize = 20_000;
-    let known: Vec<&str> = registry.services.iter().take(HOSTS_MAX).map(|s| &*s.host).collect();
+    // Among more names the comparison costs more than the hint is worth, above all when many hosts are unknown.
+    const NAMES_MAX: usize = 1_000;
+    let near = |wanted: &str, names: Vec<&str>| {
+        if names.len() > NAMES_MAX {
+            return None;
+        }
+        crate::decode::nearest(wanted, &names).map(|near| format!("did you mean `{near}`?"))
+    };
     if let Some((name, namespace)) = hosts::split_service_host(host, domain) {
         let elsewhere = registry.services.iter().find(|s| *s.name == *name && s.is_kubernetes());
         if let Some(found) = elsewhere {
             return format!("{name} is in namespace {}, not {namespace}: write {}", found.namespace, found.host);
         }
-        let near: Vec<&str> =
-            registry.services.iter().take(HOSTS_MAX).filter(|s| *s.namespace == *namespace).map(|s| &*s.name).collect();
-        if let Some(near) = crate::decode::nearest(name, &near) {
-            return format!("did you mean `{near}`?");
+        let inside = registry.services.iter().filter(|s| *s.namespace == *namespace);
+        if let Some(hint) = near(name, inside.map(|s| &*s.name).take(NAMES_MAX + 1).collect()) {
+            return hint;
         }
-    } else if let Some(near) = crate::decode::nearest(host, &known) {
-        return format!("did you mean `{near}`?");
+    } else if let Some(hint) = near(host, registry.services.iter().map(|s| &*s.host).take(NAMES_MAX + 1).collect()) {
+        return hint;
     }
     "define the Service or ServiceEntry, or correct the host".to_owned()
 }

@@ -37,6 +37,7 @@ impl Naming {
     }
 }
 
+/// Facts by namespace and name, each with the pod they were made from.
 type Facts = HashMap<Arc<str>, HashMap<Arc<str>, (Arc<Pod>, PodFacts)>>;
 
 /// Facts of pods, kept from one translation to the next while pod, ReplicaSets and nodes stay the same.
@@ -50,12 +51,16 @@ pub(crate) struct PodIndex<'r> {
     resources: &'r Resources,
     naming: &'r Naming,
     zones: HashMap<Arc<str>, Locality>,
-    by_ip: OnceCell<HashMap<(Arc<str>, IpAddr), Arc<Pod>, foldhash::fast::RandomState>>,
+    by_ip: OnceCell<AddressIndex>,
     by_label: OnceCell<LabelIndex>,
     before: Facts,
     facts: Facts,
 }
 
+/// Pods by namespace and address.
+type AddressIndex = HashMap<(Arc<str>, IpAddr), Arc<Pod>, foldhash::fast::RandomState>;
+
+/// Pods by namespace, then by each of their labels.
 type LabelIndex = HashMap<Arc<str>, HashMap<(Arc<str>, Arc<str>), Vec<Arc<Pod>>, foldhash::fast::RandomState>>;
 
 impl Workloads {
@@ -92,10 +97,13 @@ impl Workloads {
         for (namespace, pods) in facts {
             before.entry(namespace).or_default().extend(pods);
         }
-        for (namespace, pods) in &mut before {
-            pods.retain(|name, _| resources.pods.get(namespace, name).is_some());
+        // More facts than pods: some pods are gone.
+        if before.values().map(HashMap::len).sum::<usize>() > resources.pods.len() {
+            for (namespace, pods) in &mut before {
+                pods.retain(|name, _| resources.pods.get(namespace, name).is_some());
+            }
+            before.retain(|_, pods| !pods.is_empty());
         }
-        before.retain(|_, pods| !pods.is_empty());
         self.facts = before;
     }
 }
