@@ -2,7 +2,8 @@
 //!
 //! `OUTRIGGER_LEDGER_REQUESTS` sets how many requests the reload ledger sends (10,000 by default).
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -229,6 +230,56 @@ fn connections_that_die_when_used_again_lose_nothing() {
         assert!(account.by_status.keys().all(|status| matches!(status, 200 | 502 | 503)), "{account}");
         process.assert_well();
     }
+}
+
+/// The same race as it comes by nature: the backend closes what is idle just when it is used again.
+#[test]
+fn connections_that_idle_out_lose_nothing() {
+    let witness = Witness::default();
+    let shared = witness.share();
+    let backend = Backend::start_impatient(Duration::from_millis(20), move |request| {
+        shared.record(request, "a1");
+        Reply::Keep(answer(request, "a1"))
+    });
+    let world = World::new();
+    world.write("app.yaml", &service_yaml("default", "app", 80, &[endpoint("a1", "v1", backend.address())]));
+    let mut process = start(&world);
+    let kinds = vec![Kind::new("GET", "app", "/", "app")];
+    let (proxy, stop) = (process.address("outbound"), Arc::new(AtomicBool::new(false)));
+    // Each of 8 clients asks about every 20 ms.
+    let load = Load { proxy, run: 1, requests: 2_000, rate: 400.0, workers: 8, kinds, stop };
+    let account = Account::new(&load.run(), &witness.entries(), &classes(&[("a1", &["app"])]));
+    println!("{account}");
+    assert!(account.is_clean() && account.ok == 2_000, "{account}");
+    assert!(backend.connections() > 20, "no connection idled out: the race was not there");
+    process.assert_well();
+}
+
+/// A backend that resets in the middle of an upload: 502 at once, and no half request is sent again.
+#[test]
+fn a_broken_upload_is_told_at_once() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    let address = listener.local_addr().expect("a bound listener has an address");
+    let accepted = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the proxy connects");
+        let mut block = vec![0; 32 * 1024];
+        stream.read_exact(&mut block).expect("the upload begins");
+        drop(stream); // Unread bytes make this a reset.
+        listener.set_nonblocking(true).expect("a flag");
+        within(Duration::from_millis(300), || listener.accept().ok()).is_some()
+    });
+    let world = World::new();
+    world.write("app.yaml", &service_yaml("default", "app", 80, &[endpoint("a1", "v1", address)]));
+    let mut process = start(&world);
+    let mut client = Client::connect(process.address("outbound")).expect("it listens");
+    let head = "POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 1048576\r\n\r\n";
+    let _ = client.send(&[head.as_bytes(), &vec![b'x'; 1024 * 1024]].concat());
+    let start = Instant::now();
+    let answer = client.read_response("POST").expect("an answer");
+    assert!(matches!(answer.status, 502 | 503), "{}", answer.status);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(!accepted.join().expect("the backend does not panic"), "the upload was tried again");
+    process.assert_well();
 }
 
 /// SIGTERM under load: whatever was sent is answered; then the program ends in good order.

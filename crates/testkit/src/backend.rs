@@ -62,6 +62,8 @@ struct Shared {
     early: bool,
     /// Whether requests are kept.
     records: bool,
+    /// How long a connection may be idle.
+    idle: Duration,
     seen: Mutex<Vec<Request>>,
     /// Heads that could not be read as HTTP/1.
     garbage: Mutex<Vec<String>>,
@@ -76,31 +78,37 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Backend {
     /// Starts on 127.0.0.1; `script` answers each request when its body is read. Requests are recorded.
     pub fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        Self::build(Ipv4Addr::LOCALHOST, false, true, Box::new(script))
+        Self::build(Ipv4Addr::LOCALHOST, false, true, PATIENCE, Box::new(script))
     }
 
     /// As [`Self::start`], on another loopback address.
     pub fn start_on(ip: Ipv4Addr, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        Self::build(ip, false, true, Box::new(script))
+        Self::build(ip, false, true, PATIENCE, Box::new(script))
     }
 
     /// As [`Self::start`], but `script` answers when the head is read, before the body.
     pub fn start_early(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        Self::build(Ipv4Addr::LOCALHOST, true, true, Box::new(script))
+        Self::build(Ipv4Addr::LOCALHOST, true, true, PATIENCE, Box::new(script))
     }
 
     /// As [`Self::start_on`], keeping no requests: for loads.
     pub fn start_unrecorded(ip: Ipv4Addr, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        Self::build(ip, false, false, Box::new(script))
+        Self::build(ip, false, false, PATIENCE, Box::new(script))
     }
 
-    fn build(ip: Ipv4Addr, early: bool, records: bool, script: Box<Script>) -> Self {
+    /// As [`Self::start`], keeping no requests and closing connections that are idle for so long.
+    pub fn start_impatient(idle: Duration, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::build(Ipv4Addr::LOCALHOST, false, false, idle, Box::new(script))
+    }
+
+    fn build(ip: Ipv4Addr, early: bool, records: bool, idle: Duration, script: Box<Script>) -> Self {
         let listener = TcpListener::bind((ip, 0)).expect("loopback has free ports");
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared {
             script,
             early,
             records,
+            idle,
             seen: Mutex::default(),
             garbage: Mutex::default(),
             connections: AtomicU64::new(0),
@@ -180,7 +188,7 @@ fn serve(stream: TcpStream, connection: u64, shared: &Shared) {
     lock(&shared.open).push(kept);
     let mut reader = Reader::new(stream, PATIENCE);
     for sequence in 0.. {
-        reader.deadline = std::time::Instant::now() + PATIENCE;
+        reader.deadline = std::time::Instant::now() + shared.idle;
         let (first, fields) = match reader.head() {
             Ok(head) => head,
             Err(ReadError::Malformed(why, bytes)) => {
@@ -189,6 +197,7 @@ fn serve(stream: TcpStream, connection: u64, shared: &Shared) {
             }
             Err(_) => break,
         };
+        reader.deadline = std::time::Instant::now() + PATIENCE;
         let mut words = first.splitn(3, ' ').map(str::to_owned);
         let mut next = || words.next().unwrap_or_default();
         let (method, target, version) = (next(), next(), next());

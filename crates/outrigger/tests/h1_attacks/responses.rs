@@ -12,9 +12,20 @@ pub(crate) struct Case {
     pub(crate) variant: &'static str,
     method: &'static str,
     reply: Vec<u8>,
-    /// Whether the backend closes after it; it holds the connection open otherwise, which tempts to use it again.
-    closes: bool,
+    /// What the backend does after it.
+    end: End,
     outcomes: &'static [Outcome],
+}
+
+/// What a backend does after its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Keeps the connection open, which tempts to use it again.
+    Keep,
+    /// Closes in good order.
+    Close,
+    /// Resets.
+    Reset,
 }
 
 /// One thing that may become of an answer.
@@ -33,7 +44,17 @@ use Outcome::{BadGateway, Cut, Delivered};
 const LEAK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nleak";
 
 fn case(id: &'static str, variant: &'static str, reply: &str, outcomes: &'static [Outcome]) -> Case {
-    Case { id, variant, method: "GET", reply: reply.replace("{LEAK}", LEAK).into(), closes: false, outcomes }
+    Case { id, variant, method: "GET", reply: reply.replace("{LEAK}", LEAK).into(), end: End::Keep, outcomes }
+}
+
+impl Case {
+    fn then(self, end: End) -> Self {
+        Self { end, ..self }
+    }
+
+    fn of(self, method: &'static str) -> Self {
+        Self { method, ..self }
+    }
 }
 
 /// Every response-side case.
@@ -141,44 +162,38 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend([
         case("H1-50", "a field of 1 MB", &with(&format!("x: {megabyte}\r\ncontent-length: 0\r\n"), ""), bad),
         case("H1-50", "1xx x 10,000", &"HTTP/1.1 102 Processing\r\n\r\n".repeat(10_000), bad),
-        Case {
-            closes: true,
-            ..case("H1-50", "body shorter than its length", &with("content-length: 9\r\n", "abc"), &[BadGateway, Cut])
-        },
-        Case {
-            closes: true,
-            ..case(
-                "H1-50",
-                "chunks without end",
-                &with("transfer-encoding: chunked\r\n", "3\r\nabc\r\n"),
-                &[BadGateway, Cut],
-            )
-        },
-        Case { closes: true, ..case("H1-50", "half a head", "HTTP/1.1 200 OK\r\ncontent-le", bad) },
-        Case { closes: true, ..case("H1-50", "to the end", &with("", "abc"), &[Delivered(200, "abc")]) },
-        Case {
-            method: "HEAD",
-            ..case("H1-50", "HEAD with a body", &with("content-length: 4\r\n", "body{LEAK}"), &[Delivered(200, "")])
-        },
-        Case {
-            method: "HEAD",
-            ..case(
-                "H1-50",
-                "HEAD, chunked",
-                &with("transfer-encoding: chunked\r\n", "4\r\nbody\r\n0\r\n\r\n"),
-                &[Delivered(200, "")],
-            )
-        },
+        case("H1-50", "to the end", &with("", "abc"), &[Delivered(200, "abc")]).then(End::Close),
+        // Without a length only a clean end says that all of it came.
+        case("H1-50", "to the end, reset", &with("", "abc"), &[BadGateway, Cut]).then(End::Reset),
+        case("H1-50", "HEAD with a body", &with("content-length: 4\r\n", "body{LEAK}"), &[Delivered(200, "")])
+            .of("HEAD"),
+        case(
+            "H1-50",
+            "HEAD, chunked",
+            &with("transfer-encoding: chunked\r\n", "4\r\nbody\r\n0\r\n\r\n"),
+            &[Delivered(200, "")],
+        )
+        .of("HEAD"),
     ]);
+    for end in [End::Close, End::Reset] {
+        let short = with("content-length: 9\r\n", "abc");
+        let unended = with("transfer-encoding: chunked\r\n", "3\r\nabc\r\n");
+        cases.extend([
+            case("H1-50", "body shorter than its length", &short, &[BadGateway, Cut]).then(end),
+            case("H1-50", "chunks without end", &unended, &[BadGateway, Cut]).then(end),
+            case("H1-50", "half a head", "HTTP/1.1 200 OK\r\ncontent-le", bad).then(end),
+        ]);
+    }
     cases
 }
 
 /// A backend for one case: the attack for `/attack`, the target for everything else.
 pub(crate) fn backend(case: &Case) -> Backend {
-    let (reply, closes) = (case.reply.clone(), case.closes);
-    Backend::start(move |request| match (request.target.as_str(), closes) {
-        ("/attack", true) => Reply::Close(reply.clone()),
-        ("/attack", false) => Reply::Keep(reply.clone()),
+    let (reply, end) = (case.reply.clone(), case.end);
+    Backend::start(move |request| match (request.target.as_str(), end) {
+        ("/attack", End::Close) => Reply::Close(reply.clone()),
+        ("/attack", End::Reset) => Reply::Reset(reply.clone()),
+        ("/attack", End::Keep) => Reply::Keep(reply.clone()),
         (target, _) => Reply::Keep(response(200, &[], target.as_bytes())),
     })
 }
