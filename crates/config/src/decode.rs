@@ -1,6 +1,6 @@
 //! From a tree to typed values, collecting every problem on the way.
 //!
-//! A kind is a plain struct, declared with [`object!`] so that field, documentation and decoding stand in one place.
+//! A kind is a plain struct, declared with [`object!`](crate::object!) so that field, documentation and decoding stand in one place.
 //! Decoding never stops at the first problem: [`Cx`] gathers them with path and place. An object that has an error-level
 //! problem does not come into force, so a decoder may return a half-true value after it has reported an error.
 

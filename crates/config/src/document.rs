@@ -193,11 +193,9 @@ struct Reader<'d> {
 impl Reader<'_> {
     /// Reads a document, which is an object or a list of objects; `end` is where the next one begins.
     fn document(&mut self, root: &Node<'_>, end: Option<Pos>) {
-        let kind = text_of(root, "kind");
-        let items = root.get("items").and_then(Node::items);
-        match (kind, items) {
-            (Some(kind), Some(items)) if kind.ends_with("List") => self.list(root, kind, items, end),
-            _ => self.object(root, end, None),
+        match list_of(root) {
+            Some((kind, items)) => self.list(root, kind, items, end),
+            None => self.object(root, end, None),
         }
     }
 
@@ -207,10 +205,12 @@ impl Reader<'_> {
         let inherited = item_kind.zip(text_of(root, "apiVersion"));
         for (index, item) in items.iter().enumerate() {
             let item_end = items.get(index + 1).map_or(end, |next| Some(next.pos));
-            if item.is_null() {
-                continue;
+            match list_of(item) {
+                // The depth of documents bounds this.
+                Some((kind, items)) => self.list(item, kind, items, item_end),
+                None if item.is_null() => {}
+                None => self.object(item, item_end, inherited),
             }
-            self.object(item, item_end, inherited);
         }
     }
 
@@ -309,6 +309,12 @@ fn decode_object(
     let object = (kind.decode)(meta, &mut fields, cx);
     fields.finish(cx);
     object.ok_or(Some(reference))
+}
+
+/// The kind and the items of a list of objects.
+fn list_of<'n, 't>(node: &'n Node<'t>) -> Option<(&'n str, &'n [Node<'t>])> {
+    let kind = text_of(node, "kind").filter(|kind| kind.ends_with("List"))?;
+    Some((kind, node.get("items")?.items()?))
 }
 
 /// The text of a field, if it is a scalar.

@@ -193,7 +193,7 @@ fn namespace_name(node: &Node<'_>, cx: &mut Cx) -> Option<Arc<str>> {
 }
 
 /// RFC 1123 label.
-fn is_dns_label(text: &str) -> bool {
+pub(crate) fn is_dns_label(text: &str) -> bool {
     text.len() <= LABEL_CHARS_MAX && is_dns_part(text)
 }
 

@@ -27,6 +27,8 @@ fn lists_are_unfolded() {
         list,
         r#"error [IST0106] Service default/b f.yaml:13:13: spec.ports[0].port: found the string "high", expected an integer from 1 to 65535"#,
     );
+    let nested = r#"{"kind": "List", "apiVersion": "v1", "items": [{"kind": "ServiceList", "apiVersion": "v1", "items": [null, {"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}}]}]}"#;
+    assert_eq!(services(nested), ["default/a"]);
     let typed = r#"{"kind": "ServiceList", "apiVersion": "v1", "items": [{"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}}]}"#;
     assert_eq!(services(typed), ["default/a"]);
 }

@@ -81,6 +81,10 @@ fn services_obey_the_rules_of_the_api_server() {
         "error [IST0106] Service default/a f.yaml:6:34: spec.ports[0].targetPort: found the number 0, expected a port from 1 to 65535, or the name of a container port",
     );
     check(
+        &service("  ports: [{port: 80, name: \"\"}, {port: 81, name: HTTP}]\n"),
+        "error [IST0106] Service default/a f.yaml:6:50: spec.ports[1].name: found the string \"HTTP\", expected a name of at most 63 lower-case letters, digits and inner hyphens",
+    );
+    check(
         &service("  sessionAffinity: ClientIP\n  trafficDistribution: PreferClose\n  ports: [{port: 80}]\n"),
         "warning [OUT0103] Service default/a f.yaml:6:20: spec.sessionAffinity: \"ClientIP\" is not enforced (use consistentHash with useSourceIp in a DestinationRule)
          warning [OUT0103] Service default/a f.yaml:7:24: spec.trafficDistribution: \"PreferClose\" is not enforced (localityLbSetting of a DestinationRule keeps traffic in its zone)",

@@ -2,6 +2,7 @@
 
 mod documents;
 mod fuzz;
+mod incremental;
 mod kinds;
 mod limits;
 mod reloads;
