@@ -237,7 +237,7 @@ fn connections_that_die_when_used_again_lose_nothing() {
 fn connections_that_idle_out_lose_nothing() {
     let witness = Witness::default();
     let shared = witness.share();
-    let backend = Backend::start_impatient(Duration::from_millis(20), move |request| {
+    let backend = Backend::start_impatient(Duration::from_millis(16), move |request| {
         shared.record(request, "a1");
         Reply::Keep(answer(request, "a1"))
     });
@@ -246,12 +246,12 @@ fn connections_that_idle_out_lose_nothing() {
     let mut process = start(&world);
     let kinds = vec![Kind::new("GET", "app", "/", "app")];
     let (proxy, stop) = (process.address("outbound"), Arc::new(AtomicBool::new(false)));
-    // Each of 8 clients asks about every 20 ms.
-    let load = Load { proxy, run: 1, requests: 2_000, rate: 400.0, workers: 8, kinds, stop };
+    // One client asks every 20 ms, about when the timeout fires as the kernel rounds it; more would keep connections busy.
+    let load = Load { proxy, run: 1, requests: 300, rate: 50.0, workers: 1, kinds, stop };
     let account = Account::new(&load.run(), &witness.entries(), &classes(&[("a1", &["app"])]));
-    println!("{account}");
-    assert!(account.is_clean() && account.ok == 2_000, "{account}");
-    assert!(backend.connections() > 20, "no connection idled out: the race was not there");
+    println!("{} connections: {account}", backend.connections());
+    assert!(account.is_clean() && account.ok == 300, "{account}");
+    assert!(backend.connections() > 5, "no connection idled out: the race was not there");
     process.assert_well();
 }
 
