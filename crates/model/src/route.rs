@@ -176,6 +176,8 @@ pub struct Destination {
     pub missing: Option<Missing>,
     /// Relative weight.
     pub weight: u32,
+    /// The authority to send on with, where the route's `rewrite` has none.
+    pub authority: Option<HeaderValue>,
     /// Header operations on the request, before those of the route.
     pub request_headers: HeaderEdits,
     /// Header operations on the response, before those of the route.

@@ -194,7 +194,8 @@ impl HeadWriter<'_> {
                 if missing.is_some_and(|m| m.status == 500) { Reason::NoClusterGateway } else { Reason::NoCluster };
             return Plan::Fail(reason, missing.map_or_else(|| chosen.cluster.to_string(), |m| m.reason.to_string()));
         };
-        let name = forward.rewrite.authority.as_ref().map_or(self.head.target.authority, |v| v.as_str());
+        let rewritten = forward.rewrite.authority.as_ref().or(chosen.authority.as_ref());
+        let name = rewritten.map_or(self.head.target.authority, |v| v.as_str());
         let destination = match cluster.live.model.discovery {
             Discovery::Static => Destination::Cluster(cluster.clone()),
             Discovery::OriginalDestination => {
@@ -206,6 +207,7 @@ impl HeadWriter<'_> {
         let mut plan = self.forwarding(destination, Some((route, forward, index)), name);
         if let Plan::Forward(forwarding) = &mut plan {
             forwarding.cors = cors_fields;
+            forwarding.target = Some(target.clone());
             self.choose_key(forwarding);
         }
         plan
@@ -261,7 +263,7 @@ impl HeadWriter<'_> {
         out.extend_from_slice(b"\r\n");
         Plan::Forward(Box::new(Forwarding {
             destination,
-            route: route.map(|(route, _, index)| (route.route.clone(), index)),
+            target: None,
             head: out,
             key: None,
             set_cookie: None,

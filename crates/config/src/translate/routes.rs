@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use outrigger_model::{
-    Action, Destination, Forward, HeaderName, HeaderValue, Mirror, Origin, PathMatch, PathRewrite, Redirect,
-    RedirectPath, RetryPolicy, Rewrite, Route, RouteMatch, StringMatch,
+    Action, Destination, Forward, Mirror, Origin, PathMatch, PathRewrite, Redirect, RedirectPath, RetryPolicy, Rewrite,
+    Route, RouteMatch, StringMatch,
 };
 
 use super::reach::is_catch_all;
@@ -79,29 +79,20 @@ impl RouteBuilder<'_> {
         let kept: Vec<_> = route.route.iter().filter(|d| !several || d.weight > 0).collect();
         let authority = route.rewrite.as_ref().and_then(|r| r.authority.clone());
         let authority = authority.or_else(|| route.headers.as_ref().and_then(|h| h.request.authority.clone()));
-        let mut rewrite = Rewrite { path: PathRewrite::Keep, authority };
-        let alone = kept.len() == 1;
+        let rewrite = Rewrite { path: PathRewrite::Keep, authority };
         let destinations = kept
             .into_iter()
             .map(|destination| {
                 let resolved = self.resolver.destination(&destination.destination, &rule.object.meta, port);
-                let mut request_headers = destination.headers.request.edits.clone();
-                if let Some(own) = &destination.headers.request.authority
-                    && rewrite.authority.is_none()
-                {
-                    // The route's authority wins over the destination's.
-                    if alone {
-                        rewrite.authority = Some(own.clone());
-                    } else {
-                        request_headers.set.extend(host_edit(own));
-                    }
-                }
+                let operations = &destination.headers;
                 Destination {
                     cluster: resolved.cluster,
                     missing: resolved.missing,
                     weight: destination.weight.max(1),
-                    request_headers,
-                    response_headers: destination.headers.response.edits.clone(),
+                    // The route's authority wins over the destination's.
+                    authority: operations.request.authority.clone().filter(|_| rewrite.authority.is_none()),
+                    request_headers: operations.request.edits.clone(),
+                    response_headers: operations.response.edits.clone(),
                 }
             })
             .collect();
@@ -167,11 +158,6 @@ impl RouteBuilder<'_> {
             .map(|(resolved, share)| Mirror { cluster: resolved.cluster, share })
             .collect()
     }
-}
-
-/// A destination's own authority, where several destinations have different ones.
-fn host_edit(authority: &HeaderValue) -> Option<(HeaderName, HeaderValue)> {
-    HeaderName::parse("host").ok().map(|name| (name, authority.clone()))
 }
 
 fn route_name(route: &HttpRoute, block: &HttpMatch) -> Arc<str> {

@@ -154,6 +154,7 @@ fn destinations(split: &TrafficSplit, root: &ServiceInfo, port: u16, resolver: &
         cluster: resolved.cluster,
         missing: resolved.missing,
         weight,
+        authority: None,
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
     };

@@ -251,6 +251,7 @@ impl VhostBuilder<'_> {
             cluster: ClusterName::outbound(port.number, "", &info.host),
             missing: None,
             weight: 1,
+            authority: None,
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
         };

@@ -194,6 +194,9 @@ fn destination(destination: &Destination) -> String {
     if let Some(missing) = &destination.missing {
         write!(out, "!{}", missing.status).unwrap();
     }
+    if let Some(authority) = &destination.authority {
+        write!(out, " authority:={authority}").unwrap();
+    }
     out.push_str(&edits("request", &destination.request_headers));
     out.push_str(&edits("response", &destination.response_headers));
     out

@@ -219,7 +219,7 @@ fn headers_are_edited_at_both_levels_and_host_is_the_authority() {
 - route:
   - {destination: {host: a, subset: v1}, weight: 1, headers: {request: {set: {host: one.example}}}}
   - {destination: {host: a, subset: v2}, weight: 1, headers: {request: {add: {Host: two.example}}}}",
-        &format!("default -> {V1}*1 request:host=one.example {V2}*1 request:host=two.example"),
+        &format!("default -> {V1}*1 authority:=one.example {V2}*1 authority:=two.example"),
     );
     of(
         "- route: [{destination: {host: a}, headers: {request: {set: {host: one.example}}}}]",

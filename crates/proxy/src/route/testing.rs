@@ -35,6 +35,7 @@ pub(super) fn route(name: &str, matches: RouteMatch, weights: &[u32]) -> Arc<Rou
         cluster: ClusterName::new(&at.to_string()),
         missing: None,
         weight: *weight,
+        authority: None,
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
     };

@@ -104,6 +104,7 @@ pub fn snapshot(endpoints: &[SocketAddr], edit: impl FnOnce(&mut model::Route)) 
         cluster: name.clone(),
         missing: None,
         weight: 1,
+        authority: None,
         request_headers: Default::default(),
         response_headers: Default::default(),
     };
