@@ -39,7 +39,7 @@ impl Load {
 
 /// One request on its way to an endpoint; ends when dropped.
 #[derive(Debug)]
-pub(crate) struct ActiveRequest(Arc<Load>);
+pub(crate) struct ActiveRequest<'e>(&'e Load);
 
 /// Ids of endpoints, unique in a process.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -84,13 +84,13 @@ impl EndpointState {
     }
 
     /// Counts a request until the result is dropped.
-    pub(crate) fn begin(&self) -> ActiveRequest {
+    pub(crate) fn begin(&self) -> ActiveRequest<'_> {
         self.load.0.fetch_add(Load::BEGUN + 1, Ordering::Relaxed);
-        ActiveRequest(self.load.clone())
+        ActiveRequest(&self.load)
     }
 }
 
-impl Drop for ActiveRequest {
+impl Drop for ActiveRequest<'_> {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -27,7 +26,7 @@ pub(crate) struct Conversation<'c> {
     pub(crate) worker: &'c Worker,
     pub(crate) exchange: &'c Exchange,
     pub(crate) forwarding: &'c Forwarding,
-    pub(crate) endpoint: &'c Arc<EndpointState>,
+    pub(crate) endpoint: &'c EndpointState,
     /// The whole request body, where it is at hand. `None`: it is relayed as it comes.
     pub(crate) held_body: Option<&'c HeldBody>,
 }
@@ -309,13 +308,8 @@ impl Conversation<'_> {
     ) {
         write_status_line(answer, out);
         let none = HeaderEdits::default();
-        let edits = match &self.forwarding.route {
-            Some((route, index)) => match &route.action {
-                outrigger_model::Action::Forward(forward) => {
-                    Edits::new(&forward.destinations[*index].response_headers, &route.response_headers)
-                }
-                _ => Edits::new(&none, &route.response_headers),
-            },
+        let edits = match &self.forwarding.target {
+            Some(target) => Edits::new(&target.destination().response_headers, &target.route.response_headers),
             None => Edits::new(&none, &none),
         };
         let nominated = Nominated::of(answer.headers);

@@ -5,11 +5,11 @@
 //! RFC 9112 §9.3.1): the server may have closed it just then.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outrigger_model::Route;
 use tokio::net::TcpStream;
 
 use crate::cluster::EndpointState;
@@ -20,13 +20,13 @@ use crate::held_body::HeldBody;
 use crate::plan::Exchange;
 use crate::pool::Upstream;
 use crate::record::{EndpointStats, HeldGauge, Raised};
-use crate::worker::{Worker, WorkerCluster};
+use crate::worker::{Target, Worker, WorkerCluster};
 
 /// A request that is ready to be sent.
 pub(crate) struct Forwarding {
     pub(crate) destination: Destination,
-    /// The route and the index of its destination, for the answer's header operations.
-    pub(crate) route: Option<(Arc<Route>, usize)>,
+    /// The destination of the route that chose it, for the answer's header operations.
+    pub(crate) target: Option<Rc<Target>>,
     /// The head as the upstream gets it.
     pub(crate) head: Vec<u8>,
     /// Hash for consistent balancing.
@@ -71,10 +71,28 @@ pub(crate) struct Broken {
 }
 
 /// One chosen endpoint.
-struct Choice {
-    state: Arc<EndpointState>,
+struct Choice<'f> {
+    state: Chosen<'f>,
     stats: Rc<EndpointStats>,
     connect_timeout: Duration,
+}
+
+/// The state of a chosen endpoint. That of a cluster is borrowed: to count one more reference to it would be a write to
+/// memory that all workers share.
+enum Chosen<'f> {
+    OfCluster(&'f EndpointState),
+    Dynamic(Arc<EndpointState>),
+}
+
+impl Deref for Chosen<'_> {
+    type Target = EndpointState;
+
+    fn deref(&self) -> &EndpointState {
+        match self {
+            Self::OfCluster(state) => state,
+            Self::Dynamic(state) => state,
+        }
+    }
 }
 
 /// Sends a request on and relays the answer.
@@ -90,7 +108,7 @@ pub(crate) async fn forward(
             return Forwarded { endpoint: stats, result: Err(Broken { reason, status_sent: 0, cause }) };
         }
     };
-    let cluster = forwarding.cluster().cloned();
+    let cluster = forwarding.cluster();
     let stats = cluster.as_ref().map(|c| &c.stats);
     let _cluster_active = stats.map(|s| Raised::new(&s.requests_active));
     let _endpoint_active = choice.state.begin();
@@ -109,7 +127,7 @@ pub(crate) async fn forward(
         let was_reused = reused.is_some();
         let connection = match reused.take() {
             Some(upstream) => Ok(upstream),
-            None => connect(worker, &choice, cluster.as_deref()).await,
+            None => connect(worker, &choice, cluster.map(Rc::as_ref)).await,
         };
         let upstream = match connection {
             Ok(upstream) => upstream,
@@ -139,7 +157,7 @@ pub(crate) async fn forward(
     Forwarded { endpoint: choice.stats, result }
 }
 
-fn broken(lost: &Lost, forwarding: &Forwarding, choice: &Choice) -> Broken {
+fn broken(lost: &Lost, forwarding: &Forwarding, choice: &Choice<'_>) -> Broken {
     let cause = match lost.reason.row().blame {
         crate::failure::Blame::Upstream => format!("{} at {}", forwarding.name(), choice.state.endpoint.address),
         crate::failure::Blame::Downstream | crate::failure::Blame::Proxy => String::new(),
@@ -163,7 +181,7 @@ impl Forwarding {
 
 type NoChoice = (Rc<EndpointStats>, Reason, String);
 
-async fn choose(worker: &Worker, forwarding: &Forwarding) -> Result<Choice, NoChoice> {
+async fn choose<'f>(worker: &Worker, forwarding: &'f Forwarding) -> Result<Choice<'f>, NoChoice> {
     match &forwarding.destination {
         Destination::Cluster(cluster) => {
             let picked = cluster.pick(forwarding.key, &mut worker.rng.borrow_mut(), Instant::now());
@@ -173,7 +191,7 @@ async fn choose(worker: &Worker, forwarding: &Forwarding) -> Result<Choice, NoCh
                 return Err((cluster.no_endpoint.clone(), Reason::NoEndpoint, cause));
             };
             Ok(Choice {
-                state: cluster.live.hosts[index].clone(),
+                state: Chosen::OfCluster(&cluster.live.hosts[index]),
                 stats: cluster.endpoint_stats(index, &worker.recorder),
                 connect_timeout: cluster.live.model.connect_timeout,
             })
@@ -182,14 +200,14 @@ async fn choose(worker: &Worker, forwarding: &Forwarding) -> Result<Choice, NoCh
             let stats = cluster.no_endpoint.clone();
             let address =
                 resolve(worker, host, *port).await.map_err(|reason| (stats.clone(), reason, String::new()))?;
-            let state = worker.dynamic_endpoint(address);
+            let state = Chosen::Dynamic(worker.dynamic_endpoint(address));
             Ok(Choice { state, stats, connect_timeout: cluster.live.model.connect_timeout })
         }
         Destination::Passthrough { host, port } => {
             let stats = worker.recorder.passthrough();
             let address =
                 resolve(worker, host, *port).await.map_err(|reason| (stats.clone(), reason, String::new()))?;
-            let state = worker.dynamic_endpoint(address);
+            let state = Chosen::Dynamic(worker.dynamic_endpoint(address));
             Ok(Choice { state, stats, connect_timeout: PASSTHROUGH_CONNECT_TIMEOUT })
         }
     }
@@ -224,7 +242,7 @@ async fn resolve(worker: &Worker, host: &str, port: u16) -> Result<SocketAddr, R
     }
 }
 
-async fn connect(worker: &Worker, choice: &Choice, cluster: Option<&WorkerCluster>) -> Result<Upstream, Reason> {
+async fn connect(worker: &Worker, choice: &Choice<'_>, cluster: Option<&WorkerCluster>) -> Result<Upstream, Reason> {
     let address = choice.state.endpoint.address;
     if worker.shared.is_own_address(address) {
         return Err(Reason::Loop);

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use outrigger_model::{ClusterName, Endpoint, Locality, Workload};
+use outrigger_model::{Action, ClusterName, Destination, Endpoint, Locality, Route, Workload};
 use outrigger_telemetry::Counter;
 
 use crate::alarm::Clock;
@@ -55,6 +55,8 @@ pub(crate) struct Current {
 
 /// One destination of one route.
 pub(crate) struct Target {
+    pub(crate) route: Arc<Route>,
+    index: usize,
     pub(crate) requests_total: Option<Counter>,
     pub(crate) cluster: Option<Rc<WorkerCluster>>,
 }
@@ -180,25 +182,34 @@ impl Worker {
 
 impl Current {
     /// The destination a route chose.
-    pub(crate) fn target(&self, worker: &Worker, route: &CompiledRoute, destination: usize) -> Rc<Target> {
-        let key = (route.id, destination);
+    pub(crate) fn target(&self, worker: &Worker, route: &CompiledRoute, index: usize) -> Rc<Target> {
+        let key = (route.id, index);
         if let Some(target) = self.targets.borrow().get(&key) {
             return target.clone();
         }
-        let outrigger_model::Action::Forward(forward) = &route.route.action else {
-            unreachable!("only a route that forwards has destinations")
-        };
-        let destination = &forward.destinations[destination];
+        let destination = destination(&route.route, index);
         let cluster = match destination.missing {
             Some(_) => None,
             None => worker.cluster(self, &destination.cluster),
         };
         let service = cluster.as_ref().map(|c| &c.live.model.service);
         let requests_total = worker.recorder.route(&route.route, destination, service);
-        let target = Rc::new(Target { requests_total, cluster });
+        let target = Rc::new(Target { route: route.route.clone(), index, requests_total, cluster });
         self.targets.borrow_mut().insert(key, target.clone());
         target
     }
+}
+
+impl Target {
+    /// What the route says of it.
+    pub(crate) fn destination(&self) -> &Destination {
+        destination(&self.route, self.index)
+    }
+}
+
+fn destination(route: &Route, index: usize) -> &Destination {
+    let Action::Forward(forward) = &route.action else { unreachable!("only a route that forwards has destinations") };
+    &forward.destinations[index]
 }
 
 impl WorkerCluster {
