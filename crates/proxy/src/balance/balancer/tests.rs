@@ -200,7 +200,7 @@ fn least_request_prefers_the_less_loaded() {
 fn the_most_loaded_of_many_is_never_picked() {
     let hosts = equal(10);
     let _busy = [hosts[3].begin(), hosts[3].begin()];
-    let mut balancer = Balancer::new(&balance(BalancePolicy::LeastRequest), hosts, None);
+    let mut balancer = Balancer::new(&balance(BalancePolicy::LeastRequest), hosts.clone(), None);
     let counts = counts(&mut balancer, 10, 10_000, start(), 1);
     assert_eq!(counts[3], 0);
     assert!(counts.iter().enumerate().all(|(host, count)| host == 3 || *count > 800), "{counts:?}");
@@ -211,7 +211,7 @@ fn least_request_divides_unequal_weights_by_the_load() {
     let hosts = hosts(&["4", "1"]);
     // Weight 4 with three requests on their way counts as much as weight 1 with none.
     let _busy: Vec<_> = (0..3).map(|_| hosts[0].begin()).collect();
-    let mut balancer = Balancer::new(&balance(BalancePolicy::LeastRequest), hosts, None);
+    let mut balancer = Balancer::new(&balance(BalancePolicy::LeastRequest), hosts.clone(), None);
     let counts = counts(&mut balancer, 2, 10_000, start(), 1);
     assert!(counts[0].abs_diff(5_000) < 50, "{counts:?}");
 }
