@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use outrigger_config::loader::Loader;
 use outrigger_config::translate::{Translator, View};
+use outrigger_config::watch::{Timing, Watcher};
 
 // What `outrigger` itself allocates with.
 #[global_allocator]
@@ -56,6 +57,35 @@ fn measure(folder: &Path, services: usize, endpoints: usize, separate: bool) -> 
         println!("translation    {:>8.1} ms, {} clusters", ms(start), snapshot.clusters.len());
     }
     println!("resident       {:>8.1} MiB", resident_mib());
+    in_force(&mut loader, &mut translator, folder, |round| {
+        write(folder, services, endpoints, separate, Some((services / 2, round))).map(drop)
+    })
+}
+
+/// From the end of a write to the snapshot that has it, through the watcher.
+fn in_force(
+    loader: &mut Loader,
+    translator: &mut Translator,
+    folder: &Path,
+    edit: impl Fn(usize) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let (sender, changes) = std::sync::mpsc::channel();
+    let _watcher = Watcher::start(&[folder.to_owned()], Timing::default(), move || drop(sender.send(())))?;
+    for round in 10..15 {
+        edit(round)?;
+        let start = Instant::now();
+        loop {
+            if changes.recv().is_err() {
+                return Err(std::io::Error::other("the watcher has ended"));
+            }
+            let loaded = loader.load();
+            let _ = translator.translate(&loaded.resources);
+            if !loaded.unchanged {
+                break;
+            }
+        }
+        println!("in force after {:>8.1} ms", ms(start));
+    }
     Ok(())
 }
 

@@ -126,7 +126,7 @@ impl Listing {
             Err(error) => return self.unreadable(path, &error),
         };
         entries.retain(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
-        entries.sort_by_key(fs::DirEntry::file_name);
+        entries.sort_by_cached_key(fs::DirEntry::file_name);
         for entry in entries {
             let path = entry.path();
             let is_manifest = is_manifest(&path);

@@ -30,10 +30,10 @@ pub struct Timing {
 }
 
 impl Default for Timing {
-    /// 20 ms of quiet, so that one edit is in force within 100 ms; 500 ms at most, so that a storm of edits shows; a check
-    /// every 10 s.
+    /// 10 ms of quiet after files are closed, so that one edit is in force within 100 ms; 500 ms at most, so that a storm of
+    /// edits shows; a check every 10 s.
     fn default() -> Self {
-        Self { quiet: Duration::from_millis(20), patience: Duration::from_millis(500), poll: Duration::from_secs(10) }
+        Self { quiet: Duration::from_millis(10), patience: Duration::from_millis(500), poll: Duration::from_secs(10) }
     }
 }
 
