@@ -102,6 +102,7 @@ pub struct Translator {
 struct Memo {
     resources: Resources,
     mesh: Arc<MeshConfig>,
+    mesh_diagnostics: Vec<Diagnostic>,
     naming: Naming,
     client: Arc<Client>,
     config: Arc<Config>,
@@ -142,13 +143,13 @@ impl Translator {
     /// Translates an input. Findings are complete every time, sorted by file and line.
     pub fn translate(&mut self, resources: &Resources) -> (Snapshot, Vec<Diagnostic>) {
         let before = self.before.take();
-        let (mesh, mut diagnostics) = match &before {
+        let (mesh, mesh_diagnostics) = match &before {
             Some(memo) if Arc::ptr_eq(&memo.resources.config_maps, &resources.config_maps) => {
-                let (_, diagnostics) = mesh::read(resources, Some(&memo.mesh));
-                (memo.mesh.clone(), diagnostics)
+                (memo.mesh.clone(), memo.mesh_diagnostics.clone())
             }
             _ => mesh::read(resources, before.as_ref().map(|m| &m.mesh)),
         };
+        let mut diagnostics = mesh_diagnostics.clone();
         let naming = Naming { trust_domain: mesh.trust_domain.clone(), cluster: self.view.cluster.clone() };
         let same_owners = before.as_ref().is_some_and(|memo| {
             memo.naming == naming
@@ -175,6 +176,7 @@ impl Translator {
             resources: resources.clone(),
             clusters: snapshot.clusters.clone(),
             mesh,
+            mesh_diagnostics,
             naming,
             client,
             config,

@@ -3,6 +3,7 @@
 mod dump;
 mod endpoints;
 mod hosts;
+mod mutations;
 mod oracle;
 mod policies;
 mod reuse;

@@ -12,24 +12,26 @@ use outrigger_config::node::{Node, Pos, Value};
 #[derive(Clone, Debug)]
 enum Tree {
     Text(String),
-    List(Vec<Tree>),
-    Map(Vec<(String, Tree)>),
+    List(Vec<Self>),
+    Map(Vec<(String, Self)>),
 }
 
 impl Decode for Tree {
-    fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
-        Some(match &node.value {
-            Value::Null => Self::Text(String::new()),
-            Value::Scalar(scalar) => Self::Text(scalar.text.to_string()),
-            Value::List(items) => Self::List(items.iter().filter_map(|item| Self::decode(item, cx)).collect()),
-            Value::Map(entries) => Self::Map(
-                entries.iter().filter_map(|(k, v)| Some((k.text.to_string(), Self::decode(v, cx)?))).collect(),
-            ),
-        })
+    fn decode(node: &Node<'_>, _: &mut Cx) -> Option<Self> {
+        Some(Self::of(node))
     }
 }
 
 impl Tree {
+    fn of(node: &Node<'_>) -> Self {
+        match &node.value {
+            Value::Null => Self::Text(String::new()),
+            Value::Scalar(scalar) => Self::Text(scalar.text.to_string()),
+            Value::List(items) => Self::List(items.iter().map(Self::of).collect()),
+            Value::Map(entries) => Self::Map(entries.iter().map(|(k, v)| (k.text.to_string(), Self::of(v))).collect()),
+        }
+    }
+
     fn get(&self, key: &str) -> Option<&Self> {
         let Self::Map(entries) = self else { return None };
         entries.iter().find(|(k, _)| k == key).map(|(_, tree)| tree)
