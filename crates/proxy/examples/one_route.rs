@@ -86,6 +86,7 @@ fn route(cluster: &model::ClusterName) -> model::Route {
         cluster: cluster.clone(),
         missing: None,
         weight: 1,
+        authority: None,
         request_headers: Default::default(),
         response_headers: Default::default(),
     };
