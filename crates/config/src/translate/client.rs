@@ -41,9 +41,8 @@ impl Client {
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
         let Some(wanted) = &view.workload else {
-            let workload = Workload { cluster: naming.cluster.clone(), ..Workload::unknown() };
             return Self {
-                workload: Arc::new(workload),
+                workload: Arc::new(Workload::unknown()),
                 namespace: ANONYMOUS_NAMESPACE.into(),
                 locality: Locality::default(),
                 anonymous: true,

@@ -26,12 +26,14 @@ pub(crate) fn select(resources: &Resources, resolver: &Resolver<'_>) -> Splits {
     for split in resources.traffic_splits.oldest_first() {
         let root = &split.spec.service;
         let host = hosts::expand(root, &split.meta.namespace, resolver.domain);
-        if resolver.service(&host, &split.meta.namespace).is_none() {
+        let Some(index) = resolver.service(&host, &split.meta.namespace) else {
             let message = format!("root service {:?} ({host}) is no known service", clip(root));
             let hint = super::policy::nearest_host(&host, resolver.registry, resolver.domain);
             resolver.report(codes::REFERENCE_NOT_FOUND.about(&split.meta, root.pos, message, hint));
             continue;
-        }
+        };
+        // The service itself, where the root is an ExternalName that stands for it.
+        let host = resolver.registry.at(index).host.clone();
         match splits.get(&host) {
             None => {
                 splits.insert(host, split.clone());

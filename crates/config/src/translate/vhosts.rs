@@ -134,13 +134,7 @@ impl VhostBuilder<'_> {
     /// Addressable services: those of the client's namespace first, so that they win a host with several owners.
     fn service_order(&self) -> Vec<u32> {
         let all = 0..self.imports.len() as u32;
-        let seen = |index: &u32| {
-            let at = *index as usize;
-            self.resolver.visible[at]
-                && self.imports[at] != Import::Nothing
-                && self.resolver.registry.at(*index).alias_of.is_none()
-        };
-        let mut order: Vec<u32> = all.filter(seen).collect();
+        let mut order: Vec<u32> = all.filter(|index| self.is_addressable(*index)).collect();
         let elsewhere = |index: &u32| self.resolver.registry.at(*index).namespace != self.resolver.client.namespace;
         order.sort_by_key(elsewhere);
         order
@@ -292,8 +286,10 @@ impl VhostBuilder<'_> {
         drafts
     }
 
+    /// Whether a service has virtual hosts of its own.
     fn is_addressable(&self, index: u32) -> bool {
-        self.resolver.visible[index as usize] && self.imports[index as usize] != Import::Nothing
+        let own = self.resolver.registry.at(index).alias_of.is_none();
+        own && self.resolver.visible[index as usize] && self.imports[index as usize] != Import::Nothing
     }
 
     /// Hands out names: own names first, then the others as far as they are free.

@@ -114,3 +114,31 @@ fn bad_splits_stay_out() {
         "error [IST0101] TrafficSplit default/canary f.yaml:27:17: root service \"webb\" (webb.default.svc.cluster.local) is no known service (did you mean `web`?)",
     );
 }
+
+#[test]
+fn the_first_of_two_splits_for_one_root_counts() {
+    let one = split("v1alpha4", "{service: web, backends: [{service: web-v1, weight: 1}]}");
+    let two = split("v1alpha4", "{service: web.default.svc.cluster.local, backends: [{service: web-v2, weight: 1}]}");
+    let yaml = base() + &one + &two.replace("name: canary", "name: second");
+    check(
+        "",
+        "routes findings host=web.default",
+        &yaml,
+        "web.default.svc.cluster.local:9080
+         default -> outbound|9080||web-v1.default.svc.cluster.local*1
+         warning [OUT0201] TrafficSplit default/second f.yaml:32:17: has no effect for web.default.svc.cluster.local: TrafficSplit default/canary at f.yaml:27:17 already has it (objects of this kind are not merged for one host; put the rules into one object)",
+    );
+}
+
+#[test]
+fn a_root_that_is_an_external_name_is_the_service_it_stands_for() {
+    let alias = "apiVersion: v1\nkind: Service\nmetadata: {name: front}\nspec: {type: ExternalName, externalName: web.default.svc.cluster.local}\n";
+    let yaml = base() + alias + &split("v1alpha4", "{service: front, backends: [{service: web-v1, weight: 1}]}");
+    check(
+        "",
+        "routes findings host=web.default",
+        &yaml,
+        "web.default.svc.cluster.local:9080
+         default -> outbound|9080||web-v1.default.svc.cluster.local*1",
+    );
+}
