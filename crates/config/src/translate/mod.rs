@@ -117,6 +117,8 @@ struct Config {
     rules: Rules,
     /// Which services get clusters, by index.
     needed: Vec<bool>,
+    /// The indexes of those, by namespace and name.
+    order: Vec<u32>,
     listener: Arc<Listener>,
     vhosts: HashMap<Arc<str>, Arc<VirtualHost>>,
     fingerprint: u64,
@@ -170,7 +172,7 @@ impl Translator {
         for service in &services {
             diagnostics.extend(service.endpoints.diagnostics.iter().chain(&service.clusters.diagnostics).cloned());
         }
-        pass.orphans(&config.registry, &mut diagnostics);
+        pass.orphans(&config.registry, &services, &mut diagnostics);
         let snapshot = pass.snapshot(&config, &services);
         self.before = Some(Memo {
             resources: resources.clone(),
@@ -256,14 +258,18 @@ impl Pass<'_> {
         let virtual_hosts = builder.build();
         let used = resolver.used.take();
         let diagnostics = resolver.diagnostics.take();
-        let needed = (0..visible.len())
-            .map(|i| (visible[i] && imports[i] != Import::Nothing) || used.contains(&(i as u32)))
-            .collect();
+        let is_needed = |i: usize| (visible[i] && imports[i] != Import::Nothing) || used.contains(&(i as u32));
+        let needed: Vec<bool> = (0..visible.len()).map(is_needed).collect();
+        let mut order: Vec<u32> = (0..needed.len() as u32).filter(|i| needed[*i as usize]).collect();
+        order.sort_by_key(|index| {
+            let info = registry.at(*index);
+            (info.namespace.clone(), info.name.clone())
+        });
         let listener = self.listener(RouteTable { virtual_hosts, unmatched: scope.unmatched });
         let vhosts = listener.routes.virtual_hosts.iter().map(|v| fingerprint::virtual_host(v));
         let fingerprint = fingerprint::listener(&listener, vhosts);
         let vhosts = listener.routes.virtual_hosts.iter().map(|v| (v.name.clone(), v.clone())).collect();
-        Config { registry, rules, needed, listener, vhosts, fingerprint, diagnostics }
+        Config { registry, rules, needed, order, listener, vhosts, fingerprint, diagnostics }
     }
 
     /// The listener, or that of before if all of its virtual hosts are.
@@ -362,7 +368,11 @@ impl Pass<'_> {
     }
 
     /// Slices that name a service which does not exist.
-    fn orphans(&self, registry: &Registry, diagnostics: &mut Vec<Diagnostic>) {
+    fn orphans(&self, registry: &Registry, services: &[Arc<ServiceMemo>], diagnostics: &mut Vec<Diagnostic>) {
+        // When every slice was used there is none to look for.
+        if services.iter().map(|s| s.slices.len()).sum::<usize>() == self.resources.endpoint_slices.len() {
+            return;
+        }
         for slice in self.resources.endpoint_slices.iter() {
             let Some(name) = slice.service_name() else { continue };
             if self.resources.services.get(&slice.meta.namespace, name).is_none() {
@@ -383,9 +393,7 @@ impl Pass<'_> {
         for cluster in near.chain(far).flat_map(|s| &s.clusters.clusters) {
             clusters.entry(cluster.name.clone()).or_insert_with(|| cluster.clone());
         }
-        let needed = services.iter().zip(&config.needed).filter(|(_, needed)| **needed);
-        let mut summaries: Vec<ServiceSummary> = needed.map(|(service, _)| service.summary.clone()).collect();
-        summaries.sort();
+        let summaries = config.order.iter().map(|index| services[*index as usize].summary.clone()).collect();
         let mesh = Mesh { trust_domain: self.mesh.trust_domain.clone(), domain: self.view.domain.clone() };
         let workload = fingerprint::workload(&self.client.workload, &mesh);
         let parts = [config.fingerprint, workload].into_iter().chain(services.iter().map(|s| s.fingerprint));
