@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use outrigger_config::loader::Loader;
+use outrigger_config::loader::{Loaded, Loader};
 use outrigger_config::translate::{Translator, View};
 use outrigger_config::watch::{Timing, Watcher};
 use outrigger_model::{Diagnostic, Level, Snapshot};
@@ -68,7 +68,8 @@ impl Configuration {
 
     /// The first load.
     pub(super) fn load(&mut self) -> anyhow::Result<InForce> {
-        let next = self.read();
+        let loaded = self.loader.load();
+        let next = self.translate(loaded);
         let errors = next.diagnostics.iter().filter(|d| d.level == Level::Error).count();
         if next.objects == 0 && errors > 0 {
             for diagnostic in next.diagnostics.iter() {
@@ -83,13 +84,11 @@ impl Configuration {
     pub(super) fn reload(&mut self) -> Option<InForce> {
         let began = Instant::now();
         let before = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let next = self.read();
-        let unchanged = before.as_ref().is_some_and(|b| {
-            b.snapshot.version == next.snapshot.version && b.diagnostics == next.diagnostics && b.files == next.files
-        });
-        if unchanged {
+        let loaded = self.loader.load();
+        if loaded.unchanged && before.is_some() {
             return None;
         }
+        let next = self.translate(loaded);
         let known: &[Diagnostic] = before.as_ref().map_or(&[], |b| &b.diagnostics);
         for diagnostic in next.diagnostics.iter().filter(|d| !known.contains(d)) {
             log(diagnostic);
@@ -99,8 +98,7 @@ impl Configuration {
         Some(next)
     }
 
-    fn read(&mut self) -> InForce {
-        let loaded = self.loader.load();
+    fn translate(&mut self, loaded: Loaded) -> InForce {
         let (snapshot, findings) = self.translator.translate(&loaded.resources);
         let mut diagnostics = loaded.diagnostics;
         diagnostics.extend(findings);
