@@ -24,14 +24,7 @@ pub(crate) fn verify() -> Result<()> {
 
 fn test() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(shell::root()).args([
-        "test",
-        "--quiet",
-        "--locked",
-        "--package",
-        "outrigger",
-        "--test",
-        "documents",
-    ]);
+    // The whole workspace, because one package alone would have other features and build its dependencies once more.
+    cargo.current_dir(shell::root()).args(["test", "--quiet", "--locked", "--workspace", "--test", "documents"]);
     cargo
 }
