@@ -1,5 +1,7 @@
 //! Rules that can never be reached, found by looking at a VirtualService alone.
 
+use std::collections::HashMap;
+
 use outrigger_model::{Diagnostic, StringMatch};
 
 use super::virtual_services::{Candidate, Rule};
@@ -8,7 +10,7 @@ use crate::kind::http_match::HttpMatch;
 
 /// Reports rules behind a rule that takes everything, and matches that repeat an earlier one.
 pub(crate) fn review(candidate: &Candidate, diagnostics: &mut Vec<Diagnostic>) {
-    let mut seen: Vec<&HttpMatch> = Vec::new();
+    let mut seen = Seen::default();
     let mut taker: Option<&Rule> = None;
     for rule in &candidate.rules {
         if let Some(taker) = taker {
@@ -22,7 +24,7 @@ pub(crate) fn review(candidate: &Candidate, diagnostics: &mut Vec<Diagnostic>) {
             continue;
         }
         let blocks = &rule.route.matches;
-        let repeated: Vec<bool> = blocks.iter().map(|block| seen.iter().any(|s| same(s, block))).collect();
+        let repeated: Vec<bool> = blocks.iter().map(|block| seen.has(block)).collect();
         if !blocks.is_empty() && repeated.iter().all(|r| *r) {
             diagnostics.push(codes::UNREACHABLE_RULE.about(
                 &rule.object.meta,
@@ -40,7 +42,7 @@ pub(crate) fn review(candidate: &Candidate, diagnostics: &mut Vec<Diagnostic>) {
                 ));
             }
         }
-        seen.extend(blocks.iter().map(|block| &block.value));
+        blocks.iter().for_each(|block| seen.add(block));
         let takes_all = |block: &HttpMatch| is_catch_all(block) && is_unconditional(block);
         if blocks.is_empty() || blocks.iter().any(|block| takes_all(block)) {
             taker = Some(rule);
@@ -55,9 +57,50 @@ fn label(rule: &Rule) -> String {
     }
 }
 
+/// Matches seen so far, by what they ask of the path: a rule list may be thousands of paths long.
+#[derive(Default)]
+struct Seen<'m> {
+    by_path: HashMap<Option<&'m str>, Vec<&'m HttpMatch>>,
+}
+
+impl<'m> Seen<'m> {
+    fn has(&self, block: &HttpMatch) -> bool {
+        self.by_path.get(&path(block)).is_some_and(|seen| seen.iter().any(|s| same(s, block)))
+    }
+
+    fn add(&mut self, block: &'m HttpMatch) {
+        self.by_path.entry(path(block)).or_default().push(block);
+    }
+}
+
+/// The text of the condition on the path.
+fn path(block: &HttpMatch) -> Option<&str> {
+    block.uri.as_ref().map(|uri| match uri {
+        StringMatch::Exact(text) | StringMatch::Prefix(text) => &**text,
+        StringMatch::Regex(pattern) => pattern.source(),
+    })
+}
+
+/// Whether two matches differ in nothing but their names.
 fn same(a: &HttpMatch, b: &HttpMatch) -> bool {
-    let nameless = |m: &HttpMatch| HttpMatch { name: None, ..m.clone() };
-    nameless(a) == nameless(b)
+    let HttpMatch {
+        name: _,
+        uri,
+        ignore_uri_case,
+        scheme,
+        method,
+        authority,
+        headers,
+        query,
+        port,
+        source_labels,
+        source_namespace,
+        gateways,
+    } = a;
+    (uri, ignore_uri_case, scheme, method, authority)
+        == (&b.uri, &b.ignore_uri_case, &b.scheme, &b.method, &b.authority)
+        && (headers, query, port) == (&b.headers, &b.query, &b.port)
+        && (source_labels, source_namespace, gateways) == (&b.source_labels, &b.source_namespace, &b.gateways)
 }
 
 /// Whether the conditions that a request is judged by take in every request.

@@ -68,8 +68,7 @@ impl Resolver<'_> {
         let given = destination.port.as_ref().map(|p| (p.number, p.pos));
         let Some(index) = self.service(&host, &meta.namespace) else {
             let cluster = ClusterName::outbound(given.map_or(vhost_port, |p| p.0), subset_name, &host);
-            let message = format!("destination host {:?} ({host}) is no known service", clip(&destination.host));
-            let hint = nearest_host(&host, self.registry, self.domain);
+            let (message, hint) = self.unknown(&host, &destination.host);
             return self.missing(cluster, meta, destination.host.pos, message, hint);
         };
         let info = self.registry.at(index);
@@ -83,6 +82,22 @@ impl Resolver<'_> {
             Some((name, pos)) => self.subset(info, name, pos, cluster, meta),
             None => Resolved { cluster, missing: None },
         }
+    }
+
+    /// Why a host is not found, and what to do.
+    fn unknown(&self, host: &str, written: &str) -> (String, String) {
+        let written = clip(written);
+        if let Some(index) = self.registry.named(host).first() {
+            let meta = self.registry.at(*index).meta();
+            let message = format!(
+                "destination host {written:?} ({host}) is not exported to namespace {}, only {} has it",
+                self.client.namespace,
+                meta.object_ref()
+            );
+            return (message, "add the client's namespace to its `exportTo`".to_owned());
+        }
+        let message = format!("destination host {written:?} ({host}) is no known service");
+        (message, nearest_host(host, self.registry, self.domain))
     }
 
     fn port(

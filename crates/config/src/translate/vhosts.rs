@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use outrigger_model::{
-    Action, ClusterName, Destination, Domain, DomainPort, Forward, HeaderEdits, HostPattern, RetryPolicy, Rewrite,
-    Route, RouteMatch, VirtualHost,
+    Action, ClusterName, Destination, Domain, DomainPort, Forward, HeaderEdits, HostPattern, PathMatch, RetryPolicy,
+    Rewrite, Route, RouteMatch, VirtualHost,
 };
 
 use super::protocol::Protocol;
@@ -326,9 +326,12 @@ impl VhostBuilder<'_> {
         if **before == vhost {
             return before.clone();
         }
+        let mut old: HashMap<_, Vec<&Arc<Route>>> = HashMap::new();
+        before.routes.iter().for_each(|route| old.entry(route_key(route)).or_default().push(route));
         for route in &mut vhost.routes {
-            if let Some(same) = before.routes.iter().find(|r| *r == route) {
-                *route = same.clone();
+            let same = old.get(&route_key(route)).and_then(|routes| routes.iter().find(|r| **r == route));
+            if let Some(same) = same {
+                *route = Arc::clone(same);
             }
         }
         Arc::new(vhost)
@@ -356,6 +359,16 @@ impl VhostBuilder<'_> {
             self.resolver.report(codes::PROTOCOL_LATER.about(info.meta(), pos, message, ""));
         }
     }
+}
+
+/// What tells the routes of a virtual host apart most often: name, rule, and what they ask of the path.
+fn route_key(route: &Route) -> (Arc<str>, Option<Arc<str>>, Option<Arc<str>>) {
+    let path = match &route.matches.path {
+        PathMatch::Any => None,
+        PathMatch::Exact(text) | PathMatch::Prefix(text) => Some(text.clone()),
+        PathMatch::Regex(pattern) => Some(pattern.source().into()),
+    };
+    (route.name.clone(), route.origin.as_ref().map(|origin| origin.rule.clone()), path)
 }
 
 impl HostIndex<'_> {

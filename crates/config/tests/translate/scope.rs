@@ -127,3 +127,15 @@ fn ingress_parts_are_known_and_not_enforced() {
     let found = dump("web/web", "findings", &yaml);
     assert!(found.contains("[OUT0103] Sidecar web/default") && found.contains("spec.ingress:"), "{found}");
 }
+
+#[test]
+fn a_destination_that_is_hidden_is_told_from_one_that_is_not_there() {
+    let yaml = base()
+        + "apiVersion: v1\nkind: Service\nmetadata: {name: h, namespace: shop, annotations: {networking.istio.io/exportTo: '.'}}\nspec: {ports: [{name: http, port: 80}]}\n---\n"
+        + "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: web}\nspec:\n  hosts: [site]\n  http:\n  - route: [{destination: {host: h.shop.svc.cluster.local}}]\n";
+    let found = dump("web/web", "findings", &yaml);
+    assert!(
+        found.contains("is not exported to namespace web, only Service shop/h has it (add the client's namespace to its `exportTo`)"),
+        "{found}"
+    );
+}
