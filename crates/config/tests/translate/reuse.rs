@@ -113,7 +113,7 @@ fn the_last_good_mesh_settings_stay() {
 }
 
 /// Translating the same tables again costs a fraction of the first time. Prints what it takes; a third is far from the
-/// measured twentieth, so that a busy machine does not fail.
+/// measured tenth, so that a busy machine does not fail.
 #[test]
 fn the_same_tables_again_cost_a_fraction() {
     const SERVICES: usize = 2_000;
