@@ -11,7 +11,7 @@
 //!   place.
 //! * [`decode`], [`scalar`], [`duration`], [`quantity`] and [`address`] turn nodes into values and collect every problem;
 //!   [`codes`] lists what can be found.
-//! * [`kind`] has one file for each kind of object; [`object`] what they have in common; [`resources`] the list of kinds and
+//! * [`kind`] has one file for each kind of object; [`mod@object`] what they have in common; [`resources`] the list of kinds and
 //!   the tables of objects.
 //! * [`translate`] makes of resources what one proxy obeys; [`precedence`] says who wins where objects meet.
 //!

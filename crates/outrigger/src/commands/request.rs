@@ -36,7 +36,7 @@ with 5xx, or by the proxy itself because of a failure; 2 when nothing could be s
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RequestArgs {
-    /// What to ask for: http://HOST[:PORT]/PATH, the host as the mesh knows it
+    /// What to ask for: `http://HOST[:PORT]/PATH`, the host as the mesh knows it
     #[arg(value_name = "URL")]
     url: String,
     /// Send as this workload, with its identity (not supported yet)
