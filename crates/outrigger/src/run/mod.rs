@@ -4,8 +4,8 @@
 
 mod admin;
 mod backends;
-mod concurrency;
 mod configuration;
+mod machine;
 mod report;
 
 use std::net::TcpListener;
@@ -43,11 +43,11 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let _watcher = configuration.watch(changed.clone()).context("the input cannot be watched")?;
     let first = configuration.load()?;
     let sockets = Sockets::bind(args)?;
-    let concurrency = args.concurrency.map_or_else(concurrency::default_workers, usize::from);
+    let concurrency = args.concurrency.map_or_else(machine::default_workers, usize::from);
     let options = Options {
         outbound: sockets.outbound,
         concurrency,
-        settings: Settings::default(),
+        settings: Settings { connections_max: machine::connections_max(concurrency), ..Settings::default() },
         own_addresses: vec![sockets.admin.local_addr()?, sockets.stats.local_addr()?],
         seed: fastrand::u64(..),
     };
@@ -128,8 +128,8 @@ impl Sockets {
 fn server(concurrency: usize, registry: &Registry) -> Server {
     let build = BuildInfo {
         version: env!("CARGO_PKG_VERSION"),
-        revision: option_env!("OUTRIGGER_REVISION").unwrap_or("unknown"),
-        rustc: option_env!("OUTRIGGER_RUSTC").unwrap_or("unknown"),
+        revision: env!("OUTRIGGER_REVISION"),
+        rustc: env!("OUTRIGGER_RUSTC"),
     };
     let server = Server { build, started: Instant::now(), concurrency, readiness: Readiness::new() };
     registry.add_collector(Arc::new(server.clone()));
