@@ -21,6 +21,7 @@ use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, Version, split_port};
 use crate::h1::path;
 use crate::headers::{Edits, Nominated, is_hop_by_hop, is_identity, write_field};
+use crate::record::EndpointStats;
 use crate::request::RequestView;
 use crate::route::{CompiledRoute, cors, redirect, rewrite};
 use crate::worker::{Current, Worker};
@@ -63,8 +64,17 @@ pub(crate) enum Plan {
     Forward(Box<Forwarding>),
     /// Answer it.
     Answer(Answer),
-    /// Refuse it; with the object at fault.
-    Fail(Reason, String),
+    /// Refuse it.
+    Fail(Refused),
+}
+
+/// A request that is not sent on.
+pub(crate) struct Refused {
+    pub(crate) reason: Reason,
+    /// The object at fault, where there is one.
+    pub(crate) cause: String,
+    /// Where it would have gone, for the metrics.
+    pub(crate) destination: Rc<EndpointStats>,
 }
 
 /// Reads everything about the exchange that the decision does not need.
@@ -93,15 +103,15 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, started: Instant
 /// Decides what to do with a request.
 pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>, client: Client) -> Plan {
     if head.method == "CONNECT" {
-        return Plan::Fail(Reason::ConnectMethod, String::new());
+        return refuse(worker, Reason::ConnectMethod);
     }
     let mut lower = [0; HOST_BYTES_MAX];
     let Some(authority) = lower_case(head.target.authority, &mut lower) else {
-        return Plan::Fail(Reason::BadRequest("host"), String::new());
+        return refuse(worker, Reason::BadRequest("host"));
     };
     let (path, query) = split_target(head.target.path_and_query);
     let Ok(path) = normal_path(path) else {
-        return Plan::Fail(Reason::BadRequest("path"), String::new());
+        return refuse(worker, Reason::BadRequest("path"));
     };
     let request = RequestView {
         method: head.method.as_bytes(),
@@ -118,7 +128,11 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
     let routes = &exchange.current.policy.routes;
     let Some(virtual_host) = routes.host(host.as_bytes(), stated_port, DEFAULT_PORT) else {
         return match routes.unmatched() {
-            Unmatched::BlackHole => Plan::Fail(Reason::BlackHole, String::new()),
+            Unmatched::BlackHole => Plan::Fail(Refused {
+                reason: Reason::BlackHole,
+                cause: String::new(),
+                destination: worker.recorder.black_hole(),
+            }),
             // Only a client that takes us for its proxy names a destination; a bare Host is more likely misspelt.
             Unmatched::Passthrough if head.target.absolute => {
                 let name = head.target.authority;
@@ -127,11 +141,12 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
                 let writer = HeadWriter { worker, exchange, head, request: &request, path: &path, client };
                 writer.forwarding(destination, None, name)
             }
-            Unmatched::Passthrough => Plan::Fail(Reason::NoHost, String::new()),
+            Unmatched::Passthrough => refuse(worker, Reason::NoHost),
         };
     };
     let Some(route) = virtual_host.find(&request) else {
-        return Plan::Fail(Reason::NoRoute, format!("virtual host {}", virtual_host.vhost.name));
+        let cause = format!("virtual host {}", virtual_host.vhost.name);
+        return Plan::Fail(Refused { reason: Reason::NoRoute, cause, destination: worker.recorder.nowhere() });
     };
     match &route.route.action {
         Action::Forward(forward) => {
@@ -147,6 +162,20 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
             Plan::Answer(configured(&route.route, action.status, plain, action.body.clone()))
         }
     }
+}
+
+fn refuse(worker: &Worker, reason: Reason) -> Plan {
+    Plan::Fail(Refused { reason, cause: String::new(), destination: worker.recorder.nowhere() })
+}
+
+/// The share of a destination that has no cluster.
+fn no_cluster(chosen: &outrigger_model::Destination, destination: Rc<EndpointStats>) -> Plan {
+    let (reason, cause) = match &chosen.missing {
+        Some(missing) if missing.status == 500 => (Reason::NoClusterGateway, missing.reason.to_string()),
+        Some(missing) => (Reason::NoCluster, missing.reason.to_string()),
+        None => (Reason::NoCluster, chosen.cluster.to_string()),
+    };
+    Plan::Fail(Refused { reason, cause, destination })
 }
 
 /// An answer from configuration, with one field of its own and the route's header operations.
@@ -188,11 +217,9 @@ impl HeadWriter<'_> {
         if let Some(counter) = &target.requests_total {
             counter.inc();
         }
-        let Some(cluster) = &target.cluster else {
-            let missing = chosen.missing.as_ref();
-            let reason =
-                if missing.is_some_and(|m| m.status == 500) { Reason::NoClusterGateway } else { Reason::NoCluster };
-            return Plan::Fail(reason, missing.map_or_else(|| chosen.cluster.to_string(), |m| m.reason.to_string()));
+        let cluster = match &target.cluster {
+            Ok(cluster) => cluster,
+            Err(destination) => return no_cluster(chosen, destination.clone()),
         };
         let rewritten = forward.rewrite.authority.as_ref().or(chosen.authority.as_ref());
         let name = rewritten.map_or(self.head.target.authority, |v| v.as_str());
@@ -241,7 +268,7 @@ impl HeadWriter<'_> {
             Some((route, forward, _)) => {
                 match rewrite::write_target(&mut out, &route.route.matches, &forward.rewrite.path, self.request) {
                     Ok(rewritten) => rewritten,
-                    Err(_) => return Plan::Fail(Reason::TargetLong, String::new()),
+                    Err(_) => return refuse(self.worker, Reason::TargetLong),
                 }
             }
             None => false,

@@ -41,6 +41,7 @@ pub(crate) struct Recorder {
     source: RefCell<Arc<Workload>>,
     nowhere: RefCell<Option<Rc<EndpointStats>>>,
     passthrough: RefCell<Option<Rc<EndpointStats>>>,
+    black_hole: RefCell<Option<Rc<EndpointStats>>>,
     pub(crate) downstream: DownstreamStats,
 }
 
@@ -117,6 +118,7 @@ impl Recorder {
             source: RefCell::new(source.clone()),
             nowhere: RefCell::default(),
             passthrough: RefCell::default(),
+            black_hole: RefCell::default(),
             downstream,
         }
     }
@@ -180,6 +182,23 @@ impl Recorder {
     /// Handles for requests to addresses that no configuration names.
     pub(crate) fn passthrough(&self) -> Rc<EndpointStats> {
         self.passthrough.borrow_mut().get_or_insert_with(|| Rc::new(self.named_only(ClusterName::PASSTHROUGH))).clone()
+    }
+
+    /// Handles for requests to hosts that are refused because no configuration has them.
+    pub(crate) fn black_hole(&self) -> Rc<EndpointStats> {
+        self.black_hole.borrow_mut().get_or_insert_with(|| Rc::new(self.named_only(ClusterName::BLACK_HOLE))).clone()
+    }
+
+    /// Handles for requests to a cluster that is not there: its name tells the service.
+    pub(crate) fn missing(&self, cluster: &ClusterName) -> EndpointStats {
+        let Some((port, subset, host)) = cluster.outbound_parts() else { return self.named_only(cluster.as_str()) };
+        self.no_endpoint(&ServiceRef {
+            host: host.into(),
+            name: host.split('.').next().unwrap_or(host).into(),
+            namespace: Workload::UNKNOWN.into(),
+            port,
+            subset: subset.into(),
+        })
     }
 
     /// A destination of which nothing but the service's name is known.

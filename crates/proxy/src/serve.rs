@@ -12,8 +12,8 @@ use crate::forward::{Broken, forward};
 use crate::h1::body::Framing;
 use crate::h1::head::{self, Bounds, Refusal};
 use crate::h1::stream::{IoFailure, Stream};
-use crate::plan::{Client, Exchange, Plan, exchange, plan};
-use crate::record::{EndpointStats, GrpcStatus, Outcome, Raised};
+use crate::plan::{Client, Exchange, Plan, Refused, exchange, plan};
+use crate::record::{ClusterStats, EndpointStats, GrpcStatus, Outcome, Raised};
 use crate::worker::Worker;
 
 /// What becomes of the connection after a request.
@@ -65,15 +65,19 @@ async fn serve(worker: &Worker, client: &mut Stream, who: Client) -> After {
     let _active = Raised::new(&worker.recorder.downstream.requests_active);
     let mut forwarding = match plan {
         Plan::Forward(forwarding) => forwarding,
-        Plan::Answer(answer) => return answer_request(worker, client, &exchange, &answer, None).await,
-        Plan::Fail(reason, cause) => {
+        Plan::Answer(answer) => {
+            let nowhere = worker.recorder.nowhere();
+            return answer_request(worker, client, &exchange, &answer, (&*nowhere, None)).await;
+        }
+        Plan::Fail(Refused { reason, cause, destination }) => {
             // What follows a request that was refused for what it is may not be what it seems, such as the payload of a
             // tunnel that was never opened.
             if reason.row().blame == Blame::Downstream {
                 exchange.keep_alive.set(false);
             }
             worker.recorder.proxy_reply(reason);
-            return answer_request(worker, client, &exchange, &Answer::failure(reason, &cause), None).await;
+            let answer = Answer::failure(reason, &cause);
+            return answer_request(worker, client, &exchange, &answer, (&*destination, None)).await;
         }
     };
     let forwarded = forward(worker, client, &exchange, &forwarding).await;
@@ -95,7 +99,7 @@ async fn serve(worker: &Worker, client: &mut Stream, who: Client) -> After {
                 exchange.keep_alive.set(false);
             }
             let endpoint = (&*forwarded.endpoint, stats);
-            answer_request(worker, client, &exchange, &answer, Some(endpoint)).await
+            answer_request(worker, client, &exchange, &answer, endpoint).await
         }
         Err(broken) => {
             let outcome = exchange.outcome(broken.status_sent, broken.reason.row().flag);
@@ -188,7 +192,7 @@ async fn answer_request(
     client: &mut Stream,
     exchange: &Exchange,
     answer: &Answer,
-    destination: Option<(&EndpointStats, Option<&crate::record::ClusterStats>)>,
+    (endpoint, cluster): (&EndpointStats, Option<&ClusterStats>),
 ) -> After {
     // A body that nobody will read would be taken for the next request.
     let close = !exchange.keep_alive.get() || exchange.framing != Framing::None || worker.draining.get();
@@ -200,10 +204,7 @@ async fn answer_request(
     worker.buffers.give_head(head);
     let mut outcome = exchange.outcome(answer.status, answer.flag);
     outcome.grpc = exchange.is_grpc.then_some(GrpcStatus(None));
-    match destination {
-        Some((endpoint, cluster)) => worker.recorder.exchange(&outcome, cluster, endpoint),
-        None => worker.recorder.exchange(&outcome, None, &worker.recorder.nowhere()),
-    }
+    worker.recorder.exchange(&outcome, cluster, endpoint);
     match (written, close) {
         (Err(_), _) => After::Close,
         (Ok(()), true) => After::Linger,

@@ -58,7 +58,8 @@ pub(crate) struct Target {
     pub(crate) route: Arc<Route>,
     index: usize,
     pub(crate) requests_total: Option<Counter>,
-    pub(crate) cluster: Option<Rc<WorkerCluster>>,
+    /// Its cluster; where there is none, what counts the requests that wanted it.
+    pub(crate) cluster: Result<Rc<WorkerCluster>, Rc<EndpointStats>>,
 }
 
 /// One cluster as a worker uses it.
@@ -194,6 +195,7 @@ impl Current {
         };
         let service = cluster.as_ref().map(|c| &c.live.model.service);
         let requests_total = worker.recorder.route(&route.route, destination, service);
+        let cluster = cluster.ok_or_else(|| Rc::new(worker.recorder.missing(&destination.cluster)));
         let target = Rc::new(Target { route: route.route.clone(), index, requests_total, cluster });
         self.targets.borrow_mut().insert(key, target.clone());
         target

@@ -417,3 +417,29 @@ fn the_proxy_is_no_destination_of_its_own() {
     let answer = Client::connect(proxy.outbound()).unwrap().exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!(answer.status, 508);
 }
+
+#[test]
+fn requests_that_reach_no_cluster_are_counted_under_what_they_wanted() {
+    let missing = snapshot(&[], |route| {
+        let model::Action::Forward(forward) = &mut route.action else { unreachable!("the route forwards") };
+        forward.destinations[0].cluster = model::ClusterName::outbound(80, "v9", "cart.shop.svc.cluster.local");
+        forward.destinations[0].missing =
+            Some(model::Missing { status: 503, reason: "subset v9 is not defined".into() });
+    });
+    let world = proxy_with(Settings::default(), missing);
+    let mut client = Client::connect(world.address()).unwrap();
+    let answer = client.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("subset v9 is not defined"), "{}", answer.text());
+    eventually("it is counted", || (world.sum("istio_requests_total", "NC") == 1.0).then_some(()));
+    assert!(world.has_only("istio_requests_total", "destination_service", "cart.shop.svc.cluster.local"));
+
+    let mut nothing = snapshot(&[], |_| {});
+    let routes = model::RouteTable { virtual_hosts: Vec::new(), unmatched: model::Unmatched::BlackHole };
+    let outbound = model::Listener { name: model::Listener::OUTBOUND.into(), routes: Arc::new(routes) };
+    nothing.listeners = vec![Arc::new(outbound)];
+    let world = proxy_with(Settings::default(), nothing);
+    let answer = Client::connect(world.address()).unwrap().exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(answer.status, 502);
+    eventually("it is counted", || (world.sum("istio_requests_total", "BlackHoleCluster") == 1.0).then_some(()));
+}

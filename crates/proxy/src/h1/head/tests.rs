@@ -1,5 +1,7 @@
 //! Heads as data: bytes in, verdict out.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const BOUNDS: Bounds = Bounds { head_bytes_max: 60 * 1024, target_bytes_max: 16 * 1024 };
@@ -125,5 +127,65 @@ fn responses_that_two_could_read_differently_are_refused() {
         ("HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n", "syntax"),
     ] {
         assert_eq!(verdict(text), want, "{text:?}");
+    }
+}
+
+/// Pieces that heads are made of, good and bad.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let words: Vec<&'static [u8]> = vec![
+        b"GET ",
+        b"POST ",
+        b"/",
+        b"*",
+        b"http://a/",
+        b" HTTP/1.1",
+        b" HTTP/1.0",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"Host: a",
+        b"Content-Length: 1",
+        b"Transfer-Encoding: chunked",
+        b"Connection: close",
+        b": ",
+        b" ",
+        b"\t",
+        b"\0",
+        b"%00",
+        b"#",
+        b"..",
+        b"\\",
+        b"Expect: 100-continue",
+        b"[::1]:80",
+        b"\xff",
+    ];
+    prop_oneof![
+        4 => proptest::sample::select(words).prop_map(<[u8]>::to_vec),
+        1 => proptest::collection::vec(proptest::num::u8::ANY, 0..8),
+    ]
+}
+
+proptest! {
+    /// Whatever comes, there is a verdict, and what is accepted has one framing, a legal method and a host.
+    #[test]
+    fn any_bytes_get_a_verdict(pieces in proptest::collection::vec(piece(), 0..24)) {
+        let bytes = pieces.concat();
+        let mut room = fields();
+        if let Ok(Some(head)) = request(&bytes, &mut room, BOUNDS) {
+            prop_assert!(head.len <= bytes.len() && bytes[..head.len].ends_with(b"\r\n\r\n"));
+            prop_assert!(head.method.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_lowercase()));
+            prop_assert!(head.version == Version::Http10 || !head.target.authority.is_empty());
+            let named = |name: &str| head.headers.iter().filter(|h| h.name.eq_ignore_ascii_case(name)).count();
+            prop_assert!(named("content-length") + named("transfer-encoding") <= 1);
+            prop_assert!(!bytes[..head.len].contains(&0));
+        }
+        let mut room = fields();
+        let _ = response(&bytes, &mut room, BOUNDS);
+        if bytes.first() == Some(&b'/')
+            && let Ok(normal) = crate::h1::path::normalise(&bytes)
+        {
+            prop_assert_eq!(crate::h1::path::normalise(&normal).map(|p| p.into_owned()), Ok(normal.clone().into_owned()));
+            prop_assert!(normal.starts_with(b"/"));
+        }
     }
 }
