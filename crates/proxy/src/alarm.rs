@@ -62,6 +62,11 @@ impl Alarm {
         .await
     }
 
+    /// The worker's coarse time.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     /// Whether the deadline has passed; marks it as struck and wakes the waiter.
     fn strike(&self, now_ms: u64) {
         if self.deadline_ms.get() != u64::MAX && self.deadline_ms.get() <= now_ms {

@@ -23,7 +23,7 @@ pub struct Settings {
     /// Without a byte from the upstream while an answer is due; then 504, or the connection is cut when the answer has
     /// begun. 5 min, Envoy's stream idle timeout.
     pub upstream_idle_timeout: Duration,
-    /// Without progress of a write. 30 s: a peer that reads nothing holds memory.
+    /// For 16 KiB of a write, or what is left of it. 30 s: a peer that reads nothing, or a byte at a time, holds memory.
     pub write_stall_timeout: Duration,
     /// How long an upstream connection may lie idle. 4 s: shorter than the 5 s after which common servers close, which
     /// is the race behind most 503s on kept connections.

@@ -443,3 +443,15 @@ fn requests_that_reach_no_cluster_are_counted_under_what_they_wanted() {
     assert_eq!(answer.status, 502);
     eventually("it is counted", || (world.sum("istio_requests_total", "BlackHoleCluster") == 1.0).then_some(()));
 }
+
+#[test]
+fn a_client_that_reads_a_byte_at_a_time_is_cut() {
+    let backend = Backend::start(|_| Reply::Keep(response(200, &[], &vec![b'x'; 32 << 20])));
+    let settings = Settings { write_stall_timeout: Duration::from_millis(500), ..Settings::default() };
+    let world = proxy_with(settings, snapshot(&[backend.address()], |_| {}));
+    let mut client = Client::connect(world.address()).unwrap();
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    // Nothing is read here: the sockets fill up, and the proxy gives up on us.
+    eventually("the slow reader is cut", || (world.sum("istio_requests_total", "DC") == 1.0).then_some(()));
+    eventually("its connection is gone", || (world.proxy.connections() == 0).then_some(()));
+}

@@ -130,9 +130,14 @@ impl Reader<'_> {
 }
 
 impl Writer<'_> {
-    /// Writes all of `first`, then all of `second`, in as few calls as the socket allows. `limit` is for each wait.
+    /// Bytes that count as progress of a slow reader: less would let it hold memory for ever, a byte at a time.
+    const PROGRESS_BYTES: usize = 16 * 1024;
+
+    /// Writes all of `first`, then all of `second`, in as few calls as the socket allows. Within each `limit` the end or
+    /// [`Self::PROGRESS_BYTES`] must be reached.
     pub(crate) async fn write(&mut self, first: &[u8], second: &[u8], limit: Duration) -> Result<(), IoFailure> {
         let (mut first, mut second) = (first, second);
+        let (mut since_ms, mut progress) = (self.alarm.now_ms(), 0);
         while !first.is_empty() || !second.is_empty() {
             let half = &mut self.half;
             let write = poll_fn(|cx| {
@@ -144,12 +149,17 @@ impl Writer<'_> {
                     Pin::new(&mut *half).poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
                 }
             });
-            let count = match self.alarm.limit(limit, write).await {
+            let left = limit.saturating_sub(Duration::from_millis(self.alarm.now_ms() - since_ms));
+            let count = match self.alarm.limit(left, write).await {
                 Ok(Ok(0)) => return Err(IoFailure::Closed),
                 Ok(Ok(count)) => count,
                 Ok(Err(_)) => return Err(IoFailure::Broken),
                 Err(_) => return Err(IoFailure::TimedOut),
             };
+            progress += count;
+            if progress >= Self::PROGRESS_BYTES {
+                (since_ms, progress) = (self.alarm.now_ms(), 0);
+            }
             let of_first = count.min(first.len());
             first = &first[of_first..];
             second = &second[count - of_first..];
