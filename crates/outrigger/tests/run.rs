@@ -44,8 +44,8 @@ fn the_canary_example_splits_as_it_says() {
     let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
     let count = |version: &str| told["by_version"][version].as_u64().expect("a count");
     assert_eq!(count("v1") + count("v2"), 1000);
-    // Each of the two workers keeps within one request of the weights.
-    assert!(count("v2").abs_diff(100) <= 2, "{told}");
+    // The workers draw from one sequence: together they keep within one request of the weights.
+    assert!(count("v2").abs_diff(100) <= 1, "{told}");
     let counted = || {
         let samples = metrics::parse(&get(process.address("metrics"), "metrics", "/stats/prometheus"));
         let by_version = ["v1", "v2"].map(|version| {
@@ -159,4 +159,21 @@ fn signals_end_it() {
     assert!(process.is_running(), "a request is under way");
     process.signal("TERM");
     assert_eq!(process.wait().code(), Some(0));
+}
+
+/// Bad input is the input's fault, 1; a path that is not there is the caller's, 2.
+#[test]
+fn the_exit_status_tells_whose_fault_it_is() {
+    let world = World::new();
+    world.write("bad.yaml", "a: [");
+    let missing = world.path().join("missing");
+    for (path, status, told) in
+        [(world.path(), 1, "bad.yaml:1:4: not valid YAML"), (missing.as_path(), 2, "missing:1:1: cannot be read")]
+    {
+        let path = path.display().to_string();
+        let output = Command::new(OUTRIGGER).args(["run", &path]).args(FREE_PORTS).output().expect("it starts");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{stderr}");
+        assert!(stderr.contains(told), "{stderr}");
+    }
 }

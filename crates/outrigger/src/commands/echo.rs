@@ -37,7 +37,13 @@ Each may end in ;version=v2 or ;pod=NAME and then counts for that version or pod
 pub(crate) struct EchoArgs {
     /// Where to listen, and who to be: IP:PORT or PORT, then any of service=, namespace=, pod=, container=, version=;
     /// give it once per listener (several in one value are separated by spaces); port 0 picks a free one
-    #[arg(long, env = "OUTRIGGER_LISTEN", value_name = "ADDR[,NAME=VALUE]...", value_delimiter = ' ')]
+    #[arg(
+        long,
+        visible_alias = "port",
+        env = "OUTRIGGER_LISTEN",
+        value_name = "ADDR[,NAME=VALUE]...",
+        value_delimiter = ' '
+    )]
     #[arg(default_value = "127.0.0.1:9080")]
     listen: Vec<Listen>,
     /// Shape of the start-up report

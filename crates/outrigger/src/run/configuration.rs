@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use outrigger_config::codes;
 use outrigger_config::loader::{Loaded, Loader};
 use outrigger_config::translate::{Translator, View};
 use outrigger_config::watch::{Timing, Watcher};
@@ -66,18 +67,22 @@ impl Configuration {
         self.latest.clone()
     }
 
-    /// The first load.
-    pub(super) fn load(&mut self) -> anyhow::Result<InForce> {
+    /// The first load; `None`, with everything told, when the input is bad and nothing of it can be used.
+    pub(super) fn load(&mut self) -> anyhow::Result<Option<InForce>> {
         let loaded = self.loader.load();
         let next = self.translate(loaded);
-        let errors = next.diagnostics.iter().filter(|d| d.level == Level::Error).count();
-        if next.objects == 0 && errors > 0 {
-            for diagnostic in next.diagnostics.iter() {
-                eprintln!("{diagnostic}");
-            }
-            anyhow::bail!("nothing in the input can be used");
+        let errors = || next.diagnostics.iter().filter(|d| d.level == Level::Error);
+        if next.objects > 0 || errors().next().is_none() {
+            return Ok(Some(next));
         }
-        Ok(next)
+        for diagnostic in next.diagnostics.iter() {
+            eprintln!("{diagnostic}");
+        }
+        if errors().all(|d| d.code == codes::UNREADABLE.code) {
+            anyhow::bail!("nothing could be read");
+        }
+        eprintln!("nothing in the input can be used");
+        Ok(None)
     }
 
     /// Reads again; `None` when nothing changed.

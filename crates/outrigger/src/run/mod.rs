@@ -41,7 +41,7 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     // Watched before it is read: a change in between is seen.
     let changed = Arc::new(Notify::new());
     let _watcher = configuration.watch(changed.clone()).context("the input cannot be watched")?;
-    let first = configuration.load()?;
+    let Some(first) = configuration.load()? else { return Ok(Verdict::Bad) };
     let sockets = Sockets::bind(args)?;
     let concurrency = args.concurrency.map_or_else(machine::default_workers, usize::from);
     let options = Options {
