@@ -72,6 +72,26 @@ pub(crate) struct Decoded {
 }
 
 impl Decoded {
+    /// Whether it can stay as decoded when it stands `first_line` from now on.
+    ///
+    /// Objects that become routes and policies take their places with them into the snapshot and into findings that are
+    /// kept; they are read anew when they move, so that nobody is sent to a wrong line. Endpoints and what they belong to
+    /// come by the ten thousand and are named by no such place: they only move.
+    pub(crate) fn stays_at(&self, first_line: u32) -> bool {
+        let only_moves = |object: &Object| {
+            matches!(
+                object,
+                Object::Service(_)
+                    | Object::EndpointSlice(_)
+                    | Object::Endpoints(_)
+                    | Object::Pod(_)
+                    | Object::Node(_)
+                    | Object::ServiceAccount(_)
+            )
+        };
+        self.source.first_line() == first_line || self.objects.iter().all(only_moves)
+    }
+
     fn empty(source: Source) -> Self {
         Self {
             source: Arc::new(source),

@@ -187,7 +187,7 @@ impl Loader {
         let mut documents = Vec::new();
         for chunk in document::split(&text) {
             let fingerprint = xxh3_128(&text[chunk.range.clone()]);
-            let same = known.get_mut(&fingerprint).and_then(Vec::pop);
+            let same = known.get_mut(&fingerprint).and_then(Vec::pop).filter(|d| d.stays_at(chunk.first_line));
             match &same {
                 Some(document) => document.source.move_to(chunk.first_line),
                 None => tasks.push(Task {

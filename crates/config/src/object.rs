@@ -104,9 +104,13 @@ impl Source {
 
     /// The place in the file of a position in the document.
     pub fn place(&self, pos: Pos) -> Place {
-        let first = self.first_line.load(Ordering::Relaxed);
-        let line = first.saturating_add(pos.line.saturating_sub(1));
+        let line = self.first_line().saturating_add(pos.line.saturating_sub(1));
         Place { file: self.file.clone(), line, column: pos.column.max(1) }
+    }
+
+    /// Line of the file on which the document's first line stands, from 1.
+    pub(crate) fn first_line(&self) -> u32 {
+        self.first_line.load(Ordering::Relaxed)
     }
 
     /// Tells that the document now begins on another line.

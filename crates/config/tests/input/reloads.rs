@@ -105,6 +105,17 @@ fn unchanged_objects_and_tables_are_the_same_in_memory() {
     let b = get(&third, "b");
     assert!(Arc::ptr_eq(&get(&second, "b"), &b));
     assert_eq!(b.meta.source.place(b.meta.pos).line, 9);
+    // One that routes is read anew: its places are in the snapshot.
+    let routing = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [a], http: [{route: [{destination: {host: a}}]}]}\n";
+    let place = |world: &mut World| {
+        let object = world.load().resources.virtual_services.get("default", "v").cloned().expect("in force");
+        (object.meta.source.place(object.meta.pos).line, object)
+    };
+    world.write("v.yaml", &both(&service("c"), routing));
+    let (before, old) = place(&mut world);
+    world.write("v.yaml", &both(&format!("# one more line\n{}", service("c")), routing));
+    let (after, new) = place(&mut world);
+    assert!(after == before + 1 && !Arc::ptr_eq(&old, &new));
     // Text that differs in nothing that counts.
     world.write("a.yaml", &both(&service("a").replace("80", "81 # comment"), &service("b")));
     assert_eq!(get(&world.load(), "a").spec.ports[0].port, 81);
