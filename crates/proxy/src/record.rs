@@ -3,7 +3,7 @@
 //! Every worker writes cells of its own. The handles of a series are found once, for a cluster, endpoint, status and
 //! flag, and kept beside what they count; from then on recording is a handful of plain stores.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -429,31 +429,5 @@ impl<'g> Raised<'g> {
 impl Drop for Raised<'_> {
     fn drop(&mut self) {
         self.0.add(-1);
-    }
-}
-
-/// Counts how often something happened on this worker, for decisions rather than metrics.
-#[derive(Debug, Default)]
-pub(crate) struct Tally(Cell<usize>);
-
-impl Tally {
-    /// One more, until the result is dropped.
-    pub(crate) fn raise(&self) -> Tallied<'_> {
-        self.0.set(self.0.get() + 1);
-        Tallied(self)
-    }
-
-    /// How many now.
-    pub(crate) fn count(&self) -> usize {
-        self.0.get()
-    }
-}
-
-/// One of a [`Tally`].
-pub(crate) struct Tallied<'t>(&'t Tally);
-
-impl Drop for Tallied<'_> {
-    fn drop(&mut self) {
-        self.0.0.set(self.0.0.get() - 1);
     }
 }

@@ -138,8 +138,10 @@ async fn accept(
         Ok(accepted) => accepted,
         Err(error) => {
             // Out of descriptors or memory: the connection stays in the backlog. Trying again at once would spin.
-            tracing::warn!(%error, "cannot accept");
             worker.recorder.limit_hit("accept");
+            if worker.may_complain() {
+                tracing::warn!(%error, "cannot accept; told once a second at most");
+            }
             tokio::time::sleep(ACCEPT_PAUSE).await;
             return;
         }
@@ -162,13 +164,13 @@ async fn accept(
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 fn serve_connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, counted: Counted) {
-    if worker.connections.count() >= worker.settings.connections_max {
+    // Counted already, and so are those whose task has not run yet.
+    if worker.shared.load(worker.index).load(Ordering::Relaxed) > worker.settings.connections_max {
         worker.recorder.limit_hit("connections");
         return;
     }
     let worker = worker.clone();
     tokio::task::spawn_local(async move {
-        let _connection = worker.connections.raise();
         serve::connection(worker.clone(), socket, peer).await;
         drop(counted);
     });

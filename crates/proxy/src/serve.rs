@@ -41,11 +41,7 @@ pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: Sock
             return;
         }
         wait = worker.settings.idle_timeout;
-        let after = {
-            let _request = worker.requests.raise();
-            serve(&worker, &mut client, who).await
-        };
-        match after {
+        match serve(&worker, &mut client, who).await {
             After::Next => {}
             After::Close => return,
             After::Linger => return linger(&worker, &mut client).await,

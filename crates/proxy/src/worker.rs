@@ -20,7 +20,7 @@ use crate::h1::buffer::BufferPool;
 use crate::h1::stream::Stream;
 use crate::policy::Policy;
 use crate::pool::Pool;
-use crate::record::{ClusterStats, EndpointStats, Recorder, Tally};
+use crate::record::{ClusterStats, EndpointStats, Recorder};
 use crate::route::CompiledRoute;
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -35,12 +35,10 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     pub(crate) recorder: Recorder,
     pub(crate) rng: RefCell<fastrand::Rng>,
-    /// Requests being served.
-    pub(crate) requests: Tally,
     /// Raised when the proxy drains: answers say `connection: close`.
     pub(crate) draining: Cell<bool>,
-    /// Connections of clients.
-    pub(crate) connections: Tally,
+    /// When a complaint about a lack of resources was last logged, in seconds of the clock.
+    complained: Cell<u64>,
     date: RefCell<(u64, Rc<str>)>,
     dynamic: RefCell<HashMap<SocketAddr, Arc<EndpointState>, foldhash::fast::RandomState>>,
     current: RefCell<Rc<Current>>,
@@ -87,9 +85,8 @@ impl Worker {
             pool: Pool::default(),
             recorder,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
-            requests: Tally::default(),
             draining: Cell::new(false),
-            connections: Tally::default(),
+            complained: Cell::new(u64::MAX),
             date: RefCell::new((0, "".into())),
             dynamic: RefCell::default(),
             current: RefCell::new(Rc::new(Current { policy, targets: RefCell::default() })),
@@ -130,6 +127,12 @@ impl Worker {
     pub(crate) fn drain(&self) {
         self.draining.set(true);
         self.clock.shorten_idle_waits(self.settings.drain_idle);
+    }
+
+    /// Whether a complaint may be logged: one a second, so that a flood does not fill the log too.
+    pub(crate) fn may_complain(&self) -> bool {
+        let second = self.clock.now_ms() / 1000;
+        self.complained.replace(second) != second
     }
 
     /// The time for `Date`, at most a second old.

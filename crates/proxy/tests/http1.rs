@@ -455,3 +455,22 @@ fn a_client_that_reads_a_byte_at_a_time_is_cut() {
     eventually("the slow reader is cut", || (world.sum("istio_requests_total", "DC") == 1.0).then_some(()));
     eventually("its connection is gone", || (world.proxy.connections() == 0).then_some(()));
 }
+
+#[test]
+fn a_flood_of_connections_stops_at_its_bound() {
+    let backend = Backend::start(|_| ok("served"));
+    let settings = Settings { connections_max: 4, ..Settings::default() };
+    let world = proxy_with(settings, snapshot(&[backend.address()], |_| {}));
+    let mut first = Client::connect(world.address()).unwrap();
+    assert_eq!(first.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().status, 200);
+    let flood: Vec<_> = (0..64).map(|_| Client::connect(world.address()).unwrap()).collect();
+    eventually("the rest is turned away", || {
+        (world.sum("outrigger_limit_hits_total", "connections") == 57.0).then_some(())
+    });
+    assert_eq!(world.proxy.connections(), 8, "four for each of two workers");
+    assert_eq!(first.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().status, 200);
+    drop(flood);
+    eventually("there is room again", || (world.proxy.connections() == 1).then_some(()));
+    let mut late = Client::connect(world.address()).unwrap();
+    assert_eq!(late.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().text(), "served");
+}
