@@ -1,5 +1,6 @@
 //! Which VirtualServices count for a client, with delegates merged in.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use outrigger_model::{Diagnostic, StringMatch};
@@ -70,6 +71,18 @@ pub(crate) fn select(
             (hosts::expand(&host.value.0, &meta.namespace, domain), host.pos)
         };
         let hosts: Vec<_> = spec.hosts.iter().map(full).collect();
+        if let Some((host, pos)) = hosts.iter().find(|(host, _)| !may_be_of_mesh(host)) {
+            diagnostics.push(codes::SCHEMA.about(
+                meta,
+                *pos,
+                format!(
+                    "host {:?} is for gateways only, and these rules are bound to `mesh`; they are left out",
+                    clip(host)
+                ),
+                "name the hosts, or list only gateways in `gateways`",
+            ));
+            continue;
+        }
         let imported = hosts.iter().any(|(host, _)| scope.rule(&meta.namespace, host));
         if !imported || spec.http.is_empty() {
             continue;
@@ -80,6 +93,11 @@ pub(crate) fn select(
     // Stable: within a rank the oldest stays first.
     ranked.sort_by_key(|(rank, _)| *rank);
     ranked.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
+/// Istio refuses an address, and the host that is every host: it would take each service of the mesh.
+fn may_be_of_mesh(host: &str) -> bool {
+    host != "*" && host.parse::<IpAddr>().is_err()
 }
 
 fn exports<'o>(object: &'o VirtualService, mesh: &'o MeshConfig) -> &'o [ExportTo] {

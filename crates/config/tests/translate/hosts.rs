@@ -158,7 +158,7 @@ fn an_exact_host_beats_a_wildcard_and_the_longest_wildcard_the_others() {
     let yaml = service("default", "a", &[])
         + &service("default", "b", &[])
         + &service("shop", "c", &[])
-        + &rule("any", "*")
+        + &rule("any", "*.local")
         + &rule("local", "*.cluster.local")
         + &rule("default", "*.default.svc.cluster.local")
         + &rule("exact", "a");
