@@ -9,6 +9,7 @@
 //!   itself (or `pod`, `service`), by status and flag where no backend answered; `2..4` is a range;
 //! - `sticky METHOD HOST/PATH | … => N`: with 24 values for `#`, three times each: a value always reaches the same pod,
 //!   and all values together so many pods;
+//! - `idle METHOD HOST/PATH | … => N`: while one pod has a request under way, N others all reach one other pod;
 //! - `cookie METHOD HOST/PATH | … => TEXT`: the answer's `Set-Cookie` has this attribute;
 //! - `count NAME label=value … => N`: the sum of the metrics with these labels;
 //! - `says TEXT`: a diagnostic of the start has this text.
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use outrigger_testkit::{Client, Response, metrics, within};
 use serde_json::Value;
@@ -27,6 +29,8 @@ use crate::site::Site;
 
 /// Cases that run at the same time.
 const PARALLEL: usize = 4;
+/// How long metrics may take to follow.
+const METRICS: Duration = Duration::from_secs(5);
 
 /// Runs all cases and panics with what was wrong in any of them.
 pub(crate) fn all(module: &str, cases: &[Case]) {
@@ -71,6 +75,7 @@ fn judge(line: &str, site: &Site) -> Result<(), String> {
     let outbound = site.process.address("outbound");
     match request.split_once(' ') {
         Some(("sticky", request)) => judge_sticky(request, wanted[0], outbound),
+        Some(("idle", request)) => judge_idle(request, wanted[0], site),
         Some(("cookie", request)) => judge_cookie(request, wanted[0], outbound),
         Some((times, request)) if times.contains('*') => judge_many(times, request, &wanted, outbound),
         _ => judge_one(request, &wanted, outbound),
@@ -208,6 +213,29 @@ fn judge_sticky(request: &str, wanted: &str, outbound: SocketAddr) -> Result<(),
     if is_within(wanted, count) { Ok(()) } else { Err(format!("all values together reached {pods:?}")) }
 }
 
+fn judge_idle(request: &str, wanted: &str, site: &Site) -> Result<(), String> {
+    let outbound = site.process.address("outbound");
+    let mut held = Client::connect(outbound).map_err(|error| error.to_string())?;
+    held.send(&render(&format!("{request} | x-echo-delay: 60s"))?).map_err(|error| error.to_string())?;
+    let under_way = || {
+        let samples = metrics::parse(&scrape(site.process.address("metrics"))?);
+        (metrics::sum(&samples, "outrigger_endpoint_active_requests", &[]) > 0.0).then_some(())
+    };
+    within(METRICS, under_way).ok_or("the held request is not under way")?;
+    let bytes = render(request)?;
+    let mut pods = BTreeSet::new();
+    for _ in 0..wanted.parse().map_err(|_| "expected a number")? {
+        let echo: Value = serde_json::from_slice(&exchange(&bytes, outbound)?.body).unwrap_or_default();
+        pods.insert(echo["pod"].to_string());
+    }
+    if pods.len() == 1 { Ok(()) } else { Err(format!("others reached {pods:?}")) }
+}
+
+fn scrape(stats: SocketAddr) -> Option<String> {
+    let request = b"GET /stats/prometheus HTTP/1.1\r\nhost: metrics\r\nconnection: close\r\n\r\n";
+    Some(Client::connect(stats).ok()?.exchange(request).ok()?.text())
+}
+
 fn judge_cookie(request: &str, attribute: &str, outbound: SocketAddr) -> Result<(), String> {
     let answer = exchange(&render(request)?, outbound)?;
     let cookie = answer.fields.get("set-cookie").ok_or("no Set-Cookie")?;
@@ -219,11 +247,8 @@ fn judge_count(metric: &str, wanted: &str, stats: SocketAddr) -> Result<(), Stri
     let name = words.next().unwrap_or_default();
     let labels: Vec<_> = words.map(|word| word.split_once('=').expect("label=value")).collect();
     let mut text = String::new();
-    let patience = std::time::Duration::from_secs(3);
-    let found = within(patience, || {
-        let answer = Client::connect(stats).ok()?;
-        text =
-            { answer }.exchange(b"GET /stats/prometheus HTTP/1.1\r\nhost: m\r\nconnection: close\r\n\r\n").ok()?.text();
+    let found = within(METRICS, || {
+        text = scrape(stats)?;
         (metrics::sum(&metrics::parse(&text), name, &labels) == wanted.parse::<f64>().ok()?).then_some(())
     });
     let lines = || text.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>().join("\n    ");

@@ -10,6 +10,7 @@ mod hosts;
 mod inputs;
 mod judge;
 mod matches;
+mod pitfalls;
 mod reactions;
 mod scope;
 mod site;
@@ -60,4 +61,9 @@ fn balance() {
 #[test]
 fn inputs() {
     judge::all("inputs", inputs::CASES);
+}
+
+#[test]
+fn pitfalls() {
+    judge::all("pitfalls", pitfalls::CASES);
 }
