@@ -102,7 +102,7 @@ pub(crate) async fn forward(
     exchange: &Exchange,
     forwarding: &Forwarding,
 ) -> Forwarded {
-    let choice = match choose(worker, forwarding).await {
+    let choice = match choose(worker, forwarding, exchange.started).await {
         Ok(choice) => choice,
         Err((stats, reason, cause)) => {
             return Forwarded { endpoint: stats, result: Err(Broken { reason, status_sent: 0, cause }) };
@@ -181,10 +181,11 @@ impl Forwarding {
 
 type NoChoice = (Rc<EndpointStats>, Reason, String);
 
-async fn choose<'f>(worker: &Worker, forwarding: &'f Forwarding) -> Result<Choice<'f>, NoChoice> {
+/// Chooses the endpoint; `now` is when the request came, which is exact enough for the age of endpoints.
+async fn choose<'f>(worker: &Worker, forwarding: &'f Forwarding, now: Instant) -> Result<Choice<'f>, NoChoice> {
     match &forwarding.destination {
         Destination::Cluster(cluster) => {
-            let picked = cluster.pick(forwarding.key, &mut worker.rng.borrow_mut(), Instant::now());
+            let picked = cluster.pick(forwarding.key, &mut worker.rng.borrow_mut(), now);
             let Some(index) = picked else {
                 cluster.stats.none_healthy.inc();
                 let cause = cluster.live.model.name.to_string();

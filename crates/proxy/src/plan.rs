@@ -51,9 +51,11 @@ pub(crate) struct Exchange {
 }
 
 /// Who is at the other end of a client's connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) address: IpAddr,
+    /// The address as `X-Forwarded-For` names it, written once for all requests of the connection.
+    pub(crate) address_text: Box<str>,
     /// Drawn when the connection was opened: cookies issued on it are made of it.
     pub(crate) nonce: u64,
 }
@@ -101,7 +103,7 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, started: Instant
 }
 
 /// Decides what to do with a request.
-pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>, client: Client) -> Plan {
+pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>, client: &Client) -> Plan {
     if head.method == "CONNECT" {
         return refuse(worker, Reason::ConnectMethod);
     }
@@ -197,7 +199,7 @@ struct HeadWriter<'h> {
     head: &'h RequestHead<'h>,
     request: &'h RequestView<'h>,
     path: &'h [u8],
-    client: Client,
+    client: &'h Client,
 }
 
 impl HeadWriter<'_> {
@@ -357,8 +359,8 @@ impl HeadWriter<'_> {
             out.extend_from_slice(before);
             out.extend_from_slice(b", ");
         }
-        // Writing to a vector cannot fail.
-        let _ = std::io::Write::write_fmt(out, format_args!("{}\r\n", self.request.peer));
+        out.extend_from_slice(self.client.address_text.as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
 }
 

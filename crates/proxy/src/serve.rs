@@ -33,7 +33,8 @@ pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: Sock
     let _ = socket.set_nodelay(true);
     worker.recorder.downstream.connections_total.inc();
     let _active = Raised::new(&worker.recorder.downstream.connections_active);
-    let who = Client { address: peer.ip(), nonce: worker.rng.borrow_mut().u64(..) };
+    let nonce = worker.rng.borrow_mut().u64(..);
+    let who = Client { address: peer.ip(), address_text: peer.ip().to_string().into(), nonce };
     let mut client = Stream::new(socket, &worker.clock);
     let mut wait = worker.settings.first_byte_timeout;
     loop {
@@ -41,7 +42,7 @@ pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: Sock
             return;
         }
         wait = worker.settings.idle_timeout;
-        match serve(&worker, &mut client, who).await {
+        match serve(&worker, &mut client, &who).await {
             After::Next => {}
             After::Close => return,
             After::Linger => return linger(&worker, &mut client).await,
@@ -50,7 +51,7 @@ pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: Sock
 }
 
 /// The phases of one request, in order, under one policy.
-async fn serve(worker: &Worker, client: &mut Stream, who: Client) -> After {
+async fn serve(worker: &Worker, client: &mut Stream, who: &Client) -> After {
     let started = Instant::now();
     let (exchange, plan) = match read_request(worker, client, who, started).await {
         Ok(Some(request)) => request,
@@ -109,7 +110,7 @@ async fn serve(worker: &Worker, client: &mut Stream, who: Client) -> After {
 async fn read_request(
     worker: &Worker,
     client: &mut Stream,
-    who: Client,
+    who: &Client,
     started: Instant,
 ) -> Result<Option<(Exchange, Plan)>, Reason> {
     let settings = &worker.settings;
