@@ -6,6 +6,7 @@
 //! and what happened instead, and the others still run.
 
 mod balance;
+mod corners;
 mod hosts;
 mod inputs;
 mod judge;
@@ -66,4 +67,9 @@ fn inputs() {
 #[test]
 fn pitfalls() {
     judge::all("pitfalls", pitfalls::CASES);
+}
+
+#[test]
+fn corners() {
+    judge::all("corners", corners::CASES);
 }
