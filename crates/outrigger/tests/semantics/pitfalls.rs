@@ -112,7 +112,7 @@ spec: {host: app.default.svc.cluster.local, workloadSelector: {matchLabels: {app
   - match: [{uri: {prefix: /two}}]
     delegate: {name: two}
   - match: [{uri: {prefix: /ok}}]
-    rewrite: {uri: /root}
+    rewrite: {uri: /new}
     headers: {request: {set: {x-root: "1"}}}
     delegate: {name: ok}
   - directResponse: {status: 207}
@@ -137,7 +137,7 @@ spec:
         requests: "
             GET app/hosts => 207
             GET app/two => 207
-            GET app/ok/a/b => 200 | >x-leaf=1 | !>x-root | path=/root/b
+            GET app/ok/a/b => 200 | >x-leaf=1 | !>x-root | path=/new/b
             GET app/ok/b => 200 | !>x-leaf | >x-root=1
             says with-hosts
         ",
