@@ -84,6 +84,10 @@ codes! {
     FILE_PASSED_OVER = "OUT0012" Info;
     /// A defect of this program met while reading a document; the document stays out.
     INTERNAL = "OUT0013" Error;
+    /// A kind is not known, but resembles one that is: it is probably misspelt.
+    KIND_MISSPELT = "OUT0014" Warning;
+    /// The input holds no file that could be a manifest.
+    NOTHING_TO_READ = "OUT0015" Warning;
     /// A field is unknown: it is misspelt, or stands in the wrong place.
     UNKNOWN_FIELD = "OUT0101" Warning;
     /// A field is valid but has no effect here.

@@ -18,7 +18,7 @@ use crate::codes;
 use crate::document::{self, Decoded};
 use crate::files::{self, Entry, Stamp};
 use crate::pool::{DecodePool, Task};
-use crate::resources::{Object, Resources};
+use crate::resources::{KINDS, Object, Resources};
 
 /// Text of changed files that is held at once, so that a folder of many files is never in memory as a whole.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -89,6 +89,10 @@ impl Loader {
         self.refresh(&listing.files);
         let mut order = std::mem::take(&mut listing.files);
         order.extend(retained);
+        if order.is_empty() && listing.diagnostics.is_empty() {
+            let hint = "manifests are files that end in .yaml, .yml or .json";
+            listing.diagnostics.push(codes::NOTHING_TO_READ.bare("there is nothing to read in the input", hint));
+        }
         let (objects, mut diagnostics) = self.assemble(&order);
         listing.diagnostics.append(&mut diagnostics);
         let (resources, mut duplicates) = Resources::build(objects, &self.resources);
@@ -294,10 +298,25 @@ fn passed_over_notices(counts: HashMap<&str, usize>) -> Vec<Diagnostic> {
     counts.sort_unstable();
     let notice = |(kind, count): (&str, usize)| {
         let objects = if count == 1 { "object" } else { "objects" };
-        codes::KIND_PASSED_OVER.bare(format!("{count} {objects} of kind {kind} passed over"), "")
+        let message = format!("{count} {objects} of kind {kind} passed over");
+        match known_kind_like(kind) {
+            Some(known) => codes::KIND_MISSPELT.bare(message, format!("did you mean `{known}`?")),
+            None => codes::KIND_PASSED_OVER.bare(message, ""),
+        }
     };
     counts.into_iter().map(notice).collect()
 }
+
+/// A known kind that `kind` resembles without being it. The same word in another API group is no misspelling.
+fn known_kind_like(kind: &str) -> Option<&'static str> {
+    let likeness =
+        |known: &str| strsim::normalized_damerau_levenshtein(&known.to_ascii_lowercase(), &kind.to_ascii_lowercase());
+    let known = KINDS.iter().map(|k| k.name).max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (known != kind && likeness(known) >= KIND_LIKENESS_MIN).then_some(known)
+}
+
+/// From here on a kind is taken for a misspelling: one or two letters in a word of ten.
+const KIND_LIKENESS_MIN: f64 = 0.85;
 
 /// Loads one text, as if it were a file of this name; for single documents and tests.
 pub fn load_text(file: &str, text: &str) -> (Resources, Vec<Diagnostic>) {

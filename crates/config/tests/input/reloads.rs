@@ -122,6 +122,18 @@ fn unchanged_objects_and_tables_are_the_same_in_memory() {
 }
 
 #[test]
+fn what_is_passed_over_by_mistake_is_told() {
+    let mut world = World::new(&[]);
+    world.check(&[], "warning [OUT0015]: there is nothing to read in the input (manifests are files that end in .yaml, .yml or .json)");
+    world.write("a.yaml", "apiVersion: networking.istio.io/v1\nkind: Virtualservice\nmetadata: {name: x}\n---\napiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: x}\n");
+    world.check(
+        &[],
+        "info [OUT0010]: 1 object of kind Service passed over
+         warning [OUT0014]: 1 object of kind Virtualservice passed over (did you mean `VirtualService`?)",
+    );
+}
+
+#[test]
 fn the_last_good_version_of_an_object_stays() {
     let mut world = World::new(&[("a.yaml", &format!("{}---\n{}", service("a"), service("b")))]);
     let first = world.check(&["a", "b"], "");
@@ -180,7 +192,7 @@ fn what_cannot_be_read_keeps_its_objects() {
     fs::create_dir(world.path("b.yaml")).expect("a folder");
     world.check(&["a"], "");
     fs::remove_file(world.path("sub/a.yaml")).expect("remove");
-    world.check(&[], "");
+    world.check(&[], "warning [OUT0015]: there is nothing to read in the input (manifests are files that end in .yaml, .yml or .json)");
 }
 
 #[test]
