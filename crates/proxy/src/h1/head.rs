@@ -351,6 +351,9 @@ fn target<'b>(method: &str, raw: &'b str, host: Option<&'b str>) -> Result<Targe
     if host.is_some_and(|h| !same_authority(h, authority)) {
         return Err(Refusal::Malformed("target_and_host_differ"));
     }
+    if rest[end..].starts_with("//") {
+        return Err(BAD);
+    }
     Ok(Target { authority, path_and_query: &rest[end..], absolute: true })
 }
 

@@ -62,6 +62,7 @@ fn requests_that_are_refused() {
         ("GET / HTTP/1.1\r\nHost: \r\n\r\n", r#"Malformed("host")"#),
         ("GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", r#"Malformed("target_and_host_differ")"#),
         ("GET //x HTTP/1.1\r\nHost: a\r\n\r\n", r#"Malformed("target")"#),
+        ("GET http://a//x HTTP/1.1\r\nHost: a\r\n\r\n", r#"Malformed("target")"#),
         ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", r#"Malformed("target")"#),
         ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", r#"Malformed("target")"#),
         ("get / HTTP/1.1\r\nHost: a\r\n\r\n", r#"Malformed("method")"#),
