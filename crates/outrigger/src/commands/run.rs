@@ -47,7 +47,7 @@ pub(crate) struct RunArgs {
     /// Start an echo server for every loopback endpoint of the input
     #[arg(long, env = "OUTRIGGER_ECHO")]
     pub(crate) echo: bool,
-    /// One line per request on standard output
+    /// One line per request on standard output (not supported yet but for `off`)
     #[arg(long, env = "OUTRIGGER_ACCESS_LOG", value_name = "FORMAT", default_value = "off")]
     pub(crate) access_log: AccessLog,
     /// Shape of the start-up report

@@ -72,7 +72,7 @@ impl Report {
             print_line(&paint(diagnostic, colour));
         }
         let InForce { files, objects, .. } = &self.in_force;
-        print_line(&format!("read      {objects} objects from {files} files"));
+        print_line(&format!("read      {} from {}", count(*objects, "object"), count(*files, "file")));
         print_line(&format!(
             "outbound  http://{}  (routes by Host; curl -x {} works too)",
             self.outbound, self.outbound
@@ -91,6 +91,10 @@ impl Report {
             print_line(&format!("  … and {more} more services"));
         }
     }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Services listed in the report for people; the rest is counted.
