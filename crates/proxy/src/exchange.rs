@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -123,7 +123,8 @@ impl Conversation<'_> {
         if let Some(body) = self.held_body {
             self.send(&mut upstream_out, body.wire(client_in.input), progress).await?;
             progress.upload_done.set(true);
-            return self.download(&mut upstream_in, &mut client_out, progress).await;
+            let download = pin!(self.download(&mut upstream_in, &mut client_out, progress));
+            return while_not_reset(&client_in, download).await;
         }
         let mut upload = pin!(self.upload(&mut client_in, &mut upstream_out, progress));
         let mut download = pin!(self.download(&mut upstream_in, &mut client_out, progress));
@@ -369,6 +370,27 @@ impl Conversation<'_> {
             (true, Version::Http11) => {}
         }
     }
+}
+
+/// Awaits the answer, or learns that nobody waits for it any more.
+async fn while_not_reset(
+    client: &Reader<'_>,
+    mut download: Pin<&mut impl Future<Output = Result<Download, Reason>>>,
+) -> Result<Download, Reason> {
+    let mut watching = true;
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = download.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+        if watching && let Poll::Ready(reset) = client.poll_reset(cx) {
+            watching = false;
+            if reset {
+                return Poll::Ready(Err(Reason::ClientGone));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// What of an answer's head is needed after its bytes are gone.

@@ -474,3 +474,17 @@ fn a_flood_of_connections_stops_at_its_bound() {
     let mut late = Client::connect(world.address()).unwrap();
     assert_eq!(late.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().text(), "served");
 }
+
+#[test]
+fn a_client_that_resets_while_it_waits_frees_its_endpoint() {
+    let backend = Backend::start(|_| Reply::Hold(Vec::new()));
+    let world = proxy_to(&[backend.address()]);
+    let mut client = Client::connect(world.address()).unwrap();
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    eventually("the request is at the backend", || (backend.seen().len() == 1).then_some(()));
+    assert_eq!(world.proxy.clusters()[0].endpoints[0].active_requests, 1);
+    client.reset();
+    eventually("the endpoint is free", || (world.proxy.clusters()[0].endpoints[0].active_requests == 0).then_some(()));
+    eventually("it is counted", || (world.sum("istio_requests_total", "DC") == 1.0).then_some(()));
+    assert!(world.has_only("istio_requests_total", "response_code", "0"));
+}

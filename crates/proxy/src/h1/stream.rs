@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -99,6 +99,17 @@ impl Stream {
 }
 
 impl Reader<'_> {
+    /// Whether the peer has reset the connection; ready as soon as that is decided. A peer that has only finished sending
+    /// may still want its answer (RFC 9112 §9.6), and one that sent more bytes is still there: both are no reset.
+    pub(crate) fn poll_reset(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let socket = self.half.as_ref();
+        match socket.poll_read_ready(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(!matches!(socket.take_error(), Ok(None))),
+            Poll::Ready(Err(_)) => Poll::Ready(true),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
     /// Reads once into the buffer: at least one byte, or a failure. `capacity_max` bounds the unread bytes.
     pub(crate) async fn fill(
         &mut self,
