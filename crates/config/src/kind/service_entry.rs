@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::istio::{ExportTo, Unmodelled, spanned};
+use super::istio::{ExportTo, Unmodelled, later, spanned};
 use super::workload_entry::WorkloadEntrySpec;
 use crate::address;
 use crate::codes;
@@ -31,7 +31,7 @@ object! {
         /// `ports`.
         pub ports: Vec<Spanned<EntryPort>> = or_default "ports",
         /// `location`.
-        pub location: Location = or_default "location",
+        pub location: Location = or_default_with(later) "location",
         /// `resolution`.
         pub resolution: Resolution = or_default "resolution",
         /// `endpoints`.

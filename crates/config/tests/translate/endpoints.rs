@@ -222,7 +222,8 @@ spec:
          10.2.0.1:8080 default/vm1 app=a version=vm spiffe://cluster.local/ns/default/sa/legacy weight=2 at=r/z/s
          10.2.0.2:7000 default/vm2 app=a version=unknown
          outbound|90||vm.example.com least [1]
-         10.2.0.1:90 default/vm1 app=a version=vm spiffe://cluster.local/ns/default/sa/legacy weight=2 at=r/z/s",
+         10.2.0.1:90 default/vm1 app=a version=vm spiffe://cluster.local/ns/default/sa/legacy weight=2 at=r/z/s
+         warning [OUT0103] ServiceEntry default/e f.yaml:24:13: spec.location: understood, but not enforced yet (traffic flows as if the field were absent)",
     );
 }
 
