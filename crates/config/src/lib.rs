@@ -34,6 +34,7 @@ pub mod precedence;
 pub mod quantity;
 pub mod resources;
 pub mod scalar;
+pub mod simulate;
 pub mod translate;
 mod tree;
 pub mod watch;

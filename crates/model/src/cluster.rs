@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{Balance, ConnectionPool, OutlierDetection, UpstreamTls, Workload};
 
-/// A cluster's name in Istio's form `outbound|PORT|SUBSET|HOST`, or `PassthroughCluster`, `BlackHoleCluster`.
+/// A cluster's name in Istio's form `outbound|PORT|SUBSET|HOST`, `inbound|PORT||`, or `PassthroughCluster`, `BlackHoleCluster`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClusterName(Arc<str>);
 
@@ -19,6 +19,11 @@ impl ClusterName {
     /// The outbound cluster of a host's port; an empty subset means all endpoints.
     pub fn outbound(port: u16, subset: &str, host: &str) -> Self {
         Self(format!("outbound|{port}|{subset}|{host}").into())
+    }
+
+    /// The cluster of a container's port.
+    pub fn inbound(port: u16) -> Self {
+        Self(format!("inbound|{port}||").into())
     }
 
     /// A name of another form.

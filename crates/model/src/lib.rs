@@ -11,6 +11,7 @@ mod balance;
 mod cluster;
 mod diagnostic;
 mod header;
+mod listener;
 mod matcher;
 mod policy;
 mod route;
@@ -21,6 +22,9 @@ pub use balance::{Balance, BalancePolicy, CookieKey, HashKey, LocalityMode, Warm
 pub use cluster::{Cluster, ClusterName, Discovery, Endpoint, Locality, ServiceRef};
 pub use diagnostic::{Code, Diagnostic, Level, ObjectRef, Place};
 pub use header::{HeaderEdits, HeaderError, HeaderName, HeaderValue};
+pub use listener::{
+    Chain, ClientCertificate, Direction, Inbound, KeyPair, Listener, Secret, Serve, ServerTls, TcpRoute, TlsVersion,
+};
 pub use matcher::{HeaderMatch, Pattern, PatternError, QueryMatch, StringMatch, ValueMatch};
 pub use policy::{
     BackOff, ConnectionPool, Fault, FaultAbort, FaultDelay, Fraction, Mirror, OutlierDetection, RetryPolicy, TlsMode,
@@ -30,5 +34,5 @@ pub use route::{
     Action, Cors, Destination, DirectResponse, Domain, DomainPort, Forward, HostPattern, Missing, Origin, PathMatch,
     PathRewrite, Redirect, RedirectPath, RedirectPort, Rewrite, Route, RouteMatch, RouteTable, Unmatched, VirtualHost,
 };
-pub use snapshot::{Listener, Mesh, ServiceSummary, Snapshot};
+pub use snapshot::{Mesh, ServiceSummary, Snapshot};
 pub use workload::Workload;

@@ -21,6 +21,12 @@ impl Fraction {
         (0.0..=100.0).contains(&percent).then(|| Self((percent * 10_000.0).round() as u32))
     }
 
+    /// From a numerator and a denominator; `None` when the denominator is 0 or less than the numerator.
+    pub fn from_ratio(numerator: u32, denominator: u32) -> Option<Self> {
+        let exact = (u64::from(numerator) * 1_000_000).checked_div(u64::from(denominator))?;
+        u32::try_from(exact).ok().filter(|m| *m <= 1_000_000).map(Self)
+    }
+
     /// Millionths, 0 to 1,000,000.
     pub fn millionths(self) -> u32 {
         self.0

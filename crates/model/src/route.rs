@@ -24,6 +24,8 @@ pub enum Unmatched {
     Passthrough,
     /// `REGISTRY_ONLY`: 502, as `BlackHoleCluster`.
     BlackHole,
+    /// 404: a gateway, or a container's port, knows its hosts.
+    NotFound,
 }
 
 /// A virtual host.
@@ -102,7 +104,7 @@ pub struct Route {
 /// The object and rule a route came from: the labels of `outrigger_route_requests_total`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// `VirtualService`, `TrafficSplit`, or `Service` for a default route.
+    /// `VirtualService`, `HTTPRoute`, `TrafficSplit`, or `Service` for a default route.
     pub kind: Arc<str>,
     /// Namespace.
     pub namespace: Arc<str>,
@@ -143,6 +145,10 @@ pub enum PathMatch {
     Exact(Arc<str>),
     /// How the path begins, character by character (Istio `uri.prefix`): `/foo` matches `/foobar`.
     Prefix(Arc<str>),
+    /// How the path begins, segment by segment (Gateway API `PathPrefix`): `/foo` matches `/foo` and `/foo/bar`, not
+    /// `/foobar`. Held without trailing slash; `/` is held as the empty text and matches everything. A rewrite or redirect
+    /// that replaces the matched prefix keeps whole segments, too.
+    Segments(Arc<str>),
     /// RE2, whole path.
     Regex(Pattern),
 }

@@ -1,9 +1,10 @@
 //! The whole of what one proxy must obey.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Cluster, ClusterName, RouteTable, Workload};
+use crate::{Cluster, ClusterName, Listener, Workload};
 
 /// What one proxy must obey: immutable, swapped whole. Parts that did not change are shared with the one before, so
 /// that `Arc::ptr_eq` says "unchanged".
@@ -15,26 +16,21 @@ pub struct Snapshot {
     pub workload: Arc<Workload>,
     /// Mesh-wide settings that the data plane needs.
     pub mesh: Mesh,
-    /// Listeners. Today one: the outbound HTTP listener, named [`Listener::OUTBOUND`].
+    /// Listeners, by unique names. What a socket is bound for and not among them is closed to clients.
     pub listeners: Vec<Arc<Listener>>,
     /// Clusters by name.
     pub clusters: HashMap<ClusterName, Arc<Cluster>>,
+    /// Who is behind an address: the source of what comes in.
+    pub peers: Arc<HashMap<IpAddr, Arc<Workload>>>,
     /// Services for the start-up report, sorted by namespace and name.
     pub services: Vec<ServiceSummary>,
 }
 
-/// A listener and its routes; its address is the command line's.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Listener {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its routes.
-    pub routes: Arc<RouteTable>,
-}
-
-impl Listener {
-    /// The outbound HTTP listener and forward proxy.
-    pub const OUTBOUND: &'static str = "outbound";
+impl Snapshot {
+    /// The listener of a name.
+    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        self.listeners.iter().find(|listener| &*listener.name == name)
+    }
 }
 
 /// Mesh-wide settings.

@@ -36,8 +36,9 @@ fn check(folder: &Path) {
     for service in &snapshot.services {
         assert!(service.endpoints > 0, "{name}: {service:?}");
     }
-    let outbound = snapshot.listeners.iter().find(|listener| &*listener.name == Listener::OUTBOUND).expect("outbound");
-    let routes = outbound.routes.virtual_hosts.iter().flat_map(|host| &host.routes);
+    let outbound = snapshot.listener(Listener::OUTBOUND).expect("outbound");
+    let hosts = outbound.route_tables().flat_map(|table| &table.virtual_hosts);
+    let routes = hosts.flat_map(|host| &host.routes);
     let mut destinations = 0;
     for route in routes {
         let Action::Forward(forward) = &route.action else { continue };

@@ -102,7 +102,7 @@ impl History {
 /// The configured weight beside `outrigger_route_requests_total`, for every route that was written by somebody.
 fn route_weights(policy: &Policy, out: &mut Families) {
     let mut left = Collector::CLUSTERS_MAX;
-    let hosts = policy.snapshot.listeners.iter().flat_map(|l| &l.routes.virtual_hosts);
+    let hosts = policy.snapshot.listeners.iter().flat_map(|l| l.route_tables()).flat_map(|t| &t.virtual_hosts);
     for route in hosts.flat_map(|h| &h.routes) {
         let Action::Forward(forward) = &route.action else { continue };
         if left == 0 || route.origin.as_ref().is_none_or(|o| &*o.kind == "Service") {

@@ -143,7 +143,7 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
                 let writer = HeadWriter { worker, exchange, head, request: &request, path: &path, client };
                 writer.forwarding(destination, None, name)
             }
-            Unmatched::Passthrough => refuse(worker, Reason::NoHost),
+            Unmatched::Passthrough | Unmatched::NotFound => refuse(worker, Reason::NoHost),
         };
     };
     let Some(route) = virtual_host.find(&request) else {

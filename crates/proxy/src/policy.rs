@@ -33,7 +33,8 @@ impl Policy {
             .iter()
             .find(|l| &*l.name == Listener::OUTBOUND)
             .expect("a snapshot has an outbound listener");
-        let routes = Table::compile(&outbound.routes, previous.map(|p| &p.routes));
+        let table = outbound.route_tables().next().expect("the outbound listener speaks HTTP");
+        let routes = Table::compile(table, previous.map(|p| &p.routes));
         let clusters = snapshot
             .clusters
             .iter()

@@ -436,8 +436,7 @@ fn requests_that_reach_no_cluster_are_counted_under_what_they_wanted() {
 
     let mut nothing = snapshot(&[], |_| {});
     let routes = model::RouteTable { virtual_hosts: Vec::new(), unmatched: model::Unmatched::BlackHole };
-    let outbound = model::Listener { name: model::Listener::OUTBOUND.into(), routes: Arc::new(routes) };
-    nothing.listeners = vec![Arc::new(outbound)];
+    nothing.listeners = vec![Arc::new(model::Listener::outbound(Arc::new(routes)))];
     let world = proxy_with(Settings::default(), nothing);
     let answer = Client::connect(world.address()).unwrap().exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!(answer.status, 502);

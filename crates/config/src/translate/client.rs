@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use outrigger_model::{Diagnostic, Locality, Workload};
 
-use super::View;
 use super::workloads::{Naming, PodIndex, label_locality};
+use super::{View, gateways};
 use crate::codes;
 use crate::object::Labels;
 use crate::resources::Resources;
@@ -40,6 +40,11 @@ impl Client {
         pods: &mut PodIndex<'_>,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
+        if let Some(id) = &view.gateway {
+            let workload = gateways::workload(id, resources, naming);
+            let namespace = workload.namespace.clone();
+            return Self { workload, namespace, locality: Locality::default(), anonymous: false };
+        }
         let Some(wanted) = &view.workload else {
             return Self {
                 workload: Arc::new(Workload::unknown()),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use outrigger_model::{Cluster, Endpoint, Listener, Mesh, VirtualHost, Workload};
+use outrigger_model::{Cluster, Endpoint, Listener, Mesh, Serve, VirtualHost, Workload};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Text that goes into a hash.
@@ -53,13 +53,23 @@ pub(crate) fn virtual_host(vhost: &VirtualHost) -> u64 {
     sink.0.finish()
 }
 
-/// Of a listener's settings beside its virtual hosts, whose fingerprints are given.
-pub(crate) fn listener(listener: &Listener, vhosts: impl Iterator<Item = u64>) -> u64 {
-    let mut hash = Xxh3::new();
-    listener.name.hash(&mut hash);
-    std::mem::discriminant(&listener.routes.unmatched).hash(&mut hash);
-    vhosts.for_each(|vhost| vhost.hash(&mut hash));
-    hash.finish()
+/// Of a listener with its virtual hosts.
+pub(crate) fn listener(listener: &Listener) -> u64 {
+    let mut sink = Sink(Xxh3::new());
+    let _ = write!(sink, "{}{:?}{}", listener.name, listener.direction, listener.port);
+    for chain in &listener.chains {
+        let _ = write!(sink, "{:?}{:?}", chain.server_names, chain.tls);
+        match &chain.serve {
+            Serve::Http(routes) => {
+                let _ = write!(sink, "{:?}", routes.unmatched);
+                routes.virtual_hosts.iter().for_each(|vhost| virtual_host(vhost).hash(&mut sink.0));
+            }
+            Serve::Tcp(route) => {
+                let _ = write!(sink, "{route:?}");
+            }
+        }
+    }
+    sink.0.finish()
 }
 
 /// Of many fingerprints in order.

@@ -13,6 +13,7 @@ mod client;
 mod clusters;
 mod endpoints;
 mod fingerprint;
+pub mod gateways;
 mod locality;
 mod mesh;
 mod policy;
@@ -42,6 +43,7 @@ use crate::resources::Resources;
 use client::Client;
 use clusters::{ClusterContext, ServiceClusters};
 use endpoints::{ServiceEndpoints, Slices};
+use gateways::GatewayId;
 use policy::Rules;
 use registry::Registry;
 use resolve::Resolver;
@@ -54,6 +56,8 @@ use workloads::{Naming, PodIndex, Workloads};
 pub struct View {
     /// The workload that sends; `None` for an anonymous client, which counts as being in namespace `default`.
     pub workload: Option<WorkloadName>,
+    /// The gateway whose listeners are wanted instead of those of a sidecar; see [`gateways::list`].
+    pub gateway: Option<GatewayId>,
     /// Suffix of service names.
     pub domain: Arc<str>,
     /// Mesh cluster id.
@@ -72,7 +76,7 @@ pub struct WorkloadName {
 impl Default for View {
     /// An anonymous client of a mesh with Istio's default names.
     fn default() -> Self {
-        Self { workload: None, domain: "cluster.local".into(), cluster: "Kubernetes".into() }
+        Self { workload: None, gateway: None, domain: "cluster.local".into(), cluster: "Kubernetes".into() }
     }
 }
 
@@ -81,6 +85,11 @@ impl View {
     pub fn of(namespace: &str, name: &str) -> Self {
         let workload = WorkloadName { namespace: namespace.into(), name: name.into() };
         Self { workload: Some(workload), ..Self::default() }
+    }
+
+    /// The view of a gateway, in a mesh with Istio's default names.
+    pub fn of_gateway(id: GatewayId) -> Self {
+        Self { gateway: Some(id), ..Self::default() }
     }
 }
 
@@ -119,7 +128,8 @@ struct Config {
     needed: Vec<bool>,
     /// The indexes of those, by namespace and name.
     order: Vec<u32>,
-    listener: Arc<Listener>,
+    listeners: Vec<Arc<Listener>>,
+    /// The virtual hosts of all listeners, by name.
     vhosts: HashMap<Arc<str>, Arc<VirtualHost>>,
     fingerprint: u64,
     diagnostics: Vec<Diagnostic>,
@@ -255,7 +265,13 @@ impl Pass<'_> {
             retry: &mesh::retry(mesh),
             before: self.before.map_or(&lent, |memo| &memo.config.vhosts),
         };
-        let virtual_hosts = builder.build();
+        let listeners = match &self.view.gateway {
+            None => {
+                let routes = RouteTable { virtual_hosts: builder.build(), unmatched: scope.unmatched };
+                vec![Listener::outbound(Arc::new(routes))]
+            }
+            Some(id) => gateways::listeners(id, resources, &builder),
+        };
         let used = resolver.used.take();
         let diagnostics = resolver.diagnostics.take();
         let is_needed = |i: usize| (visible[i] && imports[i] != Import::Nothing) || used.contains(&(i as u32));
@@ -265,25 +281,20 @@ impl Pass<'_> {
             let info = registry.at(*index);
             (info.namespace.clone(), info.name.clone())
         });
-        let listener = self.listener(RouteTable { virtual_hosts, unmatched: scope.unmatched });
-        let vhosts = listener.routes.virtual_hosts.iter().map(|v| fingerprint::virtual_host(v));
-        let fingerprint = fingerprint::listener(&listener, vhosts);
-        let vhosts = listener.routes.virtual_hosts.iter().map(|v| (v.name.clone(), v.clone())).collect();
-        Config { registry, rules, needed, order, listener, vhosts, fingerprint, diagnostics }
+        let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(|listener| self.lend(listener)).collect();
+        let fingerprint = fingerprint::combine(listeners.iter().map(|l| fingerprint::listener(l)));
+        let tables = listeners.iter().flat_map(|l| l.route_tables());
+        let vhosts = tables.flat_map(|t| &t.virtual_hosts).map(|v| (v.name.clone(), v.clone())).collect();
+        Config { registry, rules, needed, order, listeners, vhosts, fingerprint, diagnostics }
     }
 
-    /// The listener, or that of before if all of its virtual hosts are.
-    fn listener(&self, routes: RouteTable) -> Arc<Listener> {
-        if let Some(memo) = self.before {
-            let before = &memo.config.listener;
-            let old = &before.routes.virtual_hosts;
-            let same = old.len() == routes.virtual_hosts.len()
-                && old.iter().zip(&routes.virtual_hosts).all(|(a, b)| Arc::ptr_eq(a, b));
-            if same && before.routes.unmatched == routes.unmatched {
-                return before.clone();
-            }
+    /// The listener, or that of before if it is the same.
+    fn lend(&self, listener: Listener) -> Arc<Listener> {
+        let before = self.before.and_then(|memo| memo.config.listeners.iter().find(|l| l.name == listener.name));
+        match before {
+            Some(before) if **before == listener => before.clone(),
+            _ => Arc::new(listener),
         }
-        Arc::new(Listener { name: Listener::OUTBOUND.into(), routes: Arc::new(routes) })
     }
 
     /// Endpoints and clusters, service by service.
@@ -401,8 +412,9 @@ impl Pass<'_> {
             version: fingerprint::combine(parts),
             workload: self.client.workload.clone(),
             mesh,
-            listeners: vec![config.listener.clone()],
+            listeners: config.listeners.clone(),
             clusters,
+            peers: Arc::default(),
             services: summaries,
         }
     }

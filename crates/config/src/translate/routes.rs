@@ -199,6 +199,6 @@ fn path_rewrite(route: &HttpRoute, matches: &mut RouteMatch) -> PathRewrite {
     }
     match &matches.path {
         PathMatch::Prefix(_) | PathMatch::Any => PathRewrite::Prefix(uri.clone()),
-        PathMatch::Exact(_) | PathMatch::Regex(_) => PathRewrite::Full(uri.clone()),
+        PathMatch::Exact(_) | PathMatch::Segments(_) | PathMatch::Regex(_) => PathRewrite::Full(uri.clone()),
     }
 }

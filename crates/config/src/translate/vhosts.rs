@@ -365,7 +365,7 @@ impl VhostBuilder<'_> {
 fn route_key(route: &Route) -> (Arc<str>, Option<Arc<str>>, Option<Arc<str>>) {
     let path = match &route.matches.path {
         PathMatch::Any => None,
-        PathMatch::Exact(text) | PathMatch::Prefix(text) => Some(text.clone()),
+        PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::Segments(text) => Some(text.clone()),
         PathMatch::Regex(pattern) => Some(pattern.source().into()),
     };
     (route.name.clone(), route.origin.as_ref().map(|origin| origin.rule.clone()), path)

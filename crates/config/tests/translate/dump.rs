@@ -36,7 +36,7 @@ pub(crate) fn dump(from: &str, show: &str, yaml: &str) -> String {
     for word in show.split(' ') {
         match word {
             "routes" | "domains" => {
-                for vhost in &snapshot.listeners[0].routes.virtual_hosts {
+                for vhost in &outbound(&snapshot).virtual_hosts {
                     if wanted(&vhost.name) {
                         virtual_host(vhost, word == "domains", &mut out);
                     }
@@ -70,7 +70,7 @@ pub(crate) fn dump(from: &str, show: &str, yaml: &str) -> String {
                     writeln!(out, "{}/{} {:?} {}", s.namespace, s.name, s.ports, s.endpoints).unwrap();
                 }
             }
-            "unmatched" => writeln!(out, "{:?}", snapshot.listeners[0].routes.unmatched).unwrap(),
+            "unmatched" => writeln!(out, "{:?}", outbound(&snapshot).unmatched).unwrap(),
             other => assert!(other.starts_with("host="), "unknown word {other:?}"),
         }
     }
@@ -110,6 +110,7 @@ fn route(route: &Route) -> String {
     match &m.path {
         PathMatch::Any => {}
         PathMatch::Exact(p) => write!(out, " path={p}").unwrap(),
+        PathMatch::Segments(p) => write!(out, " path={p}/*").unwrap(),
         PathMatch::Prefix(p) => write!(out, " path={p}*").unwrap(),
         PathMatch::Regex(p) => write!(out, " path~{}", p.source()).unwrap(),
     }
@@ -308,4 +309,10 @@ pub(crate) fn service(namespace: &str, name: &str, versions: &[(&str, u16)]) -> 
         .unwrap();
     }
     yaml
+}
+
+/// The routes of the outbound listener.
+pub(crate) fn outbound(snapshot: &Snapshot) -> &RouteTable {
+    let listener = snapshot.listener(Listener::OUTBOUND).expect("an outbound listener");
+    listener.route_tables().next().expect("it speaks HTTP")
 }

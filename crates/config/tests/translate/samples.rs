@@ -49,7 +49,7 @@ fn every_networking_sample_of_bookinfo_translates_without_error() {
             .map(ToString::to_string)
             .collect();
         assert_eq!(errors, Vec::<String>::new(), "{}", file.display());
-        let hosts = &snapshot.listeners[0].routes.virtual_hosts;
+        let hosts = &crate::dump::outbound(&snapshot).virtual_hosts;
         assert!(hosts.iter().any(|h| &*h.name == "reviews.default.svc.cluster.local:9080"), "{}", file.display());
     }
 }
@@ -68,7 +68,7 @@ fn the_canary_sample_routes_as_it_says() {
     let (snapshot, _) = translate(&resources, &View::of("default", "productpage-v1"));
     assert_eq!(&*snapshot.workload.app, "productpage");
     assert_eq!(&*snapshot.workload.principal, "spiffe://cluster.local/ns/default/sa/bookinfo-productpage");
-    let hosts = &snapshot.listeners[0].routes.virtual_hosts;
+    let hosts = &crate::dump::outbound(&snapshot).virtual_hosts;
     let reviews = hosts.iter().find(|h| &*h.name == "reviews.default.svc.cluster.local:9080").unwrap();
     let Action::Forward(forward) = &reviews.routes[0].action else { panic!("{:?}", reviews.routes[0].action) };
     let shares: Vec<_> = forward.destinations.iter().map(|d| (d.cluster.as_str(), d.weight)).collect();

@@ -45,13 +45,14 @@ impl Status {
 
     fn routes(&self) -> Value {
         let snapshot = self.proxy.snapshot();
-        let hosts = snapshot.listeners.iter().flat_map(|l| &l.routes.virtual_hosts).map(|host| {
-            json!({
-                "name": host.name,
-                "domains": host.domains.iter().map(domain).collect::<Vec<_>>(),
-                "routes": host.routes.iter().map(|r| route(r)).collect::<Vec<_>>(),
-            })
-        });
+        let hosts =
+            snapshot.listeners.iter().flat_map(|l| l.route_tables()).flat_map(|t| &t.virtual_hosts).map(|host| {
+                json!({
+                    "name": host.name,
+                    "domains": host.domains.iter().map(domain).collect::<Vec<_>>(),
+                    "routes": host.routes.iter().map(|r| route(r)).collect::<Vec<_>>(),
+                })
+            });
         Value::Array(hosts.collect())
     }
 }
@@ -196,6 +197,7 @@ fn route(route: &Route) -> Value {
         PathMatch::Any => json!({ "prefix": "/" }),
         PathMatch::Exact(path) => json!({ "path": path }),
         PathMatch::Prefix(prefix) => json!({ "prefix": prefix }),
+        PathMatch::Segments(prefix) => json!({ "path_separated_prefix": prefix }),
         PathMatch::Regex(pattern) => json!({ "safe_regex": { "regex": pattern.source() } }),
     };
     let action = match &route.action {

@@ -20,8 +20,16 @@ pub(super) fn path_matches(matches: &RouteMatch, path: &[u8]) -> bool {
             path.get(..want.len()).is_some_and(|start| start.eq_ignore_ascii_case(want.as_bytes()))
         }
         PathMatch::Prefix(want) => path.starts_with(want.as_bytes()),
+        PathMatch::Segments(want) => has_segments(path, want.as_bytes(), fold),
         PathMatch::Regex(pattern) => pattern.matches(path),
     }
+}
+
+/// Whether a path is this prefix or lies below it, segment by segment.
+fn has_segments(path: &[u8], prefix: &[u8], fold: bool) -> bool {
+    let Some((start, rest)) = path.split_at_checked(prefix.len()) else { return false };
+    let same = if fold { start.eq_ignore_ascii_case(prefix) } else { start == prefix };
+    same && rest.first().is_none_or(|next| *next == b'/')
 }
 
 /// Whether all conditions but the one on the path hold.

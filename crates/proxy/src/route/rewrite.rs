@@ -50,7 +50,7 @@ pub(crate) fn write_target(
 pub(super) fn after_prefix<'a>(matches: &RouteMatch, path: &'a [u8]) -> &'a [u8] {
     let length = match &matches.path {
         PathMatch::Any => 1,
-        PathMatch::Prefix(prefix) => prefix.len(),
+        PathMatch::Prefix(prefix) | PathMatch::Segments(prefix) => prefix.len(),
         PathMatch::Exact(_) | PathMatch::Regex(_) => path.len(),
     };
     path.get(length..).unwrap_or_default()

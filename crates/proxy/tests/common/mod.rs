@@ -132,8 +132,9 @@ pub fn snapshot(endpoints: &[SocketAddr], edit: impl FnOnce(&mut model::Route)) 
         version: 1,
         workload: Arc::new(model::Workload::unknown()),
         mesh: model::Mesh { trust_domain: "cluster.local".into(), domain: "cluster.local".into() },
-        listeners: vec![Arc::new(model::Listener { name: model::Listener::OUTBOUND.into(), routes: Arc::new(routes) })],
+        listeners: vec![Arc::new(model::Listener::outbound(Arc::new(routes)))],
         clusters: HashMap::from([(name, Arc::new(cluster))]),
+        peers: Arc::default(),
         services: Vec::new(),
     }
 }
