@@ -13,7 +13,7 @@ use crate::codes;
 use crate::decode::{Cx, Fields, Problem, clip};
 use crate::node::{Node, Pos, Value};
 use crate::object::{Metadata, Source, metadata};
-use crate::resources::{Found, Kind, Object, find_kind};
+use crate::resources::{Found, Kind, Object, ObjectKey, find_kind};
 use crate::tree;
 
 /// Largest document. A larger one is most often a mistake; a long `List` can be cut into several documents.
@@ -64,7 +64,7 @@ pub(crate) struct Decoded {
     /// What was found.
     pub(crate) findings: Vec<Finding>,
     /// Objects that stay out because of errors.
-    pub(crate) refused: Vec<(&'static str, ObjectRef)>,
+    pub(crate) refused: Vec<ObjectKey>,
     /// Kinds without meaning here, one entry for each object.
     pub(crate) passed_over: Vec<Box<str>>,
     /// Whether objects may be missing that could not even be named.
@@ -107,7 +107,7 @@ impl Decoded {
 /// A problem with the object it belongs to.
 #[derive(Debug)]
 pub(crate) struct Finding {
-    pub(crate) object: Option<ObjectRef>,
+    pub(crate) object: Option<ObjectKey>,
     pub(crate) problem: Problem,
 }
 
@@ -117,7 +117,7 @@ impl Finding {
         Diagnostic {
             code: self.problem.code.code,
             level: self.problem.code.level,
-            object: self.object.clone(),
+            object: self.object.as_ref().map(|key| key.object.clone()),
             place: Some(source.place(self.problem.pos)),
             message: self.problem.message.clone(),
             hint: self.problem.hint.clone(),
@@ -263,21 +263,21 @@ impl Reader<'_> {
         let source = self.decoded.source.clone();
         let object = decode_object(node, kind, version, &source, self.cx);
         problems.append(&mut self.cx.take_problems());
-        let reference = match object.as_ref() {
-            Ok(object) => Some(object.meta().object_ref()),
-            Err(reference) => reference.clone(),
+        let key = match object.as_ref() {
+            Ok(object) => Some(object.key()),
+            Err(reference) => reference.clone().map(|reference| kind.key(reference)),
         };
         problems.sort_by_key(|problem| problem.pos);
         let refused = problems.iter().any(|problem| problem.code.level == Level::Error);
-        match (object, &reference) {
+        match (object, &key) {
             (Ok(object), _) if !refused => self.decoded.objects.push(object),
-            (_, Some(reference)) => self.decoded.refused.push((kind.name, reference.clone())),
+            (_, Some(key)) => self.decoded.refused.push(key.clone()),
             (_, None) => self.decoded.broken = true,
         }
-        self.keep(reference, problems);
+        self.keep(key, problems);
     }
 
-    fn keep(&mut self, object: Option<ObjectRef>, problems: Vec<Problem>) {
+    fn keep(&mut self, object: Option<ObjectKey>, problems: Vec<Problem>) {
         let findings = problems.into_iter().map(|problem| Finding { object: object.clone(), problem });
         self.decoded.findings.extend(findings);
     }
@@ -302,10 +302,10 @@ impl Reader<'_> {
         let object = node.get("metadata").and_then(|meta| text_of(meta, "name")).map(|name| {
             let namespace = node.get("metadata").and_then(|meta| text_of(meta, "namespace")).unwrap_or("default");
             let namespace = if kind.namespaced { namespace } else { "" };
-            ObjectRef { kind: kind.name.into(), namespace: namespace.into(), name: name.into() }
+            kind.key(ObjectRef { kind: kind.name.into(), namespace: namespace.into(), name: name.into() })
         });
         if let Some(object) = &object {
-            self.decoded.refused.push((kind.name, object.clone()));
+            self.decoded.refused.push(object.clone());
         }
         let problem = Problem { code: codes::API_VERSION, pos, message, hint: String::new() };
         self.decoded.findings.push(Finding { object, problem });

@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use outrigger_model::{Diagnostic, ObjectRef, Place};
+use outrigger_model::{Diagnostic, Place};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::codes;
 use crate::document::{self, Decoded};
 use crate::files::{self, Entry, Stamp};
 use crate::pool::{DecodePool, Task};
-use crate::resources::{KINDS, Object, Resources};
+use crate::resources::{KINDS, Object, ObjectKey, Resources};
 
 /// Text of changed files that is held at once, so that a folder of many files is never in memory as a whole.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -229,7 +229,7 @@ impl Loader {
             order.iter().filter_map(|entry| Some((entry, self.files.get(entry.path.as_os_str())?))).collect();
         let present = if states.iter().any(|(_, state)| !state.kept.is_empty()) {
             let documents = states.iter().flat_map(|(_, state)| &state.documents);
-            documents.flat_map(|(_, document)| &document.objects).map(|object| object.meta().object_ref()).collect()
+            documents.flat_map(|(_, document)| &document.objects).map(Object::key).collect()
         } else {
             HashSet::new()
         };
@@ -249,9 +249,9 @@ impl Loader {
                 }
             }
             for object in &state.kept {
-                let reference = object.meta().object_ref();
-                if !present.contains(&reference) {
-                    diagnostics.push(kept_notice(state, reference));
+                let key = object.key();
+                if !present.contains(&key) {
+                    diagnostics.push(kept_notice(state, key));
                     objects.push(object.clone());
                 }
             }
@@ -264,10 +264,9 @@ impl Loader {
 
 /// The earlier objects that stand in for what is broken in a file's new documents.
 fn last_good(before: &FileState, documents: &[(u128, Arc<Decoded>)], in_force: &Resources) -> Vec<Object> {
-    let refused: Vec<&(&'static str, ObjectRef)> =
-        documents.iter().flat_map(|(_, document)| &document.refused).collect();
+    let refused = documents.iter().flat_map(|(_, document)| &document.refused);
     let broken = documents.iter().any(|(_, document)| document.broken);
-    let mut kept: Vec<Object> = refused.iter().filter_map(|(kind, object)| in_force.find(kind, object)).collect();
+    let mut kept: Vec<Object> = refused.filter_map(|key| in_force.find(key)).collect();
     if broken {
         for object in before.objects() {
             let known = kept.iter().any(|k| k.ptr_eq(object));
@@ -280,17 +279,17 @@ fn last_good(before: &FileState, documents: &[(u128, Arc<Decoded>)], in_force: &
 }
 
 /// Says that an earlier version is in force, at the place of what is wrong with the present one.
-fn kept_notice(state: &FileState, object: ObjectRef) -> Diagnostic {
+fn kept_notice(state: &FileState, key: ObjectKey) -> Diagnostic {
     let findings = || {
         let documents = state.documents.iter().map(|(_, document)| document);
         documents.flat_map(|d| d.findings.iter().map(move |finding| (finding, &d.source)))
     };
     let place: Option<Place> = findings()
-        .find(|(finding, _)| finding.object.as_ref() == Some(&object))
+        .find(|(finding, _)| finding.object.as_ref() == Some(&key))
         .or_else(|| findings().find(|(finding, _)| finding.object.is_none()))
         .map(|(finding, source)| source.place(finding.problem.pos));
     let notice = codes::LAST_GOOD.bare("its last good version stays in force until the errors here are fixed", "");
-    Diagnostic { object: Some(object), place, ..notice }
+    Diagnostic { object: Some(key.object), place, ..notice }
 }
 
 fn passed_over_notices(counts: HashMap<&str, usize>) -> Vec<Diagnostic> {

@@ -1,8 +1,9 @@
 //! All objects of an input, by kind, namespace and name.
 //!
-//! `kinds!` is the one list of what has a meaning here: kind, group, versions, scope and type. A [`Table`] keeps input
-//! order, finds by name, and is shared as a whole between loads that did not change it, as are the objects in it:
-//! `Arc::ptr_eq` means "unchanged". Built by `loader`, read by `translate`.
+//! `kinds!` is the one list of what has a meaning here: kind, group, versions, scope and type. Where two groups have a
+//! kind of one name, the variant has a name of its own and `as "Gateway"` says the kind's. A [`Table`] keeps input order,
+//! finds by name, and is shared as a whole between loads that did not change it, as are the objects in it: `Arc::ptr_eq`
+//! means "unchanged". Built by `loader`, read by `translate`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,13 +18,31 @@ use crate::object::{Metadata, Resource};
 /// A kind that has a meaning here.
 #[derive(Debug)]
 pub struct Kind {
-    /// `Service`.
+    /// `Service`. Two API groups may have kinds of one name.
     pub name: &'static str,
+    /// The name of its variant of [`Object`], which is its own: `IstioGateway` for the `Gateway` of Istio.
+    pub variant: &'static str,
     /// `v1`, `networking.istio.io/v1beta1` …, the preferred one first.
     pub api_versions: &'static [&'static str],
     /// Whether its objects live in a namespace.
     pub namespaced: bool,
     pub(crate) decode: fn(Metadata, &mut Fields<'_, '_>, &mut Cx) -> Option<Object>,
+}
+
+impl Kind {
+    /// What tells an object of this kind from all others.
+    pub(crate) fn key(&self, object: ObjectRef) -> ObjectKey {
+        ObjectKey { variant: self.variant, object }
+    }
+}
+
+/// What tells an object from all others. Its reference alone does not: two groups may have kinds of one name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ObjectKey {
+    /// [`Kind::variant`].
+    variant: &'static str,
+    /// Kind, namespace and name.
+    pub(crate) object: ObjectRef,
 }
 
 /// What an `apiVersion` and `kind` name.
@@ -53,7 +72,7 @@ fn group_of(api_version: &str) -> &str {
 }
 
 macro_rules! kinds {
-    ($($name:ident $table:ident: $ty:path, $scope:ident, [$($version:literal),+];)+) => {
+    ($($name:ident $(as $yaml:literal)? $table:ident: $ty:path, $scope:ident, [$($version:literal),+];)+) => {
         /// An object of any kind.
         #[derive(Clone, Debug)]
         pub enum Object {
@@ -71,6 +90,14 @@ macro_rules! kinds {
                 }
             }
 
+            /// What tells it from all others.
+            pub(crate) fn key(&self) -> ObjectKey {
+                let variant = match self {
+                    $(Self::$name(_) => stringify!($name),)+
+                };
+                ObjectKey { variant, object: self.meta().object_ref() }
+            }
+
             /// Whether both are the same object in memory, which means unchanged.
             pub fn ptr_eq(&self, other: &Self) -> bool {
                 #[allow(unreachable_patterns, reason = "with a single kind nothing is left over")]
@@ -84,7 +111,8 @@ macro_rules! kinds {
         /// Every kind that has a meaning here.
         pub static KINDS: &[Kind] = &[
             $(Kind {
-                name: stringify!($name),
+                name: kinds!(@yaml $name $($yaml)?),
+                variant: stringify!($name),
                 api_versions: &[$($version),+],
                 namespaced: kinds!(@$scope),
                 decode: |meta, fields, cx| {
@@ -119,10 +147,10 @@ macro_rules! kinds {
                 (resources, diagnostics)
             }
 
-            /// The object of a kind by its reference.
-            pub fn find(&self, kind: &str, object: &ObjectRef) -> Option<Object> {
-                $(if kind == stringify!($name) {
-                    return self.$table.get(&object.namespace, &object.name).cloned().map(Object::$name);
+            /// The object of a key.
+            pub(crate) fn find(&self, key: &ObjectKey) -> Option<Object> {
+                $(if key.variant == stringify!($name) {
+                    return self.$table.get(&key.object.namespace, &key.object.name).cloned().map(Object::$name);
                 })+
                 None
             }
@@ -140,6 +168,8 @@ macro_rules! kinds {
     };
     (@namespaced) => { true };
     (@cluster) => { false };
+    (@yaml $name:ident) => { stringify!($name) };
+    (@yaml $name:ident $yaml:literal) => { $yaml };
 }
 
 kinds! {
