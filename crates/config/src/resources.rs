@@ -186,6 +186,7 @@ kinds! {
     DaemonSet daemon_sets: kind::daemon_set::DaemonSet, namespaced, ["apps/v1"];
     Job jobs: kind::job::Job, namespaced, ["batch/v1"];
     ServiceAccount service_accounts: kind::service_account::ServiceAccount, namespaced, ["v1"];
+    Secret secrets: kind::secret::Secret, namespaced, ["v1"];
     ConfigMap config_maps: kind::config_map::ConfigMap, namespaced, ["v1"];
     DestinationRule destination_rules: kind::destination_rule::DestinationRule, namespaced,
         ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];

@@ -19,6 +19,7 @@ pub mod node;
 pub mod pod;
 pub mod replica_set;
 pub mod resilience;
+pub mod secret;
 pub mod selector;
 pub mod service;
 pub mod service_account;

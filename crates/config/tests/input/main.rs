@@ -7,6 +7,7 @@ mod kinds;
 mod limits;
 mod reloads;
 mod samples;
+mod secrets;
 
 use outrigger_config::loader::load_text;
 use outrigger_model::Diagnostic;
