@@ -66,6 +66,8 @@ pub enum Direction {
 pub struct Inbound {
     /// The container.
     pub container: Arc<str>,
+    /// The port's number.
+    pub port: u16,
     /// The port's name, perhaps empty.
     pub port_name: Arc<str>,
 }

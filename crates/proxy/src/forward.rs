@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::cluster::EndpointState;
 use crate::exchange::{Conversation, Lost};
@@ -243,13 +243,23 @@ async fn resolve(worker: &Worker, host: &str, port: u16) -> Result<SocketAddr, R
     }
 }
 
+/// Opens a connection, from a local address of ours where the upstream is to know us by it.
+async fn dial(address: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
+    let Some(source) = source.filter(|source| source.is_ipv4() == address.is_ipv4()) else {
+        return TcpStream::connect(address).await;
+    };
+    let socket = if source.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(address).await
+}
+
 async fn connect(worker: &Worker, choice: &Choice<'_>, cluster: Option<&WorkerCluster>) -> Result<Upstream, Reason> {
     let address = choice.state.endpoint.address;
     if worker.shared.is_own_address(address) {
         return Err(Reason::Loop);
     }
     let stats = cluster.map(|c| &c.stats);
-    let socket = match tokio::time::timeout(choice.connect_timeout, TcpStream::connect(address)).await {
+    let socket = match tokio::time::timeout(choice.connect_timeout, dial(address, worker.shared.source)).await {
         Ok(Ok(socket)) => socket,
         Ok(Err(_)) => {
             if let Some(stats) = stats {

@@ -1,8 +1,8 @@
 //! The data plane: listeners, HTTP, routing, balancing, pools.
 //!
 //! It obeys one [`outrigger_model::Snapshot`] at a time and knows nothing of YAML, protobuf or Kubernetes. Nothing here is
-//! global, so that many proxies may share a process: start one with [`Proxy::start`], give it new snapshots with
-//! [`Proxy::apply`], end it with [`Proxy::drain`].
+//! global, so that many proxies may share a process and its [`Threads`]: start one with [`Proxy::start`], give it sockets with
+//! [`Proxy::listen`] and new snapshots with [`Proxy::apply`], end it with [`Proxy::drain`].
 //!
 //! The life of a request is in `serve`, from top to bottom.
 
@@ -30,8 +30,11 @@ mod runtime;
 mod serve;
 mod settings;
 mod shared;
+mod site;
+mod threads;
 mod worker;
 
 pub use proxy::{Options, Proxy};
 pub use report::{ClusterReport, EndpointReport};
 pub use settings::Settings;
+pub use threads::Threads;

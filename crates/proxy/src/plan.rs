@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use outrigger_model::{Action, Discovery, Forward, Route, Unmatched};
+use outrigger_model::{Action, Direction, Discovery, Forward, Route, Unmatched, Workload};
 
 use crate::answer::Answer;
 use crate::balance::{Key, hash_key};
@@ -21,13 +21,13 @@ use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, Version, split_port};
 use crate::h1::path;
 use crate::headers::{Edits, Nominated, is_hop_by_hop, is_identity, write_field};
+use crate::policy::Policy;
 use crate::record::EndpointStats;
 use crate::request::RequestView;
-use crate::route::{CompiledRoute, cors, redirect, rewrite};
+use crate::route::{CompiledRoute, Table, cors, redirect, rewrite};
+use crate::site::Site;
 use crate::worker::{Current, Worker};
 
-/// The port of a request whose Host names none (RFC 9110 §4.2.1).
-const DEFAULT_PORT: u16 = 80;
 /// Longest host name that is looked up: DNS allows no longer one.
 const HOST_BYTES_MAX: usize = 255 + 6;
 
@@ -35,6 +35,8 @@ const HOST_BYTES_MAX: usize = 255 + 6;
 pub(crate) struct Exchange {
     /// The one policy that serves it.
     pub(crate) current: Rc<Current>,
+    /// Its listener and chain there.
+    pub(crate) place: Place,
     /// When its first byte was seen.
     pub(crate) started: Instant,
     pub(crate) version: Version,
@@ -50,9 +52,24 @@ pub(crate) struct Exchange {
     pub(crate) bytes_sent: Cell<u64>,
 }
 
-/// Who is at the other end of a client's connection.
+/// A listener of a policy and a chain of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    site: usize,
+    chain: usize,
+}
+
+/// Who is at the other end of a client's connection, and where it came in.
 #[derive(Debug)]
 pub(crate) struct Client {
+    /// The name of the listener.
+    pub(crate) listener: Arc<str>,
+    /// The server name it asked for, lower case.
+    pub(crate) server_name: Option<Box<str>>,
+    /// Whether it speaks TLS to us.
+    pub(crate) is_tls: bool,
+    /// The workload behind its address, where that is known and of interest: on the way in.
+    pub(crate) workload: Option<Arc<Workload>>,
     pub(crate) address: IpAddr,
     /// The address as `X-Forwarded-For` names it, written once for all requests of the connection.
     pub(crate) address_text: Box<str>,
@@ -79,16 +96,39 @@ pub(crate) struct Refused {
     pub(crate) destination: Rc<EndpointStats>,
 }
 
-/// Reads everything about the exchange that the decision does not need.
-pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, started: Instant) -> Exchange {
+impl Client {
+    /// Its place in a policy; `None` when the policy has no such listener, or no chain for it.
+    pub(crate) fn place(&self, policy: &Policy) -> Option<Place> {
+        let (found, site) = policy.site(&self.listener)?;
+        Some(Place { site, chain: found.chain(self.server_name.as_deref())? })
+    }
+}
+
+impl Exchange {
+    /// The listener it came in on.
+    pub(crate) fn site(&self) -> &Site {
+        &self.current.policy.sites[self.place.site]
+    }
+
+    /// Its routes; none where its listener relays bytes.
+    fn routes(&self) -> Option<&Table> {
+        self.site().chains[self.place.chain].routes.as_ref()
+    }
+}
+
+/// Reads everything about the exchange that the decision does not need; `None` when its listener is gone.
+pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client, started: Instant) -> Option<Exchange> {
+    let current = worker.current();
+    let place = client.place(&current.policy)?;
     let is_grpc = head.headers.iter().any(|h| {
         h.name.len() == 12
             && h.name.eq_ignore_ascii_case("content-type")
             && h.value.starts_with(b"application/grpc")
             && !h.value.starts_with(b"application/grpc-web")
     });
-    Exchange {
-        current: worker.current(),
+    Some(Exchange {
+        current,
+        place,
         started,
         version: head.version,
         framing: head.framing,
@@ -99,7 +139,7 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, started: Instant
         keep_alive: Cell::new(head.keep_alive && !worker.draining.get()),
         bytes_received: Cell::new(head.len as u64),
         bytes_sent: Cell::new(0),
-    }
+    })
 }
 
 /// Decides what to do with a request.
@@ -117,7 +157,7 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
     };
     let request = RequestView {
         method: head.method.as_bytes(),
-        scheme: "http",
+        scheme: if client.is_tls { "https" } else { "http" },
         authority: authority.as_bytes(),
         path: &path,
         query,
@@ -127,8 +167,9 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
     let (host, port) = split_port(authority).unwrap_or((authority, None));
     let host = host.strip_suffix('.').unwrap_or(host);
     let stated_port = port.and_then(|p| p.parse().ok());
-    let routes = &exchange.current.policy.routes;
-    let Some(virtual_host) = routes.host(host.as_bytes(), stated_port, DEFAULT_PORT) else {
+    let Some(routes) = exchange.routes() else { return refuse(worker, Reason::NoHost) };
+    let port = exchange.site().listener.port;
+    let Some(virtual_host) = routes.host(host.as_bytes(), stated_port, port) else {
         return match routes.unmatched() {
             Unmatched::BlackHole => Plan::Fail(Refused {
                 reason: Reason::BlackHole,
@@ -138,8 +179,7 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
             // Only a client that takes us for its proxy names a destination; a bare Host is more likely misspelt.
             Unmatched::Passthrough if head.target.absolute => {
                 let name = head.target.authority;
-                let destination =
-                    Destination::Passthrough { host: host_of(name), port: stated_port.unwrap_or(DEFAULT_PORT) };
+                let destination = Destination::Passthrough { host: host_of(name), port: stated_port.unwrap_or(port) };
                 let writer = HeadWriter { worker, exchange, head, request: &request, path: &path, client };
                 writer.forwarding(destination, None, name)
             }
@@ -155,7 +195,9 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
             HeadWriter { worker, exchange, head, request: &request, path: &path, client }.forward(route, forward)
         }
         Action::Redirect(action) => {
-            let local_port = stated_port.unwrap_or(DEFAULT_PORT);
+            // A gateway knows the port it stands for; inside the mesh that is the one the client asked for.
+            let stated_port = stated_port.filter(|_| exchange.site().listener.direction != Direction::Gateway);
+            let local_port = stated_port.unwrap_or(port);
             let location = redirect::location(action, &route.route.matches, &request, local_port);
             Plan::Answer(configured(&route.route, action.status, Some(("location", &location)), Arc::default()))
         }
@@ -308,12 +350,15 @@ impl HeadWriter<'_> {
             None => Edits::new(&none, &none),
         };
         let nominated = Nominated::of(self.head.headers);
-        let strangers = self.exchange.current.policy.clients_are_strangers;
+        let site = self.exchange.site();
+        let strangers = site.clients_are_strangers;
+        // On the way in from a sidecar or gateway of the mesh, what a proxy says of the request is believed.
+        let vouched = matches!(site.listener.direction, Direction::Inbound(_)) && self.client.workload.is_some();
         let (mut has_id, mut has_proto) = (false, false);
         let mut forwarded_for: Cow<'_, [u8]> = Cow::Borrowed(b"");
         for header in self.head.headers {
             let name = header.name;
-            if is_rewritten_here(name) || is_hop_by_hop(name) || is_identity(name) {
+            if is_rewritten_here(name) || is_hop_by_hop(name) || (!vouched && is_identity(name)) {
                 continue;
             }
             if edits.replaces(name) || nominated.contains(name) {
@@ -340,12 +385,14 @@ impl HeadWriter<'_> {
             self.write_forwarded_for(&forwarded_for, out);
         }
         if !has_proto && !edits.replaces("x-forwarded-proto") {
-            write_field("x-forwarded-proto", b"http", out);
+            write_field("x-forwarded-proto", self.request.scheme.as_bytes(), out);
         }
         if !has_id && !edits.replaces("x-request-id") {
             write_field("x-request-id", &request_id(&mut self.worker.rng.borrow_mut()), out);
         }
-        write_field("x-envoy-attempt-count", b"1", out);
+        if !vouched {
+            write_field("x-envoy-attempt-count", b"1", out);
+        }
         if rewritten {
             write_field("x-envoy-original-path", self.head.target.path_and_query.as_bytes(), out);
         }

@@ -7,34 +7,33 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use outrigger_model::{ClusterName, Listener, Snapshot, Workload};
+use outrigger_model::{ClusterName, Snapshot};
 
 use crate::cluster::LiveCluster;
-use crate::route::Table;
+use crate::site::Site;
 
 /// What the workers obey.
 #[derive(Debug)]
 pub(crate) struct Policy {
     /// Where it came from.
     pub(crate) snapshot: Arc<Snapshot>,
-    /// Routes of the outbound listener.
-    pub(crate) routes: Table,
+    /// Its listeners; a proxy has few.
+    pub(crate) sites: Vec<Arc<Site>>,
     /// Live clusters by name.
     pub(crate) clusters: HashMap<ClusterName, Arc<LiveCluster>, foldhash::fast::RandomState>,
-    /// Whether clients are strangers: nobody vouches for the forwarding headers they send.
-    pub(crate) clients_are_strangers: bool,
 }
 
 impl Policy {
     /// Compiles a snapshot, carrying over what is live in `previous`.
     pub(crate) fn compile(snapshot: Arc<Snapshot>, previous: Option<&Self>, now: Instant) -> Self {
-        let outbound = snapshot
-            .listeners
-            .iter()
-            .find(|l| &*l.name == Listener::OUTBOUND)
-            .expect("a snapshot has an outbound listener");
-        let table = outbound.route_tables().next().expect("the outbound listener speaks HTTP");
-        let routes = Table::compile(table, previous.map(|p| &p.routes));
+        let sites = snapshot.listeners.iter().map(|listener| {
+            let before = previous.and_then(|policy| policy.site(&listener.name));
+            match before {
+                Some((before, _)) if is_same(before, listener, &snapshot, previous) => before.clone(),
+                _ => Arc::new(Site::compile(listener, &snapshot.workload, before.map(|(site, _)| &**site))),
+            }
+        });
+        let sites = sites.collect();
         let clusters = snapshot
             .clusters
             .iter()
@@ -43,7 +42,23 @@ impl Policy {
                 (name.clone(), LiveCluster::reconcile(model, before, now))
             })
             .collect();
-        let clients_are_strangers = &*snapshot.workload.name == Workload::UNKNOWN;
-        Self { snapshot, routes, clusters, clients_are_strangers }
+        Self { snapshot, sites, clusters }
     }
+
+    /// The listener of a name, and its place.
+    pub(crate) fn site(&self, name: &Arc<str>) -> Option<(&Arc<Site>, usize)> {
+        let is_it = |site: &Arc<Site>| Arc::ptr_eq(&site.listener.name, name) || site.listener.name == *name;
+        let at = self.sites.iter().position(is_it)?;
+        Some((&self.sites[at], at))
+    }
+}
+
+/// Whether a listener of the policy before can serve again as it is.
+fn is_same(
+    before: &Site,
+    listener: &Arc<outrigger_model::Listener>,
+    snapshot: &Snapshot,
+    previous: Option<&Policy>,
+) -> bool {
+    Arc::ptr_eq(&before.listener, listener) && previous.is_some_and(|p| p.snapshot.workload == snapshot.workload)
 }

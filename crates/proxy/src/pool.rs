@@ -34,6 +34,11 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// Whether nothing is idle.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty()
+    }
+
     /// An idle connection to the endpoint, if a good one is there.
     pub(crate) fn take(&self, endpoint_id: u64, now_ms: u64) -> Option<Upstream> {
         let mut pools = self.idle.borrow_mut();

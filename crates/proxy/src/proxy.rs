@@ -1,10 +1,10 @@
-//! A proxy as its owner sees it: start, new snapshots, drain.
+//! A proxy as its owner sees it: start, listen, new snapshots, drain.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use outrigger_model::Snapshot;
@@ -14,21 +14,20 @@ use tokio::sync::{mpsc, watch};
 use crate::collect::Collector;
 use crate::policy::Policy;
 use crate::report::{self, ClusterReport};
-use crate::runtime::{self, Phase, Wires};
+use crate::runtime::{Hosting, Order, Phase};
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::threads::Threads;
 
 /// What a proxy is started with.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The outbound HTTP listener, bound already.
-    pub outbound: TcpListener,
-    /// Worker threads, at least 1.
-    pub concurrency: usize,
     /// Bounds and time limits.
     pub settings: Settings,
     /// Other addresses this process listens on (admin, metrics): never a destination.
     pub own_addresses: Vec<SocketAddr>,
+    /// Local address of connections to upstreams, which tells them who calls. `None`: the system's choice.
+    pub source: Option<IpAddr>,
     /// Seed of all random choices.
     pub seed: u64,
 }
@@ -36,42 +35,95 @@ pub struct Options {
 /// A running proxy.
 pub struct Proxy {
     shared: Arc<Shared>,
-    outbound: SocketAddr,
-    workers: Vec<JoinHandle<()>>,
+    orders: Vec<mpsc::UnboundedSender<Order>>,
+    open: Mutex<HashMap<Arc<str>, SocketAddr>>,
     policy: watch::Sender<Arc<Policy>>,
     phase: watch::Sender<Phase>,
+    /// Closed by the last worker that ends.
+    ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
     /// The policy before the one in force, kept so that no worker has to free it.
     before: Mutex<Option<Arc<Policy>>>,
 }
 
 impl Proxy {
-    /// Starts the workers on a first snapshot.
+    /// Starts a worker on each of the threads, with a first snapshot. Nothing is accepted before [`Self::listen`].
     ///
     /// # Errors
-    /// When a socket cannot be shared among the workers or a thread cannot be started.
-    pub fn start(options: Options, registry: &Registry, snapshot: Arc<Snapshot>) -> io::Result<Self> {
-        let outbound = options.outbound.local_addr()?;
-        options.outbound.set_nonblocking(true)?;
-        let concurrency = options.concurrency.max(1);
-        let mut own_addresses = options.own_addresses;
-        own_addresses.push(outbound);
-        let shared = Arc::new(Shared::new(options.settings, registry.clone(), own_addresses, concurrency));
+    /// When a thread has ended.
+    pub fn start(
+        threads: &Threads,
+        options: Options,
+        registry: &Registry,
+        snapshot: Arc<Snapshot>,
+    ) -> io::Result<Self> {
+        let Options { settings, own_addresses, source, seed } = options;
+        let count = threads.count();
+        let shared = Arc::new(Shared::new(settings, registry.clone(), own_addresses, source, count));
         let (policy, policy_wire) = watch::channel(Arc::new(Policy::compile(snapshot, None, Instant::now())));
         let (phase, phase_wire) = watch::channel(Phase::Serving);
-        let (peers, handed): (Vec<_>, Vec<_>) = (0..concurrency).map(|_| mpsc::unbounded_channel()).unzip();
-        let mut workers = Vec::with_capacity(concurrency);
-        for (index, handed) in handed.into_iter().enumerate() {
-            let wires = Wires { policy: policy_wire.clone(), phase: phase_wire.clone(), handed, peers: peers.clone() };
-            let seed = options.seed.wrapping_add(index as u64);
-            workers.push(runtime::spawn(index, shared.clone(), options.outbound.try_clone()?, wires, seed)?);
+        let (orders, wires): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+        let (alive, ended) = mpsc::channel(1);
+        for (index, wire) in wires.into_iter().enumerate() {
+            let hosting = Hosting {
+                index,
+                shared: shared.clone(),
+                seed: seed.wrapping_add(index as u64),
+                policy: policy_wire.clone(),
+                phase: phase_wire.clone(),
+                orders: wire,
+                peers: orders.clone(),
+                alive: alive.clone(),
+            };
+            threads.host(index, hosting)?;
         }
         registry.add_collector(Arc::new(Collector::new(policy_wire)));
-        Ok(Self { shared, outbound, workers, policy, phase, before: Mutex::default() })
+        let (open, ended) = (Mutex::default(), tokio::sync::Mutex::new(ended));
+        Ok(Self { shared, orders, open, policy, phase, ended, before: Mutex::default() })
     }
 
-    /// Where the outbound listener listens.
-    pub fn outbound(&self) -> SocketAddr {
-        self.outbound
+    /// Accepts on a socket for the listener of this name; every worker does. A snapshot that has no such listener closes
+    /// the connections that come.
+    ///
+    /// # Errors
+    /// When the socket cannot be shared among the workers.
+    pub fn listen(&self, name: &str, socket: &TcpListener) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let name: Arc<str> = name.into();
+        let sockets: Vec<TcpListener> = self.orders.iter().map(|_| socket.try_clone()).collect::<io::Result<_>>()?;
+        // A workload may call a service of its own: what comes back in is no loop.
+        if !name.starts_with(INBOUND) {
+            self.shared.add_own_address(address);
+        }
+        self.shared.starts_accepting(self.orders.len());
+        for (orders, socket) in self.orders.iter().zip(sockets) {
+            if orders.send(Order::Listen(name.clone(), socket)).is_err() {
+                return Err(io::Error::other("the worker has ended"));
+            }
+        }
+        self.open().insert(name, address);
+        Ok(())
+    }
+
+    /// Accepts no more for the listener of this name; its connections stay.
+    pub fn close(&self, name: &str) {
+        let Some((name, address)) = self.open().remove_entry(name) else { return };
+        self.shared.remove_own_address(address);
+        for orders in &self.orders {
+            // A worker that has ended has closed it.
+            let _ = orders.send(Order::Close(name.clone()));
+        }
+    }
+
+    /// Where it listens, by the names of the listeners.
+    pub fn listeners(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        let mut all: Vec<_> = self.open().iter().map(|(name, address)| (name.clone(), *address)).collect();
+        all.sort();
+        all
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, SocketAddr>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a snapshot into force. Requests on their way keep the one they began with; what did not change keeps its
@@ -80,7 +132,7 @@ impl Proxy {
         let current = self.policy.borrow().clone();
         let next = Arc::new(Policy::compile(snapshot, Some(&current), Instant::now()));
         self.policy.send_replace(next);
-        *self.before.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(current);
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some(current);
     }
 
     /// The snapshot in force.
@@ -96,10 +148,11 @@ impl Proxy {
 
     /// Connections of clients now.
     pub fn connections(&self) -> usize {
-        (0..self.workers.len()).map(|i| self.shared.load(i).load(Ordering::Relaxed)).sum()
+        (0..self.orders.len()).map(|i| self.shared.load(i).load(Ordering::Relaxed)).sum()
     }
 
-    /// Lets the requests on their way finish, then stops; returns the connections that had to be cut.
+    /// Lets the requests on their way finish, then stops; returns the connections that had to be cut. Its sockets are
+    /// closed when it returns.
     ///
     /// While connections keep coming they are still accepted, at most `drain_accept` long, because those who open them
     /// may not know yet. Everything ends after `drain_timeout`.
@@ -117,17 +170,23 @@ impl Proxy {
             check.tick().await;
         }
         let cut = self.connections();
-        self.phase.send_replace(Phase::Stopped);
+        self.stop().await;
         cut
     }
+
+    /// Stops at once; returns when all sockets are closed.
+    pub async fn stop(&self) {
+        self.phase.send_replace(Phase::Stopped);
+        // Nothing is ever sent: the end of the channel is the message.
+        let _ = self.ended.lock().await.recv().await;
+    }
 }
+
+/// How the names of listeners of containers' ports begin.
+const INBOUND: &str = "inbound|";
 
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.phase.send_replace(Phase::Stopped);
-        for worker in self.workers.drain(..) {
-            // A worker that panicked outside a connection has said so already.
-            let _ = worker.join();
-        }
     }
 }

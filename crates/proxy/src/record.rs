@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_model::{Cluster, ClusterName, Destination, Endpoint, Route, ServiceRef, Workload};
+use outrigger_model::{Cluster, ClusterName, Destination, Direction, Endpoint, Inbound, Route, ServiceRef, Workload};
 use outrigger_telemetry::catalogue;
 use outrigger_telemetry::{Counter, Gauge, Histogram, Shard};
 
@@ -35,14 +35,26 @@ pub(crate) struct Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GrpcStatus(pub(crate) Option<u8>);
 
+/// How an exchange is seen from the workload beside the proxy.
+#[derive(Clone, Copy)]
+pub(crate) struct Side<'s> {
+    /// Which way it goes.
+    pub(crate) direction: &'s Direction,
+    /// Who calls, on the way in.
+    pub(crate) peer: Option<&'s Arc<Workload>>,
+}
+
 /// One worker's recorder.
 pub(crate) struct Recorder {
     shard: Shard,
-    source: RefCell<Arc<Workload>>,
+    /// The workload beside the proxy.
+    own: RefCell<Arc<Workload>>,
+    stranger: Arc<Workload>,
     nowhere: RefCell<Option<Rc<EndpointStats>>>,
     passthrough: RefCell<Option<Rc<EndpointStats>>>,
     black_hole: RefCell<Option<Rc<EndpointStats>>>,
-    pub(crate) downstream: DownstreamStats,
+    /// Of the outbound, inbound and gateway listeners.
+    downstream: [OnceCell<DownstreamStats>; 3],
 }
 
 /// Connections and requests of clients.
@@ -86,8 +98,11 @@ struct SeriesKey {
     status: u16,
     flag: Flag,
     grpc: Option<GrpcStatus>,
-    /// Whose request: the source's labels may change with a snapshot.
+    /// Whose request, and in whose proxy: the labels may change with a snapshot.
     source: *const Workload,
+    own: *const Workload,
+    /// The port it came in on; null on the way out.
+    inbound: *const Inbound,
 }
 
 struct RequestSeries {
@@ -95,39 +110,42 @@ struct RequestSeries {
     duration: Histogram,
     request_bytes: Histogram,
     response_bytes: Histogram,
-    /// Keeps the source alive, so that its address stays its own.
+    container: Option<Counter>,
+    /// Keep what the key names alive, so that its address stays its own.
     _source: Arc<Workload>,
+    _own: Arc<Workload>,
+    _inbound: Option<Arc<Inbound>>,
 }
 
 impl Recorder {
     /// For one worker.
-    pub(crate) fn new(shard: Shard, source: &Arc<Workload>) -> Self {
-        let prefix: [Arc<str>; 1] = [Arc::from("outbound")];
-        let class =
-            |n: u16| shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_XX, &[prefix[0].clone(), n.to_string().into()]);
-        let downstream = DownstreamStats {
-            connections_total: shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_TOTAL, &prefix),
-            connections_active: shard.gauge(&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_ACTIVE, &prefix),
-            requests_total: shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_TOTAL, &prefix),
-            requests_active: shard.gauge(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_ACTIVE, &prefix),
-            classes: [class(1), class(2), class(3), class(4), class(5)],
-            request_time: shard.histogram(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_TIME, &prefix),
-        };
+    pub(crate) fn new(shard: Shard, own: &Arc<Workload>) -> Self {
         Self {
             shard,
-            source: RefCell::new(source.clone()),
+            own: RefCell::new(own.clone()),
+            stranger: Arc::new(Workload::unknown()),
             nowhere: RefCell::default(),
             passthrough: RefCell::default(),
             black_hole: RefCell::default(),
-            downstream,
+            downstream: Default::default(),
         }
     }
 
-    /// Takes over who sends through this proxy.
-    pub(crate) fn set_source(&self, source: &Arc<Workload>) {
-        if *self.source.borrow() != *source {
-            *self.source.borrow_mut() = source.clone();
+    /// Takes over which workload is beside this proxy.
+    pub(crate) fn set_own(&self, own: &Arc<Workload>) {
+        if *self.own.borrow() != *own {
+            *self.own.borrow_mut() = own.clone();
         }
+    }
+
+    /// Handles of the listeners of a direction.
+    pub(crate) fn downstream(&self, direction: &Direction) -> &DownstreamStats {
+        let (at, prefix) = match direction {
+            Direction::Outbound => (0, "outbound"),
+            Direction::Inbound(_) => (1, "inbound"),
+            Direction::Gateway => (2, "gateway"),
+        };
+        self.downstream[at].get_or_init(|| DownstreamStats::new(&self.shard, prefix))
     }
 
     /// Handles of a cluster.
@@ -224,6 +242,12 @@ impl Recorder {
         Some(self.shard.counter(&catalogue::OUTRIGGER_ROUTE_REQUESTS_TOTAL, &labels))
     }
 
+    /// The count of a container's port.
+    fn container(&self, inbound: &Inbound, status: u16) -> Counter {
+        let labels = [inbound.container.clone(), inbound.port.to_string().into(), status.to_string().into()];
+        self.shard.counter(&catalogue::OUTRIGGER_CONTAINER_REQUESTS_TOTAL, &labels)
+    }
+
     /// A hit of one of the data plane's bounds; rare, so it looks its series up.
     pub(crate) fn limit_hit(&self, limit: &'static str) {
         self.shard.counter(&catalogue::OUTRIGGER_LIMIT_HITS_TOTAL, &[limit.into()]).inc();
@@ -237,23 +261,49 @@ impl Recorder {
     }
 
     /// Counts a finished exchange.
-    pub(crate) fn exchange(&self, outcome: &Outcome, cluster: Option<&ClusterStats>, endpoint: &EndpointStats) {
+    pub(crate) fn exchange(
+        &self,
+        side: Side<'_>,
+        outcome: &Outcome,
+        cluster: Option<&ClusterStats>,
+        endpoint: &EndpointStats,
+    ) {
+        let downstream = self.downstream(side.direction);
         let duration_ms = outcome.duration.as_secs_f64() * 1000.0;
         let class = usize::from(outcome.status / 100);
         if (1..=5).contains(&class) {
-            self.downstream.classes[class - 1].inc();
+            downstream.classes[class - 1].inc();
         }
-        self.downstream.request_time.observe(duration_ms);
+        downstream.request_time.observe(duration_ms);
         if let Some(cluster) = cluster
             && outcome.status != 0
         {
             cluster.completed(&self.shard, outcome.status, duration_ms);
         }
-        let series = endpoint.series(self, outcome);
+        let series = endpoint.series(self, side, outcome);
         series.total.inc();
+        if let Some(counter) = &series.container {
+            counter.inc();
+        }
         series.duration.observe(duration_ms);
         series.request_bytes.observe(outcome.bytes_received as f64);
         series.response_bytes.observe(outcome.bytes_sent as f64);
+    }
+}
+
+impl DownstreamStats {
+    fn new(shard: &Shard, prefix: &str) -> Self {
+        let prefix: [Arc<str>; 1] = [prefix.into()];
+        let class =
+            |n: u16| shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_XX, &[prefix[0].clone(), n.to_string().into()]);
+        Self {
+            connections_total: shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_TOTAL, &prefix),
+            connections_active: shard.gauge(&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_ACTIVE, &prefix),
+            requests_total: shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_TOTAL, &prefix),
+            requests_active: shard.gauge(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_ACTIVE, &prefix),
+            classes: [class(1), class(2), class(3), class(4), class(5)],
+            request_time: shard.histogram(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_TIME, &prefix),
+        }
     }
 }
 
@@ -285,10 +335,21 @@ impl EndpointStats {
     /// different statuses must not make every request walk them.
     const SERIES_KEPT_MAX: usize = 64;
 
-    fn series(&self, recorder: &Recorder, outcome: &Outcome) -> Rc<RequestSeries> {
-        let source = recorder.source.borrow().clone();
-        let key =
-            SeriesKey { status: outcome.status, flag: outcome.flag, grpc: outcome.grpc, source: Arc::as_ptr(&source) };
+    fn series(&self, recorder: &Recorder, side: Side<'_>, outcome: &Outcome) -> Rc<RequestSeries> {
+        let own = recorder.own.borrow();
+        let inbound = match side.direction {
+            Direction::Inbound(inbound) => Some(inbound),
+            Direction::Outbound | Direction::Gateway => None,
+        };
+        let source = if inbound.is_some() { side.peer.unwrap_or(&recorder.stranger) } else { &*own };
+        let key = SeriesKey {
+            status: outcome.status,
+            flag: outcome.flag,
+            grpc: outcome.grpc,
+            source: Arc::as_ptr(source),
+            own: Arc::as_ptr(&own),
+            inbound: inbound.map_or(std::ptr::null(), Arc::as_ptr),
+        };
         let mut known = self.series.borrow_mut();
         if let Some((_, series)) = known.iter().find(|(k, _)| *k == key) {
             return series.clone();
@@ -296,30 +357,38 @@ impl EndpointStats {
         if known.len() >= Self::SERIES_KEPT_MAX {
             known.clear();
         }
-        let labels = self.labels(&source, outcome);
+        let destination = if inbound.is_some() { &*own } else { &self.workload };
+        let reporter = if inbound.is_some() { "destination" } else { "source" };
+        let labels = self.labels(reporter, source, destination, outcome);
         let shard = &recorder.shard;
         let series = Rc::new(RequestSeries {
             total: shard.counter(&catalogue::ISTIO_REQUESTS_TOTAL, &labels),
             duration: shard.histogram(&catalogue::ISTIO_REQUEST_DURATION_MILLISECONDS, &labels),
             request_bytes: shard.histogram(&catalogue::ISTIO_REQUEST_BYTES, &labels),
             response_bytes: shard.histogram(&catalogue::ISTIO_RESPONSE_BYTES, &labels),
-            _source: source,
+            container: inbound.map(|inbound| recorder.container(inbound, outcome.status)),
+            _source: source.clone(),
+            _own: own.clone(),
+            _inbound: inbound.cloned(),
         });
         known.push((key, series.clone()));
         series
     }
 
     /// All 25 labels of Istio's standard metrics, in the catalogue's order.
-    fn labels(&self, source: &Workload, outcome: &Outcome) -> Vec<Arc<str>> {
-        catalogue::HTTP_LABELS.iter().map(|name| self.label(name, source, outcome)).collect()
+    fn labels(&self, reporter: &str, source: &Workload, destination: &Workload, outcome: &Outcome) -> Vec<Arc<str>> {
+        let label = |name: &&str| match *name {
+            "reporter" => reporter.into(),
+            name => self.label(name, source, destination, outcome),
+        };
+        catalogue::HTTP_LABELS.iter().map(label).collect()
     }
 
-    fn label(&self, name: &str, source: &Workload, outcome: &Outcome) -> Arc<str> {
+    fn label(&self, name: &str, source: &Workload, destination: &Workload, outcome: &Outcome) -> Arc<str> {
         if let Some(fact) = name.strip_prefix("source_") {
             return workload_label(fact, source);
         }
         match name {
-            "reporter" => "source".into(),
             "destination_service" => self.service.host.clone(),
             "destination_service_name" => self.service.name.clone(),
             "destination_service_namespace" => self.service.namespace.clone(),
@@ -332,7 +401,7 @@ impl EndpointStats {
             "response_flags" => outcome.flag.as_str().into(),
             // Plain text until mutual TLS arrives: the real value, on the source side too.
             "connection_security_policy" => "none".into(),
-            _ => workload_label(name.strip_prefix("destination_").unwrap_or(name), &self.workload),
+            _ => workload_label(name.strip_prefix("destination_").unwrap_or(name), destination),
         }
     }
 }

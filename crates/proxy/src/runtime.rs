@@ -1,21 +1,20 @@
-//! The threads of the workers: event loops, accepting, policy changes, drain.
+//! One worker of one proxy on its thread: accepting, policy changes, drain.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::thread::JoinHandle;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::alarm::Clock;
 use crate::policy::Policy;
 use crate::serve;
 use crate::shared::Shared;
+use crate::threads::Bench;
 use crate::worker::Worker;
 
 /// What the control thread tells the workers.
@@ -31,149 +30,200 @@ pub(crate) enum Phase {
     Stopped,
 }
 
-/// A connection that one worker accepted for another.
-pub(crate) type HandedOver = (StdStream, SocketAddr, Counted);
+/// What a worker is asked to do.
+pub(crate) enum Order {
+    /// Accept on this socket for the listener of this name.
+    Listen(Arc<str>, StdListener),
+    /// Accept no more for the listener of this name.
+    Close(Arc<str>),
+    /// Serve a connection that another worker accepted.
+    Serve(Accepted),
+}
 
-/// A worker's ends of the channels.
-pub(crate) struct Wires {
+/// A connection that one worker accepted for another.
+pub(crate) struct Accepted {
+    socket: StdStream,
+    peer: SocketAddr,
+    listener: Arc<str>,
+    counted: Counted,
+}
+
+/// A worker to be hosted, and its ends of the channels.
+pub(crate) struct Hosting {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) seed: u64,
     pub(crate) policy: watch::Receiver<Arc<Policy>>,
     pub(crate) phase: watch::Receiver<Phase>,
-    /// Connections that another worker accepted for this one.
-    pub(crate) handed: mpsc::UnboundedReceiver<HandedOver>,
+    pub(crate) orders: mpsc::UnboundedReceiver<Order>,
     /// Ways to hand connections to others.
-    pub(crate) peers: Vec<mpsc::UnboundedSender<HandedOver>>,
+    pub(crate) peers: Vec<mpsc::UnboundedSender<Order>>,
+    /// Closed when the worker has ended.
+    pub(crate) alive: mpsc::Sender<()>,
 }
 
-/// Starts the thread of one worker.
-pub(crate) fn spawn(
-    index: usize,
-    shared: Arc<Shared>,
-    listener: StdListener,
-    wires: Wires,
-    seed: u64,
-) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        let result = runtime.and_then(|runtime| runtime.block_on(run(index, shared, listener, wires, seed)));
-        if let Err(error) = result {
-            tracing::error!(worker = index, %error, "worker cannot run");
-        }
-    })
-}
+/// The listeners of a worker: dropping the sender closes one.
+type Open = HashMap<Arc<str>, oneshot::Sender<()>>;
 
-async fn run(index: usize, shared: Arc<Shared>, listener: StdListener, wires: Wires, seed: u64) -> io::Result<()> {
-    let Wires { mut policy, mut phase, mut handed, peers } = wires;
+/// Runs one worker until its proxy stops.
+pub(crate) async fn host(hosting: Hosting, bench: Bench) {
+    let Hosting { index, shared, seed, mut policy, mut phase, mut orders, peers, alive } = hosting;
     let first = policy.borrow_and_update().clone();
-    let worker = Rc::new(Worker::new(index, shared, first, seed));
-    let mut listener = Some(TcpListener::from_std(listener)?);
-    let mut tick = tokio::time::interval(Clock::TICK);
-    let mut ticks: u32 = 0;
+    let worker = Rc::new(Worker::new(index, shared, first, seed, &bench));
+    bench.seat(&worker);
+    let peers: Rc<[_]> = peers.into();
+    let mut open = Open::new();
     loop {
         tokio::select! {
-            accepted = next(listener.as_ref()) => accept(&worker, accepted, &peers).await,
-            Some((socket, peer, counted)) = handed.recv() => match TcpStream::from_std(socket) {
-                Ok(socket) => serve_connection(&worker, socket, peer, counted),
-                Err(error) => tracing::warn!(%error, "a connection handed over cannot be used"),
+            Some(order) = orders.recv() => match order {
+                Order::Listen(name, socket) => listen(&worker, name, socket, &peers, &mut open),
+                Order::Close(name) => drop(open.remove(&name)),
+                Order::Serve(accepted) => serve_accepted(&worker, accepted),
             },
-            Ok(()) = policy.changed() => {
-                let policy = policy.borrow_and_update().clone();
-                worker.obey(policy);
-            }
-            Ok(()) = phase.changed() => match *phase.borrow_and_update() {
-                Phase::Serving => {}
-                Phase::Draining => worker.drain(),
-                Phase::Closing => {
-                    worker.drain();
-                    close(&worker, listener.take(), &peers).await;
+            changed = policy.changed() => match changed {
+                Ok(()) => {
+                    let policy = policy.borrow_and_update().clone();
+                    worker.obey(policy);
                 }
-                Phase::Stopped => return Ok(()),
+                Err(_) => break,
             },
-            _ = tick.tick() => {
-                worker.clock.tick();
-                ticks = ticks.wrapping_add(1);
-                if ticks.is_multiple_of(10) {
-                    worker.sweep_pool();
+            changed = phase.changed() => {
+                let phase = if changed.is_ok() { *phase.borrow_and_update() } else { Phase::Stopped };
+                match phase {
+                    Phase::Serving => {}
+                    Phase::Draining => worker.drain(),
+                    Phase::Closing => {
+                        worker.drain();
+                        open.clear();
+                    }
+                    Phase::Stopped => break,
                 }
             }
         }
     }
+    worker.end().await;
+    drop(alive);
 }
 
-/// The next connection; never without a listener.
-async fn next(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
-    match listener {
-        Some(listener) => listener.accept().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Accepts what the system has accepted for us already, then closes the listener: connections that wait in its queue
-/// would be reset.
-async fn close(worker: &Rc<Worker>, listener: Option<TcpListener>, peers: &[mpsc::UnboundedSender<HandedOver>]) {
-    let Some(listener) = listener else { return };
-    while let Some(waiting) = std::future::poll_fn(|cx| {
-        Poll::Ready(match listener.poll_accept(cx) {
-            Poll::Ready(accepted) => Some(accepted),
-            Poll::Pending => None,
-        })
-    })
-    .await
-    {
-        let failed = waiting.is_err();
-        accept(worker, waiting, peers).await;
-        if failed {
-            break;
-        }
-    }
-    drop(listener);
-    worker.shared.stopped_accepting();
-}
-
-async fn accept(
+fn listen(
     worker: &Rc<Worker>,
-    accepted: io::Result<(TcpStream, SocketAddr)>,
-    peers: &[mpsc::UnboundedSender<HandedOver>],
+    name: Arc<str>,
+    socket: StdListener,
+    peers: &Rc<[mpsc::UnboundedSender<Order>]>,
+    open: &mut Open,
 ) {
-    let (socket, peer) = match accepted {
-        Ok(accepted) => accepted,
-        Err(error) => {
-            // Out of descriptors or memory: the connection stays in the backlog. Trying again at once would spin.
-            worker.recorder.limit_hit("accept");
-            if worker.may_complain() {
-                tracing::warn!(%error, "cannot accept; told once a second at most");
-            }
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            return;
+    // Counted by whoever gave the order, so that a drain right after it waits for this listener too.
+    let accepting = Accepting(worker.shared.clone());
+    match TcpListener::from_std(socket) {
+        Ok(listener) => {
+            let (close, closed) = oneshot::channel();
+            open.insert(name.clone(), close);
+            let acceptor = Acceptor { worker: worker.clone(), name, peers: peers.clone() };
+            worker.spawn(async move {
+                acceptor.run(listener, closed).await;
+                drop(accepting);
+            });
         }
-    };
-    worker.shared.arrived();
-    let lightest = worker.shared.lightest(worker.index);
-    // Counted before it is handed over, so that two acceptors do not both choose the same worker and no drain ends while
-    // it is on its way.
-    let counted = Counted::new(worker.shared.clone(), lightest);
-    if lightest == worker.index {
-        return serve_connection(worker, socket, peer, counted);
+        Err(error) => tracing::error!(listener = %name, %error, "cannot accept on the socket"),
     }
-    let sent = socket.into_std().map(|socket| peers[lightest].send((socket, peer, counted)).is_ok());
-    if !sent.unwrap_or(false) {
-        tracing::warn!("a connection could not be handed over");
+}
+
+/// Accepts for one listener.
+struct Acceptor {
+    worker: Rc<Worker>,
+    name: Arc<str>,
+    peers: Rc<[mpsc::UnboundedSender<Order>]>,
+}
+
+impl Acceptor {
+    /// Accepts until `closed`; then what the system has accepted for us already, because connections that wait in its
+    /// queue would be reset.
+    async fn run(self, listener: TcpListener, mut closed: oneshot::Receiver<()>) {
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => self.accept(accepted).await,
+                _ = &mut closed => break,
+            }
+        }
+        while let Some(waiting) = std::future::poll_fn(|cx| {
+            Poll::Ready(match listener.poll_accept(cx) {
+                Poll::Ready(accepted) => Some(accepted),
+                Poll::Pending => None,
+            })
+        })
+        .await
+        {
+            let failed = waiting.is_err();
+            self.accept(waiting).await;
+            if failed {
+                break;
+            }
+        }
+    }
+
+    async fn accept(&self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        let worker = &self.worker;
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors or memory: the connection stays in the backlog. Trying again at once would spin.
+                worker.recorder.limit_hit("accept");
+                if worker.may_complain() {
+                    tracing::warn!(%error, "cannot accept; told once a second at most");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                return;
+            }
+        };
+        worker.shared.arrived();
+        let lightest = worker.shared.lightest(worker.index);
+        // Counted before it is handed over, so that two acceptors do not both choose the same worker and no drain ends
+        // while it is on its way.
+        let counted = Counted::new(worker.shared.clone(), lightest);
+        if lightest == worker.index {
+            return serve_connection(worker, socket, peer, self.name.clone(), counted);
+        }
+        let sent = socket.into_std().map(|socket| {
+            let accepted = Accepted { socket, peer, listener: self.name.clone(), counted };
+            self.peers[lightest].send(Order::Serve(accepted)).is_ok()
+        });
+        if !sent.unwrap_or(false) {
+            tracing::warn!("a connection could not be handed over");
+        }
     }
 }
 
 /// Rest after an accept that failed for want of resources.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
-fn serve_connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, counted: Counted) {
+fn serve_accepted(worker: &Rc<Worker>, accepted: Accepted) {
+    let Accepted { socket, peer, listener, counted } = accepted;
+    match TcpStream::from_std(socket) {
+        Ok(socket) => serve_connection(worker, socket, peer, listener, counted),
+        Err(error) => tracing::warn!(%error, "a connection handed over cannot be used"),
+    }
+}
+
+fn serve_connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, listener: Arc<str>, counted: Counted) {
     // Counted already, and so are those whose task has not run yet.
     if worker.shared.load(worker.index).load(Ordering::Relaxed) > worker.settings.connections_max {
         worker.recorder.limit_hit("connections");
         return;
     }
-    let worker = worker.clone();
-    tokio::task::spawn_local(async move {
-        serve::connection(worker.clone(), socket, peer).await;
+    let connection = serve::connection(worker.clone(), socket, peer, listener);
+    worker.spawn(async move {
+        connection.await;
         drop(counted);
     });
+}
+
+/// A listener that accepts, until dropped.
+struct Accepting(Arc<Shared>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.stopped_accepting();
+    }
 }
 
 /// A connection in its worker's load, until dropped; also when its task panics.

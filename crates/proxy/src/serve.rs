@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
+use outrigger_model::Direction;
 use tokio::net::TcpStream;
 
 use crate::answer::Answer;
@@ -13,8 +15,9 @@ use crate::h1::body::Framing;
 use crate::h1::head::{self, Bounds, Refusal};
 use crate::h1::stream::{IoFailure, Stream};
 use crate::plan::{Client, Exchange, Plan, Refused, exchange, plan};
-use crate::record::{ClusterStats, EndpointStats, GrpcStatus, Outcome, Raised};
-use crate::worker::Worker;
+use crate::record::{ClusterStats, EndpointStats, GrpcStatus, Outcome, Raised, Side};
+use crate::site::Site;
+use crate::worker::{Current, Worker};
 
 /// What becomes of the connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +31,16 @@ enum After {
 }
 
 /// Serves one client until either side has enough.
-pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
+pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: SocketAddr, listener: Arc<str>) {
     // Small writes must leave at once; a socket that refuses the option still works.
     let _ = socket.set_nodelay(true);
-    worker.recorder.downstream.connections_total.inc();
-    let _active = Raised::new(&worker.recorder.downstream.connections_active);
-    let nonce = worker.rng.borrow_mut().u64(..);
-    let who = Client { address: peer.ip(), address_text: peer.ip().to_string().into(), nonce };
+    let current = worker.current();
+    let Some((site, _)) = current.policy.site(&listener) else { return };
+    let downstream = worker.recorder.downstream(&site.listener.direction);
+    downstream.connections_total.inc();
+    let _active = Raised::new(&downstream.connections_active);
+    let who = client(&worker, &current, site, peer, listener);
+    drop(current);
     let mut client = Stream::new(socket, &worker.clock);
     let mut wait = worker.settings.first_byte_timeout;
     loop {
@@ -50,21 +56,38 @@ pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: Sock
     }
 }
 
+/// Who a connection comes from.
+fn client(worker: &Worker, current: &Current, site: &Site, peer: SocketAddr, listener: Arc<str>) -> Client {
+    let peers = &current.policy.snapshot.peers;
+    let inbound = matches!(site.listener.direction, Direction::Inbound(_));
+    Client {
+        listener,
+        server_name: None,
+        is_tls: false,
+        workload: inbound.then(|| peers.get(&peer.ip()).cloned()).flatten(),
+        address: peer.ip(),
+        address_text: peer.ip().to_string().into(),
+        nonce: worker.rng.borrow_mut().u64(..),
+    }
+}
+
 /// The phases of one request, in order, under one policy.
 async fn serve(worker: &Worker, client: &mut Stream, who: &Client) -> After {
     let started = Instant::now();
     let (exchange, plan) = match read_request(worker, client, who, started).await {
         Ok(Some(request)) => request,
         Ok(None) => return After::Close,
-        Err(reason) => return refuse(worker, client, reason, started).await,
+        Err(reason) => return refuse(worker, client, who, reason, started).await,
     };
-    worker.recorder.downstream.requests_total.inc();
-    let _active = Raised::new(&worker.recorder.downstream.requests_active);
+    let side = Side { direction: &exchange.site().listener.direction, peer: who.workload.as_ref() };
+    let downstream = worker.recorder.downstream(side.direction);
+    downstream.requests_total.inc();
+    let _active = Raised::new(&downstream.requests_active);
     let mut forwarding = match plan {
         Plan::Forward(forwarding) => forwarding,
         Plan::Answer(answer) => {
             let nowhere = worker.recorder.nowhere();
-            return answer_request(worker, client, &exchange, &answer, (&*nowhere, None)).await;
+            return answer_request(worker, client, side, &exchange, &answer, (&*nowhere, None)).await;
         }
         Plan::Fail(Refused { reason, cause, destination }) => {
             // What follows a request that was refused for what it is may not be what it seems, such as the payload of a
@@ -74,7 +97,7 @@ async fn serve(worker: &Worker, client: &mut Stream, who: &Client) -> After {
             }
             worker.recorder.proxy_reply(reason);
             let answer = Answer::failure(reason, &cause);
-            return answer_request(worker, client, &exchange, &answer, (&*destination, None)).await;
+            return answer_request(worker, client, side, &exchange, &answer, (&*destination, None)).await;
         }
     };
     let forwarded = forward(worker, client, &exchange, &forwarding).await;
@@ -85,7 +108,7 @@ async fn serve(worker: &Worker, client: &mut Stream, who: &Client) -> After {
         Ok(answered) => {
             let mut outcome = exchange.outcome(answered.status, Flag::None);
             outcome.grpc = exchange.is_grpc.then_some(GrpcStatus(answered.grpc_status));
-            worker.recorder.exchange(&outcome, stats, &forwarded.endpoint);
+            worker.recorder.exchange(side, &outcome, stats, &forwarded.endpoint);
             if exchange.keep_alive.get() { After::Next } else { After::Linger }
         }
         Err(broken) if broken.status_sent == 0 && broken.reason != Reason::ClientGone => {
@@ -96,11 +119,11 @@ async fn serve(worker: &Worker, client: &mut Stream, who: &Client) -> After {
                 exchange.keep_alive.set(false);
             }
             let endpoint = (&*forwarded.endpoint, stats);
-            answer_request(worker, client, &exchange, &answer, endpoint).await
+            answer_request(worker, client, side, &exchange, &answer, endpoint).await
         }
         Err(broken) => {
             let outcome = exchange.outcome(broken.status_sent, broken.reason.row().flag);
-            worker.recorder.exchange(&outcome, stats, &forwarded.endpoint);
+            worker.recorder.exchange(side, &outcome, stats, &forwarded.endpoint);
             cut(client, &broken)
         }
     }
@@ -119,7 +142,7 @@ async fn read_request(
         let mut room = head::fields();
         let decided = match head::request(client.input.bytes(), &mut room, bounds) {
             Ok(Some(head)) => {
-                let exchange = exchange(worker, &head, started);
+                let Some(exchange) = exchange(worker, &head, who, started) else { return Ok(None) };
                 let plan = plan(worker, &exchange, &head, who);
                 Some((head.len, exchange, plan))
             }
@@ -153,9 +176,12 @@ fn refused(refusal: Refusal) -> Reason {
 }
 
 /// Answers a head that could not be read; what follows it has no meaning.
-async fn refuse(worker: &Worker, client: &mut Stream, reason: Reason, started: Instant) -> After {
+async fn refuse(worker: &Worker, client: &mut Stream, who: &Client, reason: Reason, started: Instant) -> After {
     let row = reason.row();
-    worker.recorder.downstream.requests_total.inc();
+    let current = worker.current();
+    let Some((site, _)) = current.policy.site(&who.listener) else { return After::Close };
+    let side = Side { direction: &site.listener.direction, peer: who.workload.as_ref() };
+    worker.recorder.downstream(side.direction).requests_total.inc();
     worker.recorder.proxy_reply(reason);
     if let Reason::HeadLarge | Reason::TargetLong | Reason::HeadTimeout = reason {
         worker.recorder.limit_hit(row.details);
@@ -179,7 +205,7 @@ async fn refuse(worker: &Worker, client: &mut Stream, reason: Reason, started: I
         bytes_sent,
         duration: started.elapsed(),
     };
-    worker.recorder.exchange(&outcome, None, &worker.recorder.nowhere());
+    worker.recorder.exchange(side, &outcome, None, &worker.recorder.nowhere());
     if row.status == 0 { After::Close } else { After::Linger }
 }
 
@@ -187,6 +213,7 @@ async fn refuse(worker: &Worker, client: &mut Stream, reason: Reason, started: I
 async fn answer_request(
     worker: &Worker,
     client: &mut Stream,
+    side: Side<'_>,
     exchange: &Exchange,
     answer: &Answer,
     (endpoint, cluster): (&EndpointStats, Option<&ClusterStats>),
@@ -201,7 +228,7 @@ async fn answer_request(
     worker.buffers.give_head(head);
     let mut outcome = exchange.outcome(answer.status, answer.flag);
     outcome.grpc = exchange.is_grpc.then_some(GrpcStatus(None));
-    worker.recorder.exchange(&outcome, cluster, endpoint);
+    worker.recorder.exchange(side, &outcome, cluster, endpoint);
     match (written, close) {
         (Err(_), _) => After::Close,
         (Ok(()), true) => After::Linger,

@@ -1,8 +1,8 @@
 //! What the workers of one proxy and its control thread share.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use outrigger_telemetry::Registry;
@@ -14,14 +14,16 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) registry: Registry,
     /// Addresses that this process itself listens on: never a destination.
-    own_addresses: Vec<SocketAddr>,
+    own_addresses: RwLock<Vec<SocketAddr>>,
     /// Connections of each worker.
     loads: Arc<[Load]>,
     started: Instant,
     /// When the last connection came, in milliseconds since the start; 0: none came.
     last_arrival_ms: AtomicU64,
-    /// Workers that still accept.
+    /// Listeners that still accept, each counted once on every worker.
     accepting: AtomicUsize,
+    /// Local address of connections to upstreams; `None`: the system's choice.
+    pub(crate) source: Option<IpAddr>,
 }
 
 /// Connections of one worker, on a cache line of its own.
@@ -31,21 +33,29 @@ struct Load(AtomicUsize);
 
 impl Shared {
     /// For so many workers.
-    pub(crate) fn new(settings: Settings, registry: Registry, own_addresses: Vec<SocketAddr>, workers: usize) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        registry: Registry,
+        own_addresses: Vec<SocketAddr>,
+        source: Option<IpAddr>,
+        workers: usize,
+    ) -> Self {
         Self {
             settings,
             registry,
-            own_addresses,
+            own_addresses: RwLock::new(own_addresses),
             loads: (0..workers).map(|_| Load::default()).collect(),
             started: Instant::now(),
             last_arrival_ms: AtomicU64::new(0),
-            accepting: AtomicUsize::new(workers),
+            accepting: AtomicUsize::new(0),
+            source,
         }
     }
 
     /// Whether sending to `address` would reach this process again.
     pub(crate) fn is_own_address(&self, address: SocketAddr) -> bool {
-        self.own_addresses.iter().any(|own| {
+        let own = self.own_addresses.read().unwrap_or_else(PoisonError::into_inner);
+        own.iter().any(|own| {
             own.port() == address.port()
                 && (own.ip() == address.ip()
                     || address.ip().is_unspecified()
@@ -64,12 +74,27 @@ impl Shared {
         last_ms == 0 || self.started.elapsed().as_millis() as u64 >= last_ms + quiet.as_millis() as u64
     }
 
-    /// Notes that a worker has closed its listener.
+    /// Notes an address on which this proxy listens.
+    pub(crate) fn add_own_address(&self, address: SocketAddr) {
+        self.own_addresses.write().unwrap_or_else(PoisonError::into_inner).push(address);
+    }
+
+    /// Notes that it listens there no longer.
+    pub(crate) fn remove_own_address(&self, address: SocketAddr) {
+        self.own_addresses.write().unwrap_or_else(PoisonError::into_inner).retain(|own| *own != address);
+    }
+
+    /// Notes that so many workers are about to accept on one more listener.
+    pub(crate) fn starts_accepting(&self, workers: usize) {
+        self.accepting.fetch_add(workers, Ordering::Relaxed);
+    }
+
+    /// Notes that a worker has closed a listener.
     pub(crate) fn stopped_accepting(&self) {
         self.accepting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether any worker still accepts.
+    /// Whether any worker still accepts on any listener.
     pub(crate) fn is_accepting(&self) -> bool {
         self.accepting.load(Ordering::Relaxed) > 0
     }
@@ -101,7 +126,7 @@ mod tests {
     #[test]
     fn own_addresses_are_recognised_in_every_spelling() {
         let own = ["127.0.0.1:15000", "0.0.0.0:15020"].map(|a| a.parse().unwrap()).to_vec();
-        let shared = Shared::new(Settings::default(), Registry::new(Default::default()), own, 1);
+        let shared = Shared::new(Settings::default(), Registry::new(Default::default()), own, None, 1);
         for address in
             ["127.0.0.1:15000", "0.0.0.0:15000", "127.0.0.9:15020", "[::1]:15020", "[::ffff:127.0.0.1]:15020"]
         {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use outrigger_model::{Action, ClusterName, Destination, Endpoint, Locality, Route, Workload};
 use outrigger_telemetry::Counter;
+use tokio::task::JoinSet;
 
 use crate::alarm::Clock;
 use crate::balance::Balancer;
@@ -24,6 +25,7 @@ use crate::record::{ClusterStats, EndpointStats, Recorder};
 use crate::route::CompiledRoute;
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::threads::Bench;
 
 /// What the tasks of one worker share.
 pub(crate) struct Worker {
@@ -31,7 +33,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) index: usize,
     pub(crate) clock: Rc<Clock>,
-    pub(crate) buffers: BufferPool,
+    pub(crate) buffers: Rc<BufferPool>,
     pub(crate) pool: Pool,
     pub(crate) recorder: Recorder,
     pub(crate) rng: RefCell<fastrand::Rng>,
@@ -43,6 +45,9 @@ pub(crate) struct Worker {
     dynamic: RefCell<HashMap<SocketAddr, Arc<EndpointState>, foldhash::fast::RandomState>>,
     current: RefCell<Rc<Current>>,
     clusters: RefCell<HashMap<ClusterName, Rc<WorkerCluster>, foldhash::fast::RandomState>>,
+    /// Connections and acceptors.
+    tasks: RefCell<JoinSet<()>>,
+    ticks: Cell<u32>,
 }
 
 /// The policy in force, with what this worker has looked up in it.
@@ -74,14 +79,14 @@ impl Worker {
     const DYNAMIC_MAX: usize = 1024;
 
     /// A worker that obeys `policy`.
-    pub(crate) fn new(index: usize, shared: Arc<Shared>, policy: Arc<Policy>, seed: u64) -> Self {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, policy: Arc<Policy>, seed: u64, bench: &Bench) -> Self {
         let recorder = Recorder::new(shared.registry.shard(), &policy.snapshot.workload);
         Self {
             settings: shared.settings,
             shared,
             index,
             clock: Clock::new(),
-            buffers: BufferPool::default(),
+            buffers: bench.buffers.clone(),
             pool: Pool::default(),
             recorder,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
@@ -91,6 +96,32 @@ impl Worker {
             dynamic: RefCell::default(),
             current: RefCell::new(Rc::new(Current { policy, targets: RefCell::default() })),
             clusters: RefCell::default(),
+            tasks: RefCell::default(),
+            ticks: Cell::new(0),
+        }
+    }
+
+    /// Runs a task on this worker's thread; it ends with the worker at the latest.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.borrow_mut().spawn_local(task);
+    }
+
+    /// Ends everything that still runs.
+    pub(crate) async fn end(&self) {
+        // Taken out first: what ends may want to look at the set.
+        let mut tasks = self.tasks.take();
+        tasks.shutdown().await;
+        self.pool.sweep(u64::MAX, |_| false);
+    }
+
+    /// A tenth of a second has passed.
+    pub(crate) fn tick(&self) {
+        self.clock.tick();
+        while self.tasks.borrow_mut().try_join_next().is_some() {}
+        let ticks = self.ticks.get().wrapping_add(1);
+        self.ticks.set(ticks);
+        if ticks.is_multiple_of(10) {
+            self.sweep_pool();
         }
     }
 
@@ -101,7 +132,7 @@ impl Worker {
 
     /// Takes a new policy into force. Balancers, pools and handles of what did not change stay.
     pub(crate) fn obey(&self, policy: Arc<Policy>) {
-        self.recorder.set_source(&policy.snapshot.workload);
+        self.recorder.set_own(&policy.snapshot.workload);
         self.clusters
             .borrow_mut()
             .retain(|name, cluster| policy.clusters.get(name).is_some_and(|live| Arc::ptr_eq(live, &cluster.live)));
@@ -111,6 +142,9 @@ impl Worker {
 
     /// Closes upstream connections that are idle too long or lead to endpoints that are gone.
     pub(crate) fn sweep_pool(&self) {
+        if self.pool.is_empty() {
+            return;
+        }
         let clusters = self.clusters.borrow();
         let known: std::collections::HashSet<u64, foldhash::fast::RandomState> =
             clusters.values().flat_map(|c| c.live.hosts.iter().map(|h| h.id)).collect();

@@ -406,15 +406,11 @@ fn the_proxy_is_no_destination_of_its_own() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let own = listener.local_addr().unwrap();
     let registry = outrigger_telemetry::Registry::new(Default::default());
-    let options = outrigger_proxy::Options {
-        outbound: listener,
-        concurrency: 1,
-        settings: Settings::default(),
-        own_addresses: Vec::new(),
-        seed: 1,
-    };
-    let proxy = outrigger_proxy::Proxy::start(options, &registry, Arc::new(snapshot(&[own], |_| {}))).unwrap();
-    let answer = Client::connect(proxy.outbound()).unwrap().exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let threads = outrigger_proxy::Threads::start(1).unwrap();
+    let snapshot = Arc::new(snapshot(&[own], |_| {}));
+    let proxy = outrigger_proxy::Proxy::start(&threads, Default::default(), &registry, snapshot).unwrap();
+    proxy.listen(model::Listener::OUTBOUND, &listener).unwrap();
+    let answer = Client::connect(own).unwrap().exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!(answer.status, 508);
 }
 

@@ -18,12 +18,13 @@ pub(super) struct Status {
     proxy: Arc<Proxy>,
     latest: Latest,
     admin: SocketAddr,
+    outbound: SocketAddr,
 }
 
 impl Status {
     /// Of a proxy and its configuration.
-    pub(super) fn new(proxy: Arc<Proxy>, latest: Latest, admin: SocketAddr) -> Self {
-        Self { proxy, latest, admin }
+    pub(super) fn new(proxy: Arc<Proxy>, latest: Latest, admin: SocketAddr, outbound: SocketAddr) -> Self {
+        Self { proxy, latest, admin, outbound }
     }
 
     fn in_force(&self) -> Option<InForce> {
@@ -36,7 +37,7 @@ impl Status {
             "version": format!("{:016x}", in_force.snapshot.version),
             "files": in_force.files,
             "objects": in_force.objects,
-            "outbound": self.proxy.outbound().to_string(),
+            "outbound": self.outbound.to_string(),
             "connections": self.proxy.connections(),
             "services": report::services(&in_force),
             "diagnostics": report::diagnostics(&in_force.diagnostics),
@@ -95,11 +96,11 @@ impl AdminState for Status {
                 "local_address": { "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } },
             })
         };
-        json!({ "listener_statuses": [listener("outbound", self.proxy.outbound()), listener("admin", self.admin)] })
+        json!({ "listener_statuses": [listener("outbound", self.outbound), listener("admin", self.admin)] })
     }
 
     fn listeners_text(&self) -> String {
-        format!("outbound::{}\nadmin::{}\n", self.proxy.outbound(), self.admin)
+        format!("outbound::{}\nadmin::{}\n", self.outbound, self.admin)
     }
 
     fn config_dump(&self, query: &Query) -> Result<Value, String> {

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use outrigger_proxy::{Options, Proxy, Settings};
+use outrigger_model::Listener;
+use outrigger_proxy::{Options, Proxy, Settings, Threads};
 use outrigger_telemetry::http::{Admin, HttpLimits, Scraper, metrics_router, serve_counted};
 use outrigger_telemetry::{BuildInfo, ProcessCollector, Readiness, Registry, SeriesLimits, Server, ServerState};
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,13 +46,16 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let sockets = Sockets::bind(args)?;
     let concurrency = args.concurrency.map_or_else(machine::default_workers, usize::from);
     let options = Options {
-        outbound: sockets.outbound,
-        concurrency,
         settings: Settings { connections_max: machine::connections_max(concurrency), ..Settings::default() },
         own_addresses: vec![sockets.admin.local_addr()?, sockets.stats.local_addr()?],
+        source: None,
         seed: fastrand::u64(..),
     };
-    let proxy = Arc::new(Proxy::start(options, &registry, first.snapshot.clone())?);
+    let threads = Threads::start(concurrency)?;
+    let proxy = Arc::new(Proxy::start(&threads, options, &registry, first.snapshot.clone())?);
+    proxy.listen(Listener::OUTBOUND, &sockets.outbound)?;
+    let outbound = sockets.outbound.local_addr()?;
+    drop(sockets.outbound);
     let backends = backends::Backends::default();
     if args.echo {
         backends.follow(&first.snapshot);
@@ -59,8 +63,9 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let server = server(concurrency, &registry);
     let (stop, stopped) = watch::channel(false);
     let quit = Arc::new(Notify::new());
-    let status = Arc::new(admin::Status::new(proxy.clone(), configuration.latest(), sockets.admin.local_addr()?));
-    let report = report::Report::new(&proxy, &sockets.admin, &sockets.stats, &first)?;
+    let status =
+        Arc::new(admin::Status::new(proxy.clone(), configuration.latest(), sockets.admin.local_addr()?, outbound));
+    let report = report::Report::new(outbound, &sockets.admin, &sockets.stats, &first)?;
     let servers = start_servers(&sockets.admin, &sockets.stats, status, &server, &registry, &stopped)?;
     server.readiness.set(ServerState::Live);
     report.print(args.output);

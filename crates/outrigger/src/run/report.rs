@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpListener};
 
 use outrigger_model::{Diagnostic, Level};
-use outrigger_proxy::Proxy;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -34,14 +33,14 @@ struct Finding<'d> {
 impl Report {
     /// Of a proxy that has started.
     pub(super) fn new(
-        proxy: &Proxy,
+        outbound: SocketAddr,
         admin: &TcpListener,
         stats: &TcpListener,
         in_force: &InForce,
     ) -> std::io::Result<Self> {
         Ok(Self {
             admin: admin.local_addr()?,
-            outbound: proxy.outbound(),
+            outbound: outbound,
             metrics: stats.local_addr()?,
             in_force: in_force.clone(),
         })

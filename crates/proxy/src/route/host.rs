@@ -107,7 +107,8 @@ impl Index {
             match &route.matches.path {
                 PathMatch::Exact(path) => paths.insert_exact(path.as_bytes(), at),
                 PathMatch::Prefix(path) => paths.insert_prefix(path.as_bytes(), at),
-                PathMatch::Segments(_) | PathMatch::Regex(_) | PathMatch::Any => index.residual.push(at),
+                PathMatch::Segments(path) => paths.insert_segments(path.as_bytes(), at),
+                PathMatch::Regex(_) | PathMatch::Any => index.residual.push(at),
             }
         }
         index.as_sent.seal();

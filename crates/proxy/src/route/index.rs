@@ -1,7 +1,7 @@
 //! Finds the configured paths that a request's path equals or begins with.
 //!
 //! The path is hashed byte by byte, once; at every length that a configured prefix has, the hash so far is looked up,
-//! and at the end the whole. The cost depends on the length of the path and on how many different lengths the prefixes
+//! and at the end the whole. A prefix of whole segments is looked up alike and counts only where a segment ends. The cost depends on the length of the path and on how many different lengths the prefixes
 //! have, not on how many paths are configured. A hit is verified byte by byte, so a collision costs a comparison and is
 //! never wrong; since the texts come from configuration, a client cannot make collisions pile up.
 
@@ -26,6 +26,8 @@ struct Entry {
     exact: Vec<u32>,
     /// Routes that want the path to begin with the text, ascending.
     prefix: Vec<u32>,
+    /// Routes that want the path to be the text or to go on with a slash behind it, ascending.
+    segments: Vec<u32>,
 }
 
 impl PathIndex {
@@ -45,6 +47,15 @@ impl PathIndex {
         self.entry(text).prefix.push(route);
     }
 
+    /// Adds a route; routes come in ascending order. The text has no slash at its end; every path is below the empty one.
+    pub(super) fn insert_segments(&mut self, text: &[u8], route: u32) {
+        if text.is_empty() {
+            return self.insert_prefix(text, route);
+        }
+        self.prefix_lengths.push(text.len());
+        self.entry(text).segments.push(route);
+    }
+
     /// To be called once, after the last insertion.
     pub(super) fn seal(&mut self) {
         self.prefix_lengths.sort_unstable();
@@ -58,8 +69,12 @@ impl PathIndex {
         for &length in self.prefix_lengths.iter().take_while(|length| **length <= path.len()) {
             hash = self.hash(hash, &path[hashed..length]);
             hashed = length;
-            if let Some(entry) = self.find(hash, &path[..length]).filter(|entry| !entry.prefix.is_empty()) {
+            let Some(entry) = self.find(hash, &path[..length]) else { continue };
+            if !entry.prefix.is_empty() {
                 found(&entry.prefix);
+            }
+            if !entry.segments.is_empty() && path.get(length).is_none_or(|next| *next == b'/') {
+                found(&entry.segments);
             }
         }
         if path.len() <= self.exact_bytes_max {

@@ -25,8 +25,12 @@ pub(super) fn path_matches(matches: &RouteMatch, path: &[u8]) -> bool {
     }
 }
 
-/// Whether a path is this prefix or lies below it, segment by segment.
+/// Whether a path is this prefix or lies below it, segment by segment. Everything lies below the empty one, which stands
+/// for `/`: the target `*` of an `OPTIONS` request, too.
 fn has_segments(path: &[u8], prefix: &[u8], fold: bool) -> bool {
+    if prefix.is_empty() {
+        return true;
+    }
     let Some((start, rest)) = path.split_at_checked(prefix.len()) else { return false };
     let same = if fold { start.eq_ignore_ascii_case(prefix) } else { start == prefix };
     same && rest.first().is_none_or(|next| *next == b'/')

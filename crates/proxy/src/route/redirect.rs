@@ -1,11 +1,11 @@
-//! The `Location` of a redirect (Istio `HTTPRedirect`, Envoy `RedirectAction`).
+//! The `Location` of a redirect (Istio `HTTPRedirect`, Envoy `RedirectAction`, Gateway API `HTTPRequestRedirectFilter`).
 //!
 //! Scheme, host, port and path come from the configuration where it names them, else from the request. The port is left
 //! out where it is the scheme's default. Nothing that could end the header line or begin another is written raw.
 
 use outrigger_model::{Redirect, RedirectPath, RedirectPort, RouteMatch};
 
-use super::rewrite::{after_prefix, write_encoded, write_path};
+use super::rewrite::{with_prefix, write_encoded, write_path};
 use crate::request::RequestView;
 
 /// The value of `Location`. `local_port` is the port the request came in on.
@@ -31,7 +31,12 @@ pub(crate) fn location(
             out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
         }
     }
+    let start = out.len();
     write_target(&mut out, redirect, matches, request);
+    if start == 0 && out.starts_with(b"//") {
+        // What follows two slashes would be read as a host (RFC 3986 §4.2): `/.` keeps it a path.
+        out.splice(..0, *b"/.");
+    }
     out
 }
 
@@ -63,7 +68,7 @@ fn write_target(out: &mut Vec<u8>, redirect: &Redirect, matches: &RouteMatch, re
             own_query = path.contains('?');
             write_path(out, &[path.as_bytes()]);
         }
-        RedirectPath::Prefix(new) => write_path(out, &[new.as_bytes(), after_prefix(matches, request.path)]),
+        RedirectPath::Prefix(new) => write_path(out, &with_prefix(matches, new, request.path)),
     }
     if let Some(query) = request.query.filter(|_| !own_query) {
         out.push(b'?');

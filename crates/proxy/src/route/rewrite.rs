@@ -1,4 +1,5 @@
-//! The path and query a request is sent on with (Istio `rewrite`, Envoy `prefix_rewrite`, `regex_rewrite`).
+//! The path and query a request is sent on with (Istio `rewrite`, Envoy `prefix_rewrite`, `regex_rewrite`; Gateway API
+//! `HTTPPathModifier`).
 //!
 //! What configuration or a capture brings in is percent-encoded where it could end a line, a request target or a path,
 //! so that no rewrite can inject anything. Escapes that are there already stay as they are: they are never decoded.
@@ -31,7 +32,7 @@ pub(crate) fn write_target(
     match rewrite {
         PathRewrite::Keep => {}
         PathRewrite::Full(path) => write_path(out, &[path.as_bytes()]),
-        PathRewrite::Prefix(new) => write_path(out, &[new.as_bytes(), after_prefix(matches, request.path)]),
+        PathRewrite::Prefix(new) => write_path(out, &with_prefix(matches, new, request.path)),
         PathRewrite::Regex { pattern, substitution } => {
             write_path(out, &[&pattern.replace_all(request.path, substitution)]);
         }
@@ -44,16 +45,18 @@ pub(crate) fn write_target(
     Ok(true)
 }
 
-/// What of `path` lies behind the prefix that matched; nothing when something else than a prefix matched.
+/// `path` with `new` in place of the prefix that matched; `new` alone when something else than a prefix matched.
 ///
-/// No condition counts as the prefix `/`, which is what Istio makes of it.
-pub(super) fn after_prefix<'a>(matches: &RouteMatch, path: &'a [u8]) -> &'a [u8] {
-    let length = match &matches.path {
-        PathMatch::Any => 1,
-        PathMatch::Prefix(prefix) | PathMatch::Segments(prefix) => prefix.len(),
-        PathMatch::Exact(_) | PathMatch::Regex(_) => path.len(),
+/// Istio replaces characters. Gateway API replaces segments: the slash between what is new and what stays is there once,
+/// whether or not `new` ends with one. No condition counts as the prefix `/`, which is what Istio makes of it.
+pub(super) fn with_prefix<'a>(matches: &RouteMatch, new: &'a str, path: &'a [u8]) -> [&'a [u8]; 2] {
+    let (new, length) = match &matches.path {
+        PathMatch::Any => (new, 1),
+        PathMatch::Prefix(prefix) => (new, prefix.len()),
+        PathMatch::Segments(prefix) => (new.trim_end_matches('/'), prefix.len()),
+        PathMatch::Exact(_) | PathMatch::Regex(_) => (new, path.len()),
     };
-    path.get(length..).unwrap_or_default()
+    [new.as_bytes(), path.get(length..).unwrap_or_default()]
 }
 
 /// Appends the parts as one encoded path that begins with a slash.

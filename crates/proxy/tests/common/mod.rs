@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_model as model;
-use outrigger_proxy::{Options, Proxy, Settings};
+use outrigger_proxy::{Options, Proxy, Settings, Threads};
 use outrigger_telemetry::Registry;
 
 /// One proxy and its metrics.
 pub struct World {
+    // Ended before the threads it runs on.
     pub proxy: Proxy,
+    _threads: Threads,
+    address: SocketAddr,
     pub registry: Registry,
 }
 
@@ -25,20 +28,18 @@ pub fn proxy_to(endpoints: &[SocketAddr]) -> World {
 /// A proxy on this snapshot.
 pub fn proxy_with(settings: Settings, snapshot: model::Snapshot) -> World {
     let registry = Registry::new(Default::default());
-    let options = Options {
-        outbound: TcpListener::bind("127.0.0.1:0").expect("loopback has free ports"),
-        concurrency: 2,
-        settings,
-        own_addresses: Vec::new(),
-        seed: 1,
-    };
-    let proxy = Proxy::start(options, &registry, Arc::new(snapshot)).expect("a proxy starts on a bound socket");
-    World { proxy, registry }
+    let socket = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    let threads = Threads::start(2).expect("threads");
+    let options = Options { settings, seed: 1, ..Options::default() };
+    let proxy = Proxy::start(&threads, options, &registry, Arc::new(snapshot)).expect("a proxy starts");
+    proxy.listen(model::Listener::OUTBOUND, &socket).expect("the socket is shared");
+    let address = socket.local_addr().expect("bound");
+    World { proxy, _threads: threads, address, registry }
 }
 
 impl World {
     pub fn address(&self) -> SocketAddr {
-        self.proxy.outbound()
+        self.address
     }
 
     /// Whether the metric has series, and all of them carry this label with this value.

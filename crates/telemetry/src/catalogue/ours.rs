@@ -69,6 +69,12 @@ metrics! {
         "Configured weight of a backend of a rule.",
     )
     .labels(ROUTE_LABELS);
+    /// Requests that came in for a container of the pod; `response_code` is 0 where no answer began.
+    OUTRIGGER_CONTAINER_REQUESTS_TOTAL = Desc::counter(
+        "outrigger_container_requests_total",
+        "Requests that came in for a port of a container of the pod, by status.",
+    )
+    .labels(&["container", "port", "response_code"]);
     /// `response_flags` as in access logs, `response_code` as sent, `details` a fixed set of causes.
     OUTRIGGER_PROXY_REPLIES_TOTAL = Desc::counter(
         "outrigger_proxy_replies_total",
