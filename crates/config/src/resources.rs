@@ -200,6 +200,13 @@ kinds! {
         ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
     Sidecar sidecars: kind::sidecar::Sidecar, namespaced,
         ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+    GatewayClass gateway_classes: kind::gateway_class::GatewayClass, cluster,
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
+    Gateway gateways: kind::gateway_api::Gateway, namespaced,
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
+    ListenerSet listener_sets: kind::listener_set::ListenerSet, namespaced, ["gateway.networking.k8s.io/v1"];
+    ReferenceGrant reference_grants: kind::reference_grant::ReferenceGrant, namespaced,
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
     TrafficSplit traffic_splits: kind::traffic_split::TrafficSplit, namespaced,
         ["split.smi-spec.io/v1alpha4", "split.smi-spec.io/v1alpha3", "split.smi-spec.io/v1alpha2", "split.smi-spec.io/v1alpha1"];
     HTTPRouteGroup http_route_groups: kind::http_route_group::HttpRouteGroup, namespaced,

@@ -5,6 +5,7 @@
 //! their listeners.
 
 mod api;
+pub(crate) mod grants;
 mod istio;
 
 use std::sync::Arc;
