@@ -1,6 +1,7 @@
 //! A proxy in this process, on a snapshot made by hand.
 
-#![allow(unreachable_pub)] // A module of test binaries has no other way to share.
+#![allow(unreachable_pub)] // A module of test binaries has no other way to share,
+#![allow(dead_code)] // and not every one of them needs all of it.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
