@@ -202,7 +202,7 @@ pub(crate) fn is_dns_label(text: &str) -> bool {
 }
 
 /// RFC 1123 subdomain; its parts have no limit of their own, as in Kubernetes.
-fn is_dns_name(text: &str) -> bool {
+pub(crate) fn is_dns_name(text: &str) -> bool {
     text.len() <= NAME_CHARS_MAX && text.split('.').all(is_dns_part)
 }
 

@@ -211,6 +211,8 @@ kinds! {
         ["split.smi-spec.io/v1alpha4", "split.smi-spec.io/v1alpha3", "split.smi-spec.io/v1alpha2", "split.smi-spec.io/v1alpha1"];
     HTTPRouteGroup http_route_groups: kind::http_route_group::HttpRouteGroup, namespaced,
         ["specs.smi-spec.io/v1alpha4", "specs.smi-spec.io/v1alpha3", "specs.smi-spec.io/v1alpha2", "specs.smi-spec.io/v1alpha1"];
+    HTTPRoute http_routes: kind::http_route::HttpRoute, namespaced,
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
 }
 
 impl Resources {
@@ -259,6 +261,11 @@ impl<T: Resource> Table<T> {
             table.items.push(object);
         }
         if same(&table.items, &before.items) { before.clone() } else { Arc::new(table) }
+    }
+
+    /// A table of objects whose names differ; `before` is lent where it holds the same.
+    pub(crate) fn of(objects: Vec<Arc<T>>, before: &Arc<Self>) -> Arc<Self> {
+        Self::build(objects, before, &mut Vec::new())
     }
 
     /// The object of a namespace (empty for cluster-scoped kinds) and name.

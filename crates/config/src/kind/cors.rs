@@ -1,11 +1,14 @@
-//! `http[].corsPolicy` of a VirtualService.
+//! Cross-origin policies: `http[].corsPolicy` of a VirtualService, and the CORS filter of an HTTPRoute.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use outrigger_model::{Cors, HeaderName, StringMatch};
+use outrigger_model::{Cors, HeaderName, Pattern, StringMatch};
 
+use super::gateway_refs::at_most;
 use super::istio::{TextMatch, duration_1ms, header_name};
 use crate::choices;
+use crate::codes;
 use crate::decode::{Cx, Decode, Fields};
 use crate::node::Node;
 use crate::scalar;
@@ -75,4 +78,185 @@ fn tokens(node: &Node<'_>, cx: &mut Cx) -> Option<Vec<Arc<str>>> {
         }));
     }
     Some(methods)
+}
+
+/// Reads the `cors` of an HTTPRoute's filter.
+pub fn read_route_cors(node: &Node<'_>, cx: &mut Cx) -> Option<Cors> {
+    let mut fields = Fields::of(node, cx)?;
+    let origins: Vec<RouteOrigin> = fields.or_default_with("allowOrigins", cx, star_alone(64));
+    let methods: Vec<CorsMethod> = fields.or_default_with("allowMethods", cx, star_alone(9));
+    let headers: Vec<CorsHeader> = fields.or_default_with("allowHeaders", cx, star_alone(64));
+    let credentials = fields.or_default("allowCredentials", cx);
+    let expose = fields.with("exposeHeaders", cx, |node, cx| {
+        let mut names: Vec<CorsHeader> = at_most(64)(node, cx)?;
+        if credentials && names.iter().any(|name| name.0.as_str() == "*") {
+            let message = "with `allowCredentials`, `*` means a header of that name and is left out";
+            cx.report(codes::NO_EFFECT, node.pos, message, "name the headers");
+            names.retain(|name| name.0.as_str() != "*");
+        }
+        Some(names)
+    });
+    let age_seconds: Option<u32> = fields.with("maxAge", cx, scalar::within(1..=i32::MAX.into()));
+    fields.finish(cx);
+    let names = |headers: Vec<CorsHeader>| headers.into_iter().map(|h| h.0).collect();
+    Some(Cors {
+        origins: origins.into_iter().map(|o| o.0).collect(),
+        methods: methods.into_iter().map(|m| m.as_str().into()).collect(),
+        headers: names(headers),
+        expose: names(expose.unwrap_or_default()),
+        // The schema's default.
+        max_age: Some(Duration::from_secs(age_seconds.unwrap_or(5).into())),
+        credentials,
+        forward_unmatched_preflights: false,
+    })
+}
+
+/// A list in which `*` stands alone.
+fn star_alone<T: Decode>(max: usize) -> impl FnOnce(&Node<'_>, &mut Cx) -> Option<Vec<T>> {
+    move |node, cx| {
+        let items = node.items().unwrap_or_default();
+        if items.len() > 1
+            && let Some(star) = items.iter().find(|item| item.scalar().is_some_and(|s| s.text == "*"))
+        {
+            cx.report(codes::SCHEMA, star.pos, "`*` stands beside others, expected it alone", "remove the others");
+        }
+        at_most(max)(node, cx)
+    }
+}
+
+/// One of `allowHeaders` or `exposeHeaders`.
+struct CorsHeader(HeaderName);
+
+impl Decode for CorsHeader {
+    fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
+        let text = scalar::non_empty(node, cx)?;
+        header_name(&text, node.pos, cx).map(Self)
+    }
+}
+
+choices! {
+    /// One of `allowMethods`.
+    pub enum CorsMethod {
+        /// GET.
+        Get = "GET",
+        /// HEAD.
+        Head = "HEAD",
+        /// POST.
+        Post = "POST",
+        /// PUT.
+        Put = "PUT",
+        /// DELETE.
+        Delete = "DELETE",
+        /// CONNECT.
+        Connect = "CONNECT",
+        /// OPTIONS.
+        Options = "OPTIONS",
+        /// TRACE.
+        Trace = "TRACE",
+        /// PATCH.
+        Patch = "PATCH",
+        /// All.
+        Any = "*",
+    }
+}
+
+/// One of `allowOrigins`.
+struct RouteOrigin(StringMatch);
+
+impl Decode for RouteOrigin {
+    fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
+        let text = scalar::non_empty(node, cx)?;
+        let matcher = route_origin(&text);
+        if matcher.is_none() {
+            cx.mismatch(node, "`*`, or an origin such as `https://www.example.com` or `https://*.example.com:8443`");
+        }
+        matcher.map(Self)
+    }
+}
+
+/// An origin as browsers send it: without the port that its scheme has by default. `*` takes any number of labels.
+fn route_origin(text: &str) -> Option<StringMatch> {
+    if text == "*" {
+        return Some(StringMatch::Prefix(Arc::default()));
+    }
+    let (scheme, rest) = text.split_once("://")?;
+    let default_port = match scheme {
+        "http" => "80",
+        "https" => "443",
+        _ => return None,
+    };
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (rest, None),
+    };
+    if port.is_some_and(|p| p.parse::<u16>().is_err() || !p.bytes().all(|b| b.is_ascii_digit())) {
+        return None;
+    }
+    let port = port.filter(|p| *p != default_port).map_or_else(String::new, |port| format!(":{port}"));
+    let label = |l: &str| !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if text.len() > 253 {
+        return None;
+    }
+    let host = host.to_ascii_lowercase();
+    let pattern = match host.strip_prefix("*.") {
+        _ if host == "*" => format!(r"{scheme}://(?:[^:/]+|\[[^\]]+\]){port}"),
+        Some(parent) if parent.split('.').all(label) => {
+            format!(r"{scheme}://[^:/]+\.{}{port}", regex::escape(parent))
+        }
+        None if host.split('.').all(label) => {
+            return Some(StringMatch::Exact(format!("{scheme}://{host}{port}").into()));
+        }
+        Some(_) | None => return None,
+    };
+    // The text is short and escaped.
+    Pattern::parse(&pattern).ok().map(StringMatch::Regex)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::route_origin;
+
+    #[test]
+    fn origins_of_routes_are_those_that_browsers_send() {
+        let cases = [
+            ("*", "https://a", true),
+            ("*", "null", true),
+            ("https://www.foo.com", "https://www.foo.com", true),
+            ("https://www.foo.com:443", "https://www.foo.com", true),
+            ("http://foo:80", "http://foo", true),
+            ("http://foo:443", "http://foo", false),
+            ("http://foo:443", "http://foo:443", true),
+            ("https://WWW.foo.com", "https://www.foo.com", true),
+            ("https://*.bar.com", "https://www.bar.com", true),
+            ("https://*.bar.com", "https://x.www.bar.com", true),
+            ("https://*.bar.com", "https://bar.com", false),
+            ("https://*.bar.com", "https://foobar.com", false),
+            ("https://*.bar.com", "https://wwwxbarxcom", false),
+            ("https://*.bar.com", "https://www.bar.com:8443", false),
+            ("https://*.bar.com:8443", "https://www.bar.com:8443", true),
+            ("https://*.bar.com", "http://www.bar.com", false),
+            ("https://*.bar.com", "https://evil.com/.bar.com", false),
+            ("https://*", "https://www.bar.com", true),
+            ("https://*", "https://[::1]", true),
+            ("https://*", "https://www.bar.com:1", false),
+            ("http://*:8080", "http://a.b:8080", true),
+        ];
+        for (allowed, origin, expected) in cases {
+            let matcher = route_origin(allowed).unwrap_or_else(|| panic!("{allowed}"));
+            assert_eq!(matcher.matches(origin.as_bytes()), expected, "{allowed} {origin}");
+        }
+        for bad in [
+            "",
+            "foo.com",
+            "ftp://a",
+            "https://",
+            "https://a.*",
+            "https://a/b",
+            "https://a:x",
+            "https://a:99999",
+            "https://a..b",
+        ] {
+            assert_eq!(route_origin(bad), None, "{bad}");
+        }
+    }
 }

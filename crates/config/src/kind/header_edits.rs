@@ -69,12 +69,12 @@ impl HeaderOperations {
     }
 }
 
-fn is_authority(name: &str) -> bool {
+pub(super) fn is_authority(name: &str) -> bool {
     name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
 }
 
 /// A name that an edit may touch; other pseudo-headers are passed over, as Istio does.
-fn editable(text: &str, pos: Pos, cx: &mut Cx) -> Option<HeaderName> {
+pub(super) fn editable(text: &str, pos: Pos, cx: &mut Cx) -> Option<HeaderName> {
     if text.starts_with(':') {
         let message = format!("pseudo-header {:?} cannot be edited here and stays as it is", clip(text));
         cx.report(codes::NO_EFFECT, pos, message, "use `rewrite` for path and authority");

@@ -225,7 +225,7 @@ fn read_header_value(node: &Node<'_>, cx: &mut Cx) -> Option<HeaderValue> {
 }
 
 /// Text for a path: what would end a request line or a header cannot stand in it.
-fn path_text(node: &Node<'_>, cx: &mut Cx) -> Option<Arc<str>> {
+pub(super) fn path_text(node: &Node<'_>, cx: &mut Cx) -> Option<Arc<str>> {
     let text = Arc::<str>::decode(node, cx)?;
     if text.bytes().any(|b| b <= b' ' || b == 0x7f) {
         cx.mismatch(node, "a path without spaces and control characters");

@@ -1,0 +1,313 @@
+//! `HTTPRoute` of the Gateway API: rules for requests to the listeners of a Gateway, or to a Service of the mesh.
+//!
+//! What the API server refuses (the schema's bounds and its CEL rules) is refused here, with the place. Where a route is
+//! attached and what its references lead to is decided in `translate`; matches are read in
+//! `http_route_match`, filters in `http_route_filter`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_model::PathMatch;
+
+use super::gateway_refs::{self, BackendObjectRef, ParentRef, at_most, check_parents};
+use super::http_route_filter::{Filter, check_filters};
+use super::http_route_match::HttpRouteMatch;
+use super::istio::{header_name, later, report_later};
+use crate::choices;
+use crate::codes;
+use crate::decode::{Cx, Decode, Fields, clip};
+use crate::node::{Node, Pos, Spanned};
+use crate::object;
+use crate::scalar;
+
+object! {
+    /// An HTTPRoute.
+    pub resource struct HttpRoute {
+        /// `spec`.
+        pub spec: HttpRouteSpec = required "spec",
+    }
+    ignore ["status"]
+}
+
+object! {
+    /// `spec`.
+    pub struct HttpRouteSpec {
+        /// `parentRefs`: Gateways, their ListenerSets, or Services.
+        pub parents: Vec<Spanned<ParentRef>> = or_default_with(at_most(32)) "parentRefs",
+        /// `useDefaultGateways`.
+        pub default_gateways: Option<DefaultGateways> = with(default_gateways) "useDefaultGateways",
+        /// `hostnames`; empty takes those of the listener. Without meaning for a Service.
+        pub hostnames: Vec<Spanned<Hostname>> = or_default_with(at_most(16)) "hostnames",
+        /// `rules`; one that matches everything when absent.
+        pub rules: Vec<Spanned<Arc<HttpRouteRule>>> = or_default_with(rules) "rules",
+    }
+    check check_spec
+}
+
+impl HttpRouteSpec {
+    /// The rules, with the one that stands for none.
+    pub fn rules_or_default(&self) -> Vec<Spanned<Arc<HttpRouteRule>>> {
+        if self.rules.is_empty() { vec![Spanned::default()] } else { self.rules.clone() }
+    }
+}
+
+choices! {
+    /// `useDefaultGateways`.
+    pub enum DefaultGateways {
+        /// Attach to every default Gateway.
+        All = "All",
+        /// To none, as when absent.
+        None = "None",
+    }
+}
+
+fn default_gateways(node: &Node<'_>, cx: &mut Cx) -> Option<DefaultGateways> {
+    let chosen = DefaultGateways::decode(node, cx)?;
+    if chosen == DefaultGateways::All {
+        report_later(node, cx);
+    }
+    Some(chosen)
+}
+
+/// One of `hostnames`: a name in lower case, perhaps with `*` as its first label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hostname(pub Arc<str>);
+
+impl Decode for Hostname {
+    fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
+        gateway_refs::hostname(node, cx).map(Self)
+    }
+}
+
+fn rules(node: &Node<'_>, cx: &mut Cx) -> Option<Vec<Spanned<Arc<HttpRouteRule>>>> {
+    if node.items().is_some_and(<[_]>::is_empty) {
+        cx.mismatch(node, "at least one rule");
+    }
+    at_most(16)(node, cx)
+}
+
+fn check_spec(spec: &HttpRouteSpec, pos: Pos, cx: &mut Cx) {
+    const MATCHES_MAX: usize = 128;
+    check_parents(&spec.parents, cx);
+    let matches: usize = spec.rules.iter().map(|rule| rule.matches.len()).sum();
+    if matches > MATCHES_MAX {
+        let message = format!("rules: the rules have {matches} matches in all, expected at most {MATCHES_MAX}");
+        cx.report(codes::SCHEMA, pos, message, "spread them over several HTTPRoutes");
+    }
+    for (index, rule) in spec.rules.iter().enumerate() {
+        let Some(name) = &rule.name else { continue };
+        if spec.rules[..index].iter().any(|earlier| earlier.name.as_ref() == Some(name)) {
+            let message = format!("rules[{index}].name: {:?} is the name of an earlier rule", clip(name));
+            cx.report(codes::SCHEMA, rule.pos, message, "give each rule a name of its own");
+        }
+    }
+}
+
+object! {
+    /// One of `rules`.
+    #[derive(Default)]
+    pub struct HttpRouteRule {
+        /// `name`.
+        pub name: Option<Arc<str>> = with(gateway_refs::section_name) "name",
+        /// `matches`, of which one must hold; empty matches everything.
+        pub matches: Vec<Spanned<HttpRouteMatch>> = or_default_with(at_most(64)) "matches",
+        /// `filters`.
+        pub filters: Vec<Spanned<Filter>> = or_default_with(at_most(16)) "filters",
+        /// `backendRefs`.
+        pub backends: Vec<Spanned<BackendRef>> = or_default_with(at_most(16)) "backendRefs",
+        /// `timeouts`.
+        pub timeouts: Timeouts = or_default "timeouts",
+        /// `retry`.
+        pub retry: Option<Retry> = with(later) "retry",
+        /// `sessionPersistence`.
+        pub session_persistence: Option<SessionPersistence> = with(later) "sessionPersistence",
+    }
+    check check_rule
+}
+
+fn check_rule(rule: &HttpRouteRule, _: Pos, cx: &mut Cx) {
+    check_filters(&rule.filters, "", cx);
+    for (index, backend) in rule.backends.iter().enumerate() {
+        check_filters(&backend.filters, &format!("backendRefs[{index}]."), cx);
+    }
+    let redirect = rule.filters.iter().find(|f| matches!(f.value, Filter::Redirect(_)));
+    if let Some(redirect) = redirect
+        && !rule.backends.is_empty()
+    {
+        let message = "`backendRefs` and a RequestRedirect filter are given together: nothing is sent on";
+        cx.report(codes::SCHEMA, redirect.pos, message, "remove one of the two");
+    }
+    let of_backends = rule.backends.iter().flat_map(|b| &b.filters);
+    for filter in rule.filters.iter().chain(of_backends) {
+        if filter.replaced_prefix().is_some() && !rule.is_one_prefix() {
+            let message = format!(
+                "`replacePrefixMatch` of a {} filter needs a rule with exactly one match, of type PathPrefix",
+                filter.kind().as_str()
+            );
+            cx.report(
+                codes::SCHEMA,
+                filter.pos,
+                message,
+                "give each prefix a rule of its own, or use `replaceFullPath`",
+            );
+        }
+    }
+}
+
+impl HttpRouteRule {
+    /// Whether there is one match, and that of a prefix: what `replacePrefixMatch` needs.
+    fn is_one_prefix(&self) -> bool {
+        match &*self.matches {
+            [] => true,
+            [only] => matches!(only.path, PathMatch::Segments(_)),
+            _ => false,
+        }
+    }
+}
+
+/// One of `backendRefs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendRef {
+    /// What it names.
+    pub target: BackendObjectRef,
+    /// `weight`, 1 when absent; 0 gets nothing.
+    pub weight: u32,
+    /// `filters`.
+    pub filters: Vec<Spanned<Filter>>,
+}
+
+impl Decode for BackendRef {
+    fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
+        let mut fields = Fields::of(node, cx)?;
+        let target = BackendObjectRef::take(&mut fields, cx);
+        let weight = fields.with("weight", cx, scalar::within(0..=1_000_000)).unwrap_or(1);
+        let filters = fields.or_default_with("filters", cx, at_most(16));
+        fields.finish(cx);
+        Some(Self { target: target?, weight, filters })
+    }
+}
+
+object! {
+    /// `timeouts`; zero is off.
+    #[derive(Default)]
+    pub struct Timeouts {
+        /// `request`: of the whole exchange.
+        pub request: Option<Duration> = with(later_timeout) "request",
+        /// `backendRequest`: of one try.
+        pub backend_request: Option<Duration> = with(later_timeout) "backendRequest",
+    }
+    check check_timeouts
+}
+
+fn later_timeout(node: &Node<'_>, cx: &mut Cx) -> Option<Duration> {
+    let timeout = gateway_refs::duration(node, cx)?;
+    if !timeout.is_zero() {
+        report_later(node, cx);
+    }
+    Some(timeout)
+}
+
+fn check_timeouts(timeouts: &Timeouts, pos: Pos, cx: &mut Cx) {
+    if let (Some(request), Some(backend)) = (timeouts.request, timeouts.backend_request)
+        && !request.is_zero()
+        && backend > request
+    {
+        let message = format!("`backendRequest` ({backend:?}) is longer than `request` ({request:?})");
+        cx.report(codes::SCHEMA, pos, message, "the time for one try is part of the time for the request");
+    }
+}
+
+object! {
+    /// `retry`.
+    pub struct Retry {
+        /// `codes` of answers that are tried again.
+        pub codes: Vec<RetryCode> = or_default "codes",
+        /// `attempts` after the first.
+        pub attempts: Option<u32> = with(scalar::within(1..=i32::MAX.into())) "attempts",
+        /// `backoff`: the least time between two of them.
+        pub back_off: Option<Duration> = with(gateway_refs::duration) "backoff",
+    }
+}
+
+/// One of `retry.codes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryCode(pub u16);
+
+impl Decode for RetryCode {
+    fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
+        scalar::within(400..=599)(node, cx).map(Self)
+    }
+}
+
+choices! {
+    /// `sessionPersistence.type`.
+    pub enum SessionType {
+        /// By cookie.
+        Cookie = "Cookie",
+        /// By header.
+        Header = "Header",
+    }
+}
+
+choices! {
+    /// `sessionPersistence.cookie.lifetimeType`.
+    pub enum LifetimeType {
+        /// Until `absoluteTimeout`.
+        Permanent = "Permanent",
+        /// Until the browser ends.
+        Session = "Session",
+    }
+}
+
+object! {
+    /// `sessionPersistence`.
+    pub struct SessionPersistence {
+        /// `type`.
+        pub kind: SessionType = or(SessionType::Cookie) "type",
+        /// `absoluteTimeout`.
+        pub absolute_timeout: Option<Duration> = with(gateway_refs::duration) "absoluteTimeout",
+        /// `cookie`.
+        pub cookie: Option<SessionCookie> = optional "cookie",
+        /// `header`.
+        pub header: Option<SessionHeader> = optional "header",
+    }
+    check check_session
+}
+
+object! {
+    /// `sessionPersistence.cookie`.
+    pub struct SessionCookie {
+        /// `name`.
+        pub name: Option<Arc<str>> = with(token) "name",
+        /// `path`.
+        pub path: Option<Arc<str>> = optional "path",
+        /// `lifetimeType`.
+        pub lifetime: LifetimeType = or(LifetimeType::Session) "lifetimeType",
+    }
+}
+
+object! {
+    /// `sessionPersistence.header`.
+    pub struct SessionHeader {
+        /// `name`.
+        pub name: Arc<str> = required_with(token) "name",
+    }
+}
+
+fn token(node: &Node<'_>, cx: &mut Cx) -> Option<Arc<str>> {
+    let text = scalar::non_empty(node, cx)?;
+    header_name(&text, node.pos, cx).map(|_| text)
+}
+
+fn check_session(session: &SessionPersistence, pos: Pos, cx: &mut Cx) {
+    let permanent = session.cookie.as_ref().is_some_and(|c| c.lifetime == LifetimeType::Permanent);
+    let fault = match session.kind {
+        _ if permanent && session.absolute_timeout.is_none() => "a cookie that is `Permanent` needs `absoluteTimeout`",
+        SessionType::Cookie if session.cookie.is_none() => "required field `cookie` is missing for type `Cookie`",
+        SessionType::Cookie if session.header.is_some() => "`header` is given, and the type is `Cookie`",
+        SessionType::Header if session.header.is_none() => "required field `header` is missing for type `Header`",
+        SessionType::Header if session.cookie.is_some() => "`cookie` is given, and the type is `Header`",
+        _ => return,
+    };
+    cx.report(codes::SCHEMA, pos, fault, "");
+}

@@ -1,0 +1,204 @@
+//! `matches[]` of an HTTPRoute: one block of conditions, all of which must hold.
+
+use std::sync::Arc;
+
+use outrigger_model::{HeaderMatch, PathMatch, QueryMatch, StringMatch, ValueMatch};
+
+use super::gateway_refs::at_most;
+use super::istio::{header_name, pattern};
+use crate::choices;
+use crate::codes;
+use crate::decode::{Cx, Decode, Fields, clip};
+use crate::node::{Node, Pos, Spanned};
+use crate::scalar;
+
+/// One of `matches`: all of its conditions must hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpRouteMatch {
+    /// `path`: exact, segments, or regular expression; a prefix of `/` when absent.
+    pub path: PathMatch,
+    /// `method`.
+    pub method: Option<StringMatch>,
+    /// `headers`, each name once.
+    pub headers: Vec<HeaderMatch>,
+    /// `queryParams`, each name once.
+    pub query: Vec<QueryMatch>,
+}
+
+impl Default for HttpRouteMatch {
+    fn default() -> Self {
+        Self { path: PathMatch::Segments(Arc::default()), method: None, headers: Vec::new(), query: Vec::new() }
+    }
+}
+
+impl Decode for HttpRouteMatch {
+    fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
+        let mut fields = Fields::of(node, cx)?;
+        let mut block = Self::default();
+        if let Some(path) = fields.with("path", cx, read_path) {
+            block.path = path;
+        }
+        let method: Option<Method> = fields.optional("method", cx);
+        block.method = method.map(|method| StringMatch::Exact(method.as_str().into()));
+        let headers: Vec<Spanned<NamedMatch>> = fields.or_default_with("headers", cx, at_most(16));
+        let query: Vec<Spanned<NamedMatch>> = fields.or_default_with("queryParams", cx, at_most(16));
+        fields.finish(cx);
+        for (index, header) in headers.iter().enumerate() {
+            let Some(name) = header_name(&header.name, header.pos, cx) else { continue };
+            match block.headers.iter().any(|h| h.name == name) {
+                true => report_repeated("headers", index, &header.name, header.pos, cx),
+                false => block.headers.push(HeaderMatch { name, value: header.condition.clone(), invert: false }),
+            }
+        }
+        for (index, parameter) in query.iter().enumerate() {
+            match block.query.iter().any(|q| q.name == parameter.name) {
+                true => report_repeated("queryParams", index, &parameter.name, parameter.pos, cx),
+                false => {
+                    block.query.push(QueryMatch { name: parameter.name.clone(), value: parameter.condition.clone() })
+                }
+            }
+        }
+        Some(block)
+    }
+}
+
+fn report_repeated(field: &str, index: usize, name: &str, pos: Pos, cx: &mut Cx) {
+    let message = format!("{field}[{index}]: {:?} is already asked for, and only the first counts", clip(name));
+    cx.report(codes::NO_EFFECT, pos, message, "remove it, or put it into a match of its own");
+}
+
+choices! {
+    /// `path.type`.
+    pub enum PathType {
+        /// The whole path.
+        Exact = "Exact",
+        /// Whole segments from its beginning.
+        PathPrefix = "PathPrefix",
+        /// RE2, the whole path.
+        RegularExpression = "RegularExpression",
+    }
+}
+
+fn read_path(node: &Node<'_>, cx: &mut Cx) -> Option<PathMatch> {
+    let mut fields = Fields::of(node, cx)?;
+    let kind: PathType = fields.or("type", cx, PathType::PathPrefix);
+    let path = fields.with("value", cx, |node, cx| match kind {
+        PathType::Exact => plain_path(node, cx).map(PathMatch::Exact),
+        PathType::PathPrefix => plain_path(node, cx).map(|path| segments(&path)),
+        PathType::RegularExpression => pattern(node, cx).map(PathMatch::Regex),
+    });
+    let given = fields.has("value");
+    fields.finish(cx);
+    match (path, kind) {
+        (Some(path), _) => Some(path),
+        // The schema's default of the value is `/`.
+        (None, PathType::Exact) if !given => Some(PathMatch::Exact("/".into())),
+        (None, PathType::RegularExpression) if !given => {
+            cx.report(codes::SCHEMA, node.pos, "required field `value` is missing", "give the regular expression");
+            None
+        }
+        (None, _) => Some(segments("/")),
+    }
+}
+
+/// A prefix as the model holds it: without trailing slash.
+fn segments(path: &str) -> PathMatch {
+    PathMatch::Segments(path.strip_suffix('/').unwrap_or(path).into())
+}
+
+/// A path to compare with, in the normal form that requests are compared in.
+fn plain_path(node: &Node<'_>, cx: &mut Cx) -> Option<Arc<str>> {
+    const CHARS_MAX: usize = 1024;
+    let text = scalar::string(node, cx)?;
+    let fault = if text.len() > CHARS_MAX {
+        Some("a path of at most 1024 characters".to_owned())
+    } else if !text.starts_with('/') {
+        Some("a path that begins with `/`".to_owned())
+    } else if let Some(part) = ["//", "/./", "/../", "%2f", "%2F", "#"].into_iter().find(|part| text.contains(part)) {
+        Some(format!("a path without `{part}`"))
+    } else if let Some(end) = ["/..", "/."].into_iter().find(|end| text.ends_with(end)) {
+        Some(format!("a path that does not end with `{end}`"))
+    } else if !is_path(text) {
+        Some("a path of letters, digits, `/-._~!$&'()*+,;=:@` and `%` with two hexadecimal digits".to_owned())
+    } else {
+        None
+    };
+    if let Some(expected) = fault {
+        cx.mismatch(node, &expected);
+        return None;
+    }
+    Some(cx.text(text))
+}
+
+/// RFC 3986 path characters and percent-encoded bytes.
+pub(super) fn is_path(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    while let Some(b) = bytes.next() {
+        let good = match b {
+            b'%' => (0..2).all(|_| bytes.next().is_some_and(|b| b.is_ascii_hexdigit())),
+            _ => b.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&b),
+        };
+        if !good {
+            return false;
+        }
+    }
+    true
+}
+
+choices! {
+    /// `method`.
+    pub enum Method {
+        /// GET.
+        Get = "GET",
+        /// HEAD.
+        Head = "HEAD",
+        /// POST.
+        Post = "POST",
+        /// PUT.
+        Put = "PUT",
+        /// DELETE.
+        Delete = "DELETE",
+        /// CONNECT.
+        Connect = "CONNECT",
+        /// OPTIONS.
+        Options = "OPTIONS",
+        /// TRACE.
+        Trace = "TRACE",
+        /// PATCH.
+        Patch = "PATCH",
+    }
+}
+
+choices! {
+    /// `type` of a condition on a header or query parameter.
+    pub enum MatchType {
+        /// The whole value.
+        Exact = "Exact",
+        /// RE2, the whole value.
+        RegularExpression = "RegularExpression",
+    }
+}
+
+/// One of `headers` or `queryParams`.
+struct NamedMatch {
+    name: Arc<str>,
+    condition: ValueMatch,
+}
+
+impl Decode for NamedMatch {
+    fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
+        let mut fields = Fields::of(node, cx)?;
+        let kind: MatchType = fields.or("type", cx, MatchType::Exact);
+        // Query parameters are named by the characters of header names, too.
+        let name = fields.required_with("name", cx, |node, cx| {
+            let text = scalar::non_empty(node, cx)?;
+            header_name(&text, node.pos, cx).map(|_| text)
+        });
+        let value = fields.required_with("value", cx, |node, cx| match kind {
+            MatchType::Exact => scalar::non_empty(node, cx).map(StringMatch::Exact),
+            MatchType::RegularExpression => pattern(node, cx).map(StringMatch::Regex),
+        });
+        fields.finish(cx);
+        Some(Self { name: name?, condition: ValueMatch::String(value?) })
+    }
+}
