@@ -79,6 +79,23 @@ mod tests {
     use super::super::testing::{string, with_request};
     use super::*;
     use outrigger_model::HeaderName;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The same by the book: cut at the slashes, and compare segment by segment.
+        #[test]
+        fn segments_are_what_lies_between_slashes(prefix in "(/[aAb]{0,2}){0,3}", path in "(/[aAb]{0,2}){1,4}", fold: bool) {
+            let prefix = prefix.trim_end_matches('/');
+            let cut = |text: &str| -> Vec<String> {
+                text.split('/').map(|s| if fold { s.to_ascii_lowercase() } else { s.to_owned() }).collect()
+            };
+            let matches = RouteMatch {
+                path: PathMatch::Segments(prefix.into()), path_ignore_case: fold, ..RouteMatch::default()
+            };
+            let expected = cut(&path).starts_with(&cut(prefix));
+            prop_assert_eq!(path_matches(&matches, path.as_bytes()), expected, "{} of {}", path, prefix);
+        }
+    }
 
     fn value(text: &str) -> ValueMatch {
         if text == "*" { ValueMatch::Present } else { ValueMatch::String(string(text)) }

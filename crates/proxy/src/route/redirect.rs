@@ -62,13 +62,15 @@ fn port(
 
 fn write_target(out: &mut Vec<u8>, redirect: &Redirect, matches: &RouteMatch, request: &RequestView<'_>) {
     let mut own_query = false;
+    // `OPTIONS *` names no path, and a `Location` cannot name none.
+    let path = if request.path == b"*" { b"/" } else { request.path };
     match &redirect.path {
-        RedirectPath::Keep => write_path(out, &[request.path]),
+        RedirectPath::Keep => write_path(out, &[path]),
         RedirectPath::Full(path) => {
             own_query = path.contains('?');
             write_path(out, &[path.as_bytes()]);
         }
-        RedirectPath::Prefix(new) => write_path(out, &with_prefix(matches, new, request.path)),
+        RedirectPath::Prefix(new) => write_path(out, &with_prefix(matches, new, path)),
     }
     if let Some(query) = request.query.filter(|_| !own_query) {
         out.push(b'?');
@@ -179,6 +181,95 @@ mod tests {
         check(&prefix("/new"), "http://a/old/x?q=1", "http://a/new/x?q=1");
         check(&prefix("/"), "http://a/old", "http://a/");
         check(&prefix(""), "http://a/old", "http://a/");
+    }
+
+    /// Gateway API's own cases: a rule for the prefix `/old`, segment by segment, on the listener of a port.
+    #[track_caller]
+    fn check_gateway(redirect: &Redirect, listener: u16, url: &str, expected: &str) {
+        let matches = RouteMatch { path: PathMatch::Segments("/old".into()), ..RouteMatch::default() };
+        let found = with_request(&format!("GET {url}"), &[], |request| location(redirect, &matches, request, listener));
+        assert_eq!(String::from_utf8(found).unwrap(), expected, "{redirect:?} of {url} on port {listener}");
+    }
+
+    /// What HTTPRoute's `scheme`, `hostname` and `port` become: without either port or scheme the listener's port counts,
+    /// with a scheme alone that scheme's port.
+    fn gateway(scheme: Option<&str>, hostname: Option<&str>, port: Option<u16>) -> Redirect {
+        let derived = if scheme.is_some() { RedirectPort::ProtocolDefault } else { RedirectPort::Request };
+        Redirect {
+            scheme: scheme.map(Into::into),
+            authority: hostname.map(|name| HeaderValue::parse(name).unwrap()),
+            port: port.map_or(derived, RedirectPort::Exact),
+            ..KEEP
+        }
+    }
+
+    #[test]
+    fn the_gateway_apis_ports_and_schemes() {
+        let org = Some("example.org");
+        for (listener, base, scheme, port, expected) in [
+            (80, "http://a.b", None, None, "http://example.org/old"),
+            (80, "http://a.b", None, Some(80), "http://example.org/old"),
+            (80, "http://a.b", None, Some(8080), "http://example.org:8080/old"),
+            (80, "http://a.b", Some("https"), None, "https://example.org/old"),
+            (80, "http://a.b", Some("https"), Some(443), "https://example.org/old"),
+            (80, "http://a.b", Some("https"), Some(8443), "https://example.org:8443/old"),
+            (8080, "http://a.b:8080", None, None, "http://example.org:8080/old"),
+            (8080, "http://a.b:8080", None, Some(80), "http://example.org/old"),
+            (8080, "http://a.b:8080", Some("https"), None, "https://example.org/old"),
+            (443, "https://a.b", None, None, "https://example.org/old"),
+            (443, "https://a.b", None, Some(443), "https://example.org/old"),
+            (443, "https://a.b", None, Some(8443), "https://example.org:8443/old"),
+            (443, "https://a.b", Some("http"), None, "http://example.org/old"),
+            (443, "https://a.b", Some("http"), Some(80), "http://example.org/old"),
+            (443, "https://a.b", Some("http"), Some(8080), "http://example.org:8080/old"),
+        ] {
+            check_gateway(&gateway(scheme, org, port), listener, &format!("{base}/old"), expected);
+        }
+        for (listener, url, redirect, expected) in [
+            (80, "http://a.b/old", gateway(None, None, Some(8083)), "http://a.b:8083/old"),
+            (80, "http://a.b/old", gateway(None, org, Some(8083)), "http://example.org:8083/old"),
+            (80, "http://a.b/old", gateway(Some("https"), None, None), "https://a.b/old"),
+            (8080, "http://a.b:8080/old", gateway(Some("https"), None, None), "https://a.b/old"),
+            (8080, "http://a.b/old", gateway(None, None, None), "http://a.b:8080/old"),
+            (80, "http://a.b:31080/old", gateway(None, None, None), "http://a.b/old"),
+            (80, "http://[::1]:31080/old", gateway(None, None, Some(81)), "http://[::1]:81/old"),
+        ] {
+            check_gateway(&redirect, listener, url, expected);
+        }
+    }
+
+    #[test]
+    fn the_gateway_apis_paths() {
+        let host = |path| Redirect { path, ..gateway(None, Some("example.org"), None) };
+        let prefix = |text: &str| RedirectPath::Prefix(text.into());
+        for (redirect, url, expected) in [
+            (path(prefix("/new")), "http://a/old/lemon", "http://a/new/lemon"),
+            (path(prefix("/new")), "http://a/old", "http://a/new"),
+            (path(prefix("/new/")), "http://a/old/lemon?q=1", "http://a/new/lemon?q=1"),
+            (path(prefix("/")), "http://a/old/lemon", "http://a/lemon"),
+            (path(prefix("/")), "http://a/old", "http://a/"),
+            (host(prefix("/new")), "http://a/old", "http://example.org/new"),
+            (path(RedirectPath::Full("/full".into())), "http://a/old/path", "http://a/full"),
+            (host(RedirectPath::Full("/full".into())), "http://a/old/path", "http://example.org/full"),
+        ] {
+            check_gateway(&redirect, 80, url, expected);
+        }
+    }
+
+    #[test]
+    fn a_path_is_never_read_as_a_host() {
+        let stripped = path(RedirectPath::Prefix("".into()));
+        check(&stripped, "http:///old//evil.example", "/.//evil.example");
+        check(&KEEP, "http:////evil.example", "/.//evil.example");
+        check_gateway(&stripped, 80, "http:///old//evil.example/", "/.//evil.example/");
+        check_gateway(&stripped, 80, "http://a/old//evil.example", "http://a//evil.example");
+        check(&path(RedirectPath::Full("//evil.example".into())), "http:///old", "/.//evil.example");
+    }
+
+    #[test]
+    fn a_request_for_no_path_is_sent_to_the_root() {
+        check(&scheme("https"), "http://a", "https://a/");
+        check_gateway(&path(RedirectPath::Prefix("/new".into())), 80, "http://a", "http://a/new");
     }
 
     #[test]

@@ -104,7 +104,7 @@ mod tests {
         Ok(done.then(|| target.to_owned()))
     }
 
-    /// `matched` is `^prefix`, `^prefix!` without case, `=exact` or `*`; `rewrite` is `=whole`, `^prefix` or
+    /// `matched` is `^prefix`, `/segments`, either with `!` behind without case, `=exact` or `*`; `rewrite` is `=whole`, `^prefix` or
     /// `~pattern substitution`.
     #[track_caller]
     fn check(matched: &str, rewrite: &str, target: &str, expected: &str) {
@@ -112,6 +112,7 @@ mod tests {
         let path = match text.split_at(1) {
             ("^", text) => PathMatch::Prefix(text.into()),
             ("=", text) => PathMatch::Exact(text.into()),
+            ("/", _) => PathMatch::Segments(text.trim_end_matches('/').into()),
             _ => PathMatch::Any,
         };
         let matches = RouteMatch { path, path_ignore_case: text != matched, ..RouteMatch::default() };
@@ -139,6 +140,40 @@ mod tests {
         check("^/", "^/api/", "/x", "/api/x");
         check("*", "^/api/", "/x", "/api/x");
         check("=/foo", "^/bar", "/foo?q", "/bar?q");
+    }
+
+    /// The table of Gateway API's `replacePrefixMatch`, and what it leaves to its sense.
+    #[test]
+    fn a_prefix_of_segments_is_replaced_as_segments() {
+        for (target, matched, new, expected) in [
+            ("/foo/bar", "/foo", "/xyz", "/xyz/bar"),
+            ("/foo/bar", "/foo", "/xyz/", "/xyz/bar"),
+            ("/foo/bar", "/foo/", "/xyz", "/xyz/bar"),
+            ("/foo/bar", "/foo/", "/xyz/", "/xyz/bar"),
+            ("/foo", "/foo", "/xyz", "/xyz"),
+            ("/foo/", "/foo", "/xyz", "/xyz/"),
+            ("/foo/bar", "/foo", "", "/bar"),
+            ("/foo/", "/foo", "", "/"),
+            ("/foo", "/foo", "", "/"),
+            ("/foo/", "/foo", "/", "/"),
+            ("/foo", "/foo", "/", "/"),
+            ("/foo/bar", "/foo", "/", "/bar"),
+            ("/foo", "/foo", "/xyz/", "/xyz"),
+            ("/foo/", "/foo", "/xyz/", "/xyz/"),
+            ("/foo?q=/1", "/foo", "/", "/?q=/1"),
+            ("/FOO/Bar", "/foo!", "/xyz", "/xyz/Bar"),
+            ("/foo", "/", "/xyz", "/xyz/foo"),
+            ("/foo", "/", "/xyz/", "/xyz/foo"),
+            ("/", "/", "/xyz", "/xyz/"),
+            ("/foo", "/", "/", "/foo"),
+            ("/", "/", "", "/"),
+            ("/foo/bar", "/foo", "xyz", "/xyz/bar"),
+            ("/prefix/one/two", "/prefix/one", "/one", "/one/two"),
+            ("/strip-prefix/three", "/strip-prefix", "/", "/three"),
+            ("/strip-prefix", "/strip-prefix", "/", "/"),
+        ] {
+            check(matched, &format!("^{new}"), target, expected);
+        }
     }
 
     #[test]
@@ -181,7 +216,29 @@ mod tests {
         assert_eq!(rewritten(&RouteMatch::default(), &rewrite, &target).map(|t| t.unwrap().len()), Ok(7_000));
     }
 
+    fn segments(path: &str) -> Vec<&str> {
+        path.split('/').filter(|segment| !segment.is_empty()).collect()
+    }
+
     proptest! {
+        /// Whatever slashes there are: the segments are those of the replacement, then those that did not match.
+        #[test]
+        fn segments_in_place_of_segments(
+            prefix in "(/[ab]{1,2}){0,3}", rest in "(/[abc]{0,2}){0,3}", new in "(/[xy]{1,2}){0,3}/?",
+        ) {
+            let target = format!("{prefix}{rest}");
+            prop_assume!(!target.is_empty());
+            let matches = RouteMatch { path: PathMatch::Segments(prefix.as_str().into()), ..RouteMatch::default() };
+            let replaced = |new: &str| {
+                rewritten(&matches, &PathRewrite::Prefix(new.into()), &target).unwrap().expect("a rewrite")
+            };
+            let out = replaced(&new);
+            let expected: Vec<&str> = segments(&new).into_iter().chain(segments(&rest)).collect();
+            prop_assert_eq!(segments(&out), expected, "{} for {} of {}", new, prefix, target);
+            prop_assert!(out.contains("//") == rest.contains("//"), "{} has a slash too many or too few", out);
+            prop_assert_eq!(replaced(&prefix), target, "a prefix replaced by itself changes nothing");
+        }
+
         #[test]
         fn any_rewrite_gives_one_visible_word_that_begins_with_a_slash(
             prefix in "\\PC*", new in any::<String>(), path in "/[ -~&&[^?# ]]*", query in prop::option::of("[!-~]*"),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::super::testing::{pattern, route, virtual_host, with_request};
 use super::*;
 
-/// Routes written as `=path`, `^path`, `~path`, `*`; with `!` behind for a path without case, and `@` behind for a
+/// Routes written as `=path`, `^path`, `/segments`, `~path`, `*`; with `!` behind for a path without case, and `@` behind for a
 /// condition that the test's requests meet only with the header `x`.
 fn host(routes: &[String]) -> Host {
     let routes = routes.iter().map(|text| route(text, matches(text), &[1])).collect();
@@ -25,6 +25,7 @@ fn matches(text: &str) -> RouteMatch {
         ("=", path) => PathMatch::Exact(path.into()),
         ("^", path) => PathMatch::Prefix(path.into()),
         ("~", path) => PathMatch::Regex(pattern(path)),
+        ("/", _) => PathMatch::Segments(path.trim_end_matches('/').into()),
         _ => PathMatch::Any,
     };
     RouteMatch { path, path_ignore_case, headers: headers.into_iter().collect(), ..RouteMatch::default() }
@@ -75,6 +76,28 @@ fn a_prefix_is_a_matter_of_characters() {
 }
 
 #[test]
+fn a_prefix_of_segments_ends_where_a_segment_ends() {
+    for path in ["/foo", "/foo/", "/foo/bar", "/foo//", "/foo?a=b"] {
+        check(&["/foo"], path, Some("/foo"));
+    }
+    for path in ["/foobar", "/fo", "/", "/FOO", "/Foo/bar", "/bar/foo"] {
+        check(&["/foo"], path, None);
+    }
+    check(&["/foo!"], "/FOO/bar", Some("/foo!"));
+    check(&["/foo!"], "/FOObar", None);
+    check(&["/foo/bar", "/foo"], "/foo/bar", Some("/foo/bar"));
+    check(&["/foo/bar", "/foo"], "/foo/barista", Some("/foo"));
+    check(&["/foo", "^/foo"], "/foobar", Some("^/foo"));
+    check(&["^/foo", "/foo"], "/foo/bar", Some("^/foo"));
+    check(&["=/foo", "/foo"], "/foo", Some("=/foo"));
+    check(&["=/foo", "/foo"], "/foo/", Some("/foo"));
+    // Of `/`, nothing is left without its trailing slash: it takes everything, `OPTIONS *` too.
+    for path in ["/", "/x", "//", ""] {
+        check(&["/"], path, Some("/"));
+    }
+}
+
+#[test]
 fn an_exact_path_is_the_whole_path() {
     check(&["=/foo"], "/foo/", None);
     check(&["=/foo"], "/foo?a=b", Some("=/foo"));
@@ -86,7 +109,7 @@ proptest! {
     /// The index gives what reading from top to bottom gives.
     #[test]
     fn the_index_finds_what_a_scan_finds(
-        routes in prop::collection::vec("[=^][/aAb]{0,4}[!]?[@]?|~/[ab]\\*|\\*@?", 9..60),
+        routes in prop::collection::vec("[=^][/aAb]{0,4}[!]?[@]?|/[/aAb]{0,3}[!]?[@]?|~/[ab]\\*|\\*@?", 9..60),
         paths in prop::collection::vec("/[/aAb]{0,5}", 1..20),
         has_header in any::<bool>(),
     ) {
@@ -117,15 +140,18 @@ fn no_two_compiled_routes_share_an_id() {
 #[test]
 fn ten_thousand_routes_cost_no_more_than_their_shapes() {
     let texts: Vec<String> = (0..10_000)
-        .map(|n| match n % 3 {
+        .map(|n| match n % 4 {
             0 => format!("=/exact/{n:05}"),
             1 => format!("^/prefix/{n:05}"),
+            2 => format!("/segments/{n:05}"),
             _ => format!("^/any/{n:05}/case!"),
         })
         .collect();
     let host = host(&texts);
     let index = host.index.as_ref().unwrap();
-    for (path, expected) in [("/exact/09999", 9999), ("/prefix/09997/x", 9997), ("/ANY/09998/CASE", 9998)] {
+    for (path, expected) in
+        [("/exact/09996", 9996), ("/prefix/09997/x", 9997), ("/segments/09998/x", 9998), ("/ANY/09999/CASE", 9999)]
+    {
         let mut judged = Vec::new();
         index.visit(path.as_bytes(), |list, _| judged.extend_from_slice(list));
         assert_eq!(judged, [expected], "{path}");
