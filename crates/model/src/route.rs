@@ -275,22 +275,26 @@ pub struct DirectResponse {
     pub body: Arc<[u8]>,
 }
 
-/// Cross-origin resource sharing (Istio `corsPolicy`).
+/// Cross-origin resource sharing (Istio `corsPolicy`, Gateway API `CORS`). The values are the same; what differs between
+/// the two APIs stands at the fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
-    /// Origins that may ask.
+    /// Origins that may ask. Istio's are its `StringMatch`es. Gateway API's `*` is `Exact("*")`; its others are
+    /// expressions without case, such as `(?i)https://www\.foo\.com(:443)?`: the scheme's default port may be stated or
+    /// not, `*.` in front stands for one label or more (`[^/:]+\.`), `*` alone for any host (`[^/:\[]+|\[[^/]+\]`, in a
+    /// group).
     pub origins: Vec<StringMatch>,
-    /// `Access-Control-Allow-Methods`.
+    /// `Access-Control-Allow-Methods`; a lone `*`: what was asked.
     pub methods: Vec<Arc<str>>,
-    /// `Access-Control-Allow-Headers`.
+    /// `Access-Control-Allow-Headers`; a lone `*`: what was asked.
     pub headers: Vec<HeaderName>,
-    /// `Access-Control-Expose-Headers`.
+    /// `Access-Control-Expose-Headers`; `*` is left out with credentials, where it means nothing.
     pub expose: Vec<HeaderName>,
-    /// `Access-Control-Max-Age`.
+    /// `Access-Control-Max-Age`. Gateway API's default is 5 s; Istio has none.
     pub max_age: Option<Duration>,
     /// `Access-Control-Allow-Credentials`.
     pub credentials: bool,
     /// Whether a preflight of a foreign origin goes to the application (`unmatchedPreflights: FORWARD`, the default)
-    /// or is answered without permission (`IGNORE`).
+    /// or is answered without permission (`IGNORE`, and always with Gateway API).
     pub forward_unmatched_preflights: bool,
 }

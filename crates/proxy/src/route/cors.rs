@@ -1,4 +1,7 @@
-//! Cross-origin resource sharing as Envoy's CORS filter does it (Fetch standard, "CORS protocol").
+//! Cross-origin resource sharing as Envoy's CORS filter and Gateway API's `CORS` do it (Fetch standard, "CORS protocol").
+//!
+//! The two agree but for what the policy itself says. Stars are answered with what was asked, never with a star: that is
+//! right with credentials and without.
 //!
 //! Envoy judges only requests that are forwarded; redirects and answers from configuration pass without. Unlike Envoy,
 //! every response of a route with a policy varies by origin: a cache would otherwise hand the answer that one origin
@@ -37,8 +40,8 @@ pub(crate) fn decide(cors: &Cors, request: &RequestView<'_>) -> Decision {
             Decision::Preflight(fields)
         }
         (Some(_), None) if !cors.forward_unmatched_preflights => Decision::Preflight(fields),
-        (None, Some(_)) if !cors.expose.is_empty() => {
-            fields.push(("access-control-expose-headers", join(cors.expose.iter().map(|name| name.as_str()))));
+        (None, Some(_)) => {
+            expose(&mut fields, cors);
             Decision::Actual(fields)
         }
         _ => Decision::Actual(fields),
@@ -63,6 +66,18 @@ fn permit(fields: &mut Vec<(&'static str, Vec<u8>)>, cors: &Cors, request: &Requ
     }
     if let Some(age) = cors.max_age {
         fields.push(("access-control-max-age", age.as_secs().to_string().into_bytes()));
+    }
+    // No browser reads it here; Gateway API's conformance tests do.
+    expose(fields, cors);
+}
+
+/// Says which fields of the answer a script may read. With credentials a star is the name of a field and no star (Fetch
+/// standard, "Access-Control-Expose-Headers"), and Gateway API forbids it.
+fn expose(fields: &mut Vec<(&'static str, Vec<u8>)>, cors: &Cors) {
+    let names: Vec<&str> =
+        cors.expose.iter().map(|name| name.as_str()).filter(|name| !(cors.credentials && *name == "*")).collect();
+    if !names.is_empty() {
+        fields.push(("access-control-expose-headers", join(names.into_iter())));
     }
 }
 
@@ -125,10 +140,12 @@ mod tests {
             "allow-methods: GET,POST",
             "allow-headers: x-a,x-b",
             "max-age: 86400",
+            "expose-headers: x-c,x-d",
         ];
         check(&policy(), "OPTIONS", Some("https://shop.example"), PREFLIGHT, &expected);
         let expected = ["preflight", "allow-origin: https://abc.dev"];
-        let bare = Cors { methods: vec![], headers: vec![], max_age: None, credentials: false, ..policy() };
+        let bare =
+            Cors { methods: vec![], headers: vec![], expose: vec![], max_age: None, credentials: false, ..policy() };
         check(&bare, "OPTIONS", Some("https://abc.dev"), PREFLIGHT, &expected);
     }
 
@@ -138,6 +155,7 @@ mod tests {
             methods: vec!["*".into()],
             headers: vec![HeaderName::parse("*").unwrap()],
             origins: vec![string("=*")],
+            expose: vec![],
             credentials: false,
             max_age: Some(Duration::ZERO),
             ..policy()
@@ -164,6 +182,108 @@ mod tests {
         check(&policy(), "GET", Some("https://shop.example"), PREFLIGHT, &expected);
         check(&policy(), "GET", Some("https://shop.example.evil"), &[], &["actual"]);
         check(&policy(), "GET", Some("https://abc.devil"), &[], &["actual"]);
+    }
+
+    #[test]
+    fn a_star_exposes_all_but_what_credentials_protect() {
+        let star = |credentials| Cors { expose: vec![HeaderName::parse("*").unwrap()], credentials, ..policy() };
+        let expected = ["actual", "allow-origin: https://shop.example", "expose-headers: *"];
+        check(&star(false), "GET", Some("https://shop.example"), &[], &expected);
+        let expected = ["actual", "allow-origin: https://shop.example", "allow-credentials: true"];
+        check(&star(true), "GET", Some("https://shop.example"), &[], &expected);
+    }
+
+    /// What an HTTPRoute's CORS filter becomes, and what Gateway API's conformance tests ask of it.
+    fn gateway(origins: &[&str], methods: &[&str], headers: &[&str], credentials: bool) -> Cors {
+        Cors {
+            origins: origins.iter().map(|text| string(text)).collect(),
+            methods: methods.iter().map(|method| (*method).into()).collect(),
+            headers: headers.iter().map(|name| HeaderName::parse(name).unwrap()).collect(),
+            expose: vec![],
+            max_age: Some(Duration::from_secs(5)),
+            credentials,
+            forward_unmatched_preflights: false,
+        }
+    }
+
+    const GATEWAY_PREFLIGHT: &[(&str, &str)] =
+        &[("access-control-request-method", "PUT"), ("access-control-request-headers", "x-header-1, x-header-2")];
+
+    #[test]
+    fn the_gateway_apis_origins() {
+        // `https://www.foo.com`, `https://*.bar.com`, `http://*:8080`
+        let origins = [
+            "~(?i)https://www\\.foo\\.com(:443)?",
+            "~(?i)https://[^/:]+\\.bar\\.com(:443)?",
+            "~(?i)http://([^/:\\[]+|\\[[^/]+\\]):8080",
+        ];
+        let cors = gateway(&origins, &[], &[], false);
+        for origin in [
+            "https://www.foo.com",
+            "https://www.foo.com:443",
+            "https://WWW.foo.com",
+            "https://www.bar.com",
+            "https://xpto.www.bar.com",
+            "http://any.where:8080",
+            "http://[::1]:8080",
+        ] {
+            let echoed = format!("allow-origin: {origin}");
+            check(&cors, "OPTIONS", Some(origin), GATEWAY_PREFLIGHT, &["preflight", &echoed, "max-age: 5"]);
+            check(&cors, "GET", Some(origin), &[], &["actual", &echoed]);
+        }
+        for origin in [
+            "https://foobar.com",
+            "https://bar.com",
+            "http://www.foo.com",
+            "https://www.foo.com:8443",
+            "https://www.foo.com.evil.example",
+            "https://evil.example/.bar.com",
+            "https://evil.example:1.bar.com",
+            "http://any.where",
+            "null",
+        ] {
+            check(&cors, "OPTIONS", Some(origin), GATEWAY_PREFLIGHT, &["preflight"]);
+            check(&cors, "GET", Some(origin), &[], &["actual"]);
+        }
+    }
+
+    #[test]
+    fn the_gateway_apis_stars() {
+        let all = gateway(&["=*"], &["*"], &["*"], true);
+        let expected = [
+            "preflight",
+            "allow-origin: https://other.foo.com:12345",
+            "allow-credentials: true",
+            "allow-methods: PUT",
+            "allow-headers: x-header-1, x-header-2",
+            "max-age: 5",
+        ];
+        check(&all, "OPTIONS", Some("https://other.foo.com:12345"), GATEWAY_PREFLIGHT, &expected);
+        let expected = [expected[0], expected[1], expected[2], expected[3], expected[5]];
+        check(&all, "OPTIONS", Some("https://other.foo.com:12345"), &GATEWAY_PREFLIGHT[..1], &expected);
+        let expected = ["actual", "allow-origin: https://other.foo.com", "allow-credentials: true"];
+        check(&all, "GET", Some("https://other.foo.com"), &[], &expected);
+        let open = gateway(&["=*"], &["PUT"], &[], false);
+        let expected = ["preflight", "allow-origin: https://foobar.com", "allow-methods: PUT", "max-age: 5"];
+        check(&open, "OPTIONS", Some("https://foobar.com"), GATEWAY_PREFLIGHT, &expected);
+        check(&open, "PUT", Some("https://foobar.com"), &[], &["actual", "allow-origin: https://foobar.com"]);
+    }
+
+    #[test]
+    fn the_gateway_apis_lists() {
+        let mut cors = gateway(&["=https://www.foo.com"], &["GET", "OPTIONS"], &["x-header-1", "x-header-2"], true);
+        cors.max_age = Some(Duration::from_secs(3600));
+        cors.expose = ["x-header-3", "x-header-4"].map(|name| HeaderName::parse(name).unwrap()).into();
+        let expected = [
+            "preflight",
+            "allow-origin: https://www.foo.com",
+            "allow-credentials: true",
+            "allow-methods: GET,OPTIONS",
+            "allow-headers: x-header-1,x-header-2",
+            "max-age: 3600",
+            "expose-headers: x-header-3,x-header-4",
+        ];
+        check(&cors, "OPTIONS", Some("https://www.foo.com"), GATEWAY_PREFLIGHT, &expected);
     }
 
     #[test]
