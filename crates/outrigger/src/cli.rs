@@ -173,6 +173,14 @@ pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     addresses.first().copied().ok_or_else(|| "the host has no address".to_owned())
 }
 
+/// Reads requests a second.
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1_000_000.0).contains(&rate) => Ok(rate),
+        _ => Err("expected requests a second, from 0.001 to 1000000".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

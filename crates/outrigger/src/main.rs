@@ -4,6 +4,7 @@
 //! logs and errors to standard error.
 
 mod cli;
+mod client;
 mod commands;
 mod echo;
 mod logging;

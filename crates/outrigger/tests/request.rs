@@ -99,6 +99,30 @@ fn the_admin_interface_tells_where_to_send() {
 }
 
 #[test]
+fn a_workload_sends_through_its_pods_in_turn_and_a_gateway_is_met_directly() {
+    let (pods, gateway) = ([mesh(), mesh()], mesh());
+    let [first, second] = [0, 1].map(|pod: usize| pods[pod].address().to_string());
+    let bound = gateway.address().to_string();
+    let status = serde_json::json!({
+        "workloads": [
+            { "namespace": "shop", "name": "web", "pod": "web-0", "outbound": first },
+            { "namespace": "shop", "name": "web", "pod": "web-1", "outbound": second },
+        ],
+        "gateways": [{ "address": "127.0.0.1", "listeners": [{ "port": 80, "bound": bound }] }],
+    });
+    let admin = Backend::start(move |_| Reply::Keep(response(200, &[], status.to_string().as_bytes())));
+    let admin = admin.address().to_string();
+    let (code, _, said) = request(&["http://cart/", "--admin", &admin, "--from", "shop/web", "--count", "10"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(pods.each_ref().map(|pod| pod.seen().len()), [5, 5]);
+    let (code, _, said) = request(&["http://127.0.0.1/", "--admin", &admin, "-H", "Host: shop.example.com"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(gateway.seen()[0].fields.get("host"), Some("shop.example.com"));
+    let (code, _, said) = request(&["http://cart/", "--admin", &admin, "--from", "shop/wep"]);
+    assert!(code == Some(2) && said.contains("did you mean shop/web?"), "{said}");
+}
+
+#[test]
 fn failures_are_told_apart() {
     let mesh = mesh();
     let proxy = mesh.address().to_string();
@@ -119,7 +143,7 @@ fn wrong_use_is_told() {
     for (args, reason) in [
         (&["http://a/", "--http2"][..], "--http2 is not supported"),
         (&["http://a/", "--grpc"][..], "--grpc is not supported"),
-        (&["http://a/", "--from", "shop/cart"][..], "--from is not supported"),
+        (&["http://a/", "--from", "shop/cart", "--proxy", ":1"][..], "cannot be used with"),
         (&["ftp://a/"][..], "scheme ftp is not supported"),
         (&["http://a/", "-H", "Content-Length: 3"][..], "frames the request"),
         (&["http://a/", "-X", "A B"][..], "expected a method"),

@@ -20,6 +20,6 @@ pub use desc::{Desc, Kind};
 pub use label::LABEL_VALUE_BYTES_MAX;
 pub use process::{Memory, ProcessCollector};
 pub use registry::{Registry, SeriesLimits};
-pub use server::{BuildInfo, Readiness, Server, ServerState};
+pub use server::{BuildInfo, Readiness, Server, ServerState, Tenant};
 pub use shard::{Counter, Gauge, Histogram, Shard};
 pub use snapshot::{Collect, Families, Family, Labels, Sample, Value};

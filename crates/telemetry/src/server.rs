@@ -103,18 +103,35 @@ impl Server {
     }
 }
 
+/// A server that shares its process with others: its memory is told by the process alone, so that sums over all of them
+/// are right.
+#[derive(Clone, Debug)]
+pub struct Tenant(pub Server);
+
 /// `envoy_server_*` and build info.
 impl Collect for Server {
     fn collect(&self, out: &mut Families) {
+        self.tell(out);
+        let memory = Memory::now();
+        out.gauge(&ENVOY_SERVER_MEMORY_ALLOCATED, &[], memory.anonymous_bytes as f64);
+        out.gauge(&ENVOY_SERVER_MEMORY_HEAP_SIZE, &[], memory.data_bytes as f64);
+        out.gauge(&ENVOY_SERVER_MEMORY_PHYSICAL_SIZE, &[], memory.resident_bytes as f64);
+    }
+}
+
+impl Collect for Tenant {
+    fn collect(&self, out: &mut Families) {
+        self.0.tell(out);
+    }
+}
+
+impl Server {
+    fn tell(&self, out: &mut Families) {
         let state = self.readiness.state();
         out.gauge(&ENVOY_SERVER_LIVE, &[], f64::from(u8::from(state == ServerState::Live)));
         out.gauge(&ENVOY_SERVER_STATE, &[], f64::from(state as u8));
         out.gauge(&ENVOY_SERVER_UPTIME, &[], self.uptime().as_secs() as f64);
         out.gauge(&ENVOY_SERVER_CONCURRENCY, &[], self.concurrency as f64);
-        let memory = Memory::now();
-        out.gauge(&ENVOY_SERVER_MEMORY_ALLOCATED, &[], memory.anonymous_bytes as f64);
-        out.gauge(&ENVOY_SERVER_MEMORY_HEAP_SIZE, &[], memory.data_bytes as f64);
-        out.gauge(&ENVOY_SERVER_MEMORY_PHYSICAL_SIZE, &[], memory.resident_bytes as f64);
         let build = self.build;
         out.gauge(&ISTIO_BUILD, &["proxy".into(), build.version.into()], 1.0);
         let labels = [build.version.into(), build.revision.into(), build.rustc.into()];

@@ -3,10 +3,10 @@
 //! One request prints the answer and who gave it; many print counts and latencies. Where a request went is read from the
 //! answer: echo servers name their service, pod and version, and the proxy's own answers carry a flag in `Proxy-Status`.
 
-mod client;
 mod load;
 mod report;
 mod target;
+mod ways;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,9 +14,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::cli::{Output, Verdict, WorkloadName, parse_address};
-use client::{Answer, Connection};
+use crate::cli::{Output, Verdict, WorkloadName, parse_address, parse_rate};
+use crate::client;
 use target::Target;
+use ways::Admin;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +27,10 @@ Examples:
       Print counts by destination, version, pod, status and flag, and latency percentiles
   outrigger request http://reviews:9080/ --count 600 --rate 100 -H 'x-echo-delay: 20ms'
       Send at a fixed rate; latencies count from when a request was due
+  outrigger request http://ratings:9080/ --from reviews-v2 --count 10
+      Send as a workload of `outrigger run --simulate`: its labels, its namespace, its policies
+  outrigger request http://127.0.2.1/productpage -H 'Host: bookinfo.example.com'
+      Come in through a gateway as a stranger
   outrigger request http://cart.shop/items -d '{\"id\":7}' -H 'content-type: application/json' -o json
       POST, and print one JSON object
 
@@ -36,11 +41,11 @@ with 5xx, or by the proxy itself because of a failure; 2 when nothing could be s
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RequestArgs {
-    /// What to ask for: `http://HOST[:PORT]/PATH`, the host as the mesh knows it
+    /// What to ask for: `http://HOST[:PORT]/PATH`, the host as the mesh knows it, or the address of a gateway
     #[arg(value_name = "URL")]
     url: String,
-    /// Send as this workload, with its identity (not supported yet)
-    #[arg(long, env = "OUTRIGGER_FROM", value_name = "[NS/]WORKLOAD")]
+    /// Send as this simulated workload or pod, through its sidecar; many requests go through its pods in turn
+    #[arg(long, env = "OUTRIGGER_FROM", value_name = "[NS/]WORKLOAD", conflicts_with = "proxy")]
     from: Option<WorkloadName>,
     /// Method [default: GET, or POST with a body]
     #[arg(short = 'X', long, env = "OUTRIGGER_METHOD", value_name = "M")]
@@ -90,13 +95,14 @@ pub(crate) fn run(args: RequestArgs) -> anyhow::Result<Verdict> {
     let request = args.request(&target)?;
     let events = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
     events.block_on(async {
-        let proxy = match args.proxy {
-            Some(proxy) => proxy,
-            None => find_outbound(args.admin, args.timeout).await?,
+        let admin = Admin { address: args.admin, timeout: args.timeout };
+        let ways = match args.proxy {
+            Some(proxy) => vec![proxy],
+            None => admin.ways(args.from.as_ref(), &target).await?,
         };
-        let tally = load::send(proxy, request, &args).await;
+        let tally = load::send(&ways, request, &args).await;
         match (args.count, tally.first_answer()) {
-            (1, Some(answer)) => report::print_one(&tally, answer, proxy, args.output),
+            (1, Some(answer)) => report::print_one(&tally, answer, ways[0], args.output),
             _ => report::print_many(&tally, args.output),
         }
         Ok(if tally.is_good() { Verdict::Good } else { Verdict::Bad })
@@ -106,7 +112,7 @@ pub(crate) fn run(args: RequestArgs) -> anyhow::Result<Verdict> {
 impl RequestArgs {
     /// Refuses what is in the interface but not built: asking for it must not look as if it worked.
     fn refuse_unsupported(&self) -> anyhow::Result<()> {
-        let asked = [("--from", self.from.is_some()), ("--http2", self.http2), ("--grpc", self.grpc)];
+        let asked = [("--http2", self.http2), ("--grpc", self.grpc)];
         match asked.iter().find(|(_, given)| *given) {
             Some((flag, _)) => bail!("{flag} is not supported in this version of outrigger request"),
             None => Ok(()),
@@ -142,36 +148,6 @@ impl RequestArgs {
         head.push_str(self.data.as_deref().unwrap_or_default());
         let is_idempotent = matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE");
         Ok(client::Request { bytes: head.into_bytes(), is_head: method == "HEAD", is_idempotent })
-    }
-}
-
-/// Asks the admin interface where the outbound listener is.
-async fn find_outbound(admin: SocketAddr, timeout: Duration) -> anyhow::Result<SocketAddr> {
-    let hint = "is `outrigger run` running? --admin says where its admin interface is, --proxy where to send";
-    let bytes =
-        format!("GET /listeners?format=json HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n").into_bytes();
-    let request = client::Request { bytes, is_head: false, is_idempotent: true };
-    let asking = async { Connection::open(admin).await?.exchange(&request).await };
-    let answer = match tokio::time::timeout(timeout, asking).await {
-        Ok(answer) => answer.with_context(|| format!("the admin interface at {admin} gave no answer; {hint}"))?,
-        Err(_) => bail!("the admin interface at {admin} gave no answer in {timeout:?}; {hint}"),
-    };
-    outbound_of(&answer).with_context(|| format!("what answers at {admin} names no outbound listener; {hint}"))
-}
-
-/// The address of listener `outbound` in Envoy's JSON.
-fn outbound_of(answer: &Answer) -> Option<SocketAddr> {
-    let told: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
-    let listener = told["listener_statuses"].as_array()?.iter().find(|listener| listener["name"] == "outbound")?;
-    let socket = &listener["local_address"]["socket_address"];
-    let ip = socket["address"].as_str()?.parse().ok()?;
-    Some(SocketAddr::new(ip, socket["port_value"].as_u64()?.try_into().ok()?))
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if (0.001..=1_000_000.0).contains(&rate) => Ok(rate),
-        _ => Err("expected requests a second, from 0.001 to 1000000".to_owned()),
     }
 }
 

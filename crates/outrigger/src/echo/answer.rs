@@ -51,7 +51,7 @@ impl<'a> Answer<'a> {
             proto: if head.minor == 0 { "HTTP/1.0" } else { "HTTP/1.1" },
             client_principal: headers.get("x-forwarded-client-cert").map(|all| principal(all)).unwrap_or_default(),
             headers,
-            http_port: listen.address.port().to_string(),
+            http_port: listen.told_port().to_string(),
             namespace: &who.namespace,
             ingress: "",
             service: &who.service,

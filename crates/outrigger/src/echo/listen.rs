@@ -15,6 +15,22 @@ pub(crate) struct Listen {
     /// Who.
     #[serde(flatten)]
     pub(crate) identity: Identity,
+    /// The port it says it has, where a sidecar stands in front of it: the container's.
+    #[serde(skip)]
+    pub(crate) container_port: Option<u16>,
+    /// What it speaks.
+    #[serde(skip)]
+    pub(crate) speaks: Speaks,
+}
+
+/// What an echo server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// HTTP/1.1, answered with JSON.
+    #[default]
+    Http,
+    /// Bytes, sent back as they come.
+    Bytes,
 }
 
 /// Who an echo server says it is. What is not known is empty.
@@ -33,6 +49,11 @@ pub(crate) struct Identity {
 }
 
 impl Listen {
+    /// The port it says it has.
+    pub(super) fn told_port(&self) -> u16 {
+        self.container_port.unwrap_or(self.address.port())
+    }
+
     /// Names the pod after what is known, where it has no name.
     pub(crate) fn with_default_pod(mut self) -> Self {
         if self.identity.pod.is_empty() {
@@ -82,7 +103,7 @@ impl FromStr for Listen {
             };
             value.clone_into(field);
         }
-        Ok(Self { address, identity })
+        Ok(Self { address, identity, container_port: None, speaks: Speaks::Http })
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! `outrigger echo` and `outrigger run --echo` use them as the far end of a mesh, tests as a witness. One [`EchoServer`]
 //! holds several listeners, each with an [`Identity`] of its own, so that one process stands in for many pods. It speaks
-//! HTTP/1.1 with its own small server (it must not share a codec with the proxy whose work it witnesses).
+//! HTTP/1.1 with its own small server (it must not share a codec with the proxy whose work it witnesses), and sends bytes
+//! back on ports that speak something else.
 //!
 //! It is no model of a fast server, and it trusts nobody: every size and every wait has a bound (see [`limits`]), garbage
 //! gets a 4xx and the connection is closed.
 
 mod answer;
+mod bytes;
 mod connection;
 mod instructions;
 mod listen;
@@ -22,7 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 pub(crate) use instructions::FailureCounts;
-pub(crate) use listen::{Identity, Listen};
+pub(crate) use listen::{Identity, Listen, Speaks};
 
 /// The bounds, each with its reason.
 pub(crate) mod limits {
@@ -128,9 +130,12 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                let serving = connection::serve(stream, listen.clone(), counts.clone(), stop.clone());
+                let (listen, counts, stop) = (listen.clone(), counts.clone(), stop.clone());
                 connections.spawn(async move {
-                    serving.await;
+                    match listen.speaks {
+                        Speaks::Http => connection::serve(stream, listen, counts, stop).await,
+                        Speaks::Bytes => bytes::serve(stream, stop).await,
+                    }
                     drop(slot);
                 });
             }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use outrigger_model::{Cluster, Endpoint, Snapshot, Workload};
 use tokio::sync::watch;
 
-use crate::echo::{EchoServer, FailureCounts, Identity, Listen};
+use crate::echo::{EchoServer, FailureCounts, Identity, Listen, Speaks};
 
 /// The echo servers that run, by address.
 #[derive(Default)]
@@ -38,7 +38,7 @@ impl Backends {
             if running.contains_key(&address) {
                 continue;
             }
-            let listen = Listen { address, identity: identity.clone() };
+            let listen = Listen { address, identity: identity.clone(), container_port: None, speaks: Speaks::Http };
             match EchoServer::bind(vec![listen], self.counts.clone()) {
                 Ok(server) => {
                     let (stop, stopped) = watch::channel(false);

@@ -1,4 +1,4 @@
-//! The metrics server (ports 15020 and 15090, and 15021 for the kubelet): exact paths, read only, nothing else.
+//! The metrics servers (ports 15020 and 15090, and 15021 for the kubelet): exact paths, read only, nothing else.
 
 use axum::Router;
 use axum::extract::State;
@@ -14,9 +14,18 @@ use crate::Readiness;
 
 /// `GET /stats/prometheus`, `/metrics` and `/healthz/ready`; every other path, however it is spelt, is 404.
 pub fn metrics_router(scraper: Scraper, readiness: Readiness) -> Router {
-    let scrapes =
-        Router::new().route("/stats/prometheus", get(scrape)).route("/metrics", get(scrape)).with_state(scraper);
-    Router::new().route("/healthz/ready", get(ready)).with_state(readiness).merge(scrapes)
+    let metrics = Router::new().route("/metrics", get(scrape)).with_state(scraper.clone());
+    readiness_router(readiness).merge(stats_router(scraper)).merge(metrics)
+}
+
+/// Port 15021: `GET /healthz/ready` alone.
+pub fn readiness_router(readiness: Readiness) -> Router {
+    Router::new().route("/healthz/ready", get(ready)).with_state(readiness)
+}
+
+/// Port 15090: `GET /stats/prometheus` alone.
+pub fn stats_router(scraper: Scraper) -> Router {
+    Router::new().route("/stats/prometheus", get(scrape)).with_state(scraper)
 }
 
 async fn scrape(State(scraper): State<Scraper>, query: Query, request: Parts) -> Response {

@@ -36,7 +36,7 @@ pub use admin::{Admin, AdminState};
 use hits::Bound;
 pub use hits::LimitHits;
 pub use logging::{LogChange, LogLevel};
-pub use metrics::metrics_router;
+pub use metrics::{metrics_router, readiness_router, stats_router};
 pub use query::Query;
 pub use scrape::Scraper;
 use stall::StallGuard;

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinSet, LocalSet};
 
 use super::RequestArgs;
-use super::client::{Answer, ClientError, Connection, Request};
 use super::report::{self, Tally};
+use crate::client::{Request, Server};
 
 /// What the tasks of a load share; they run on one thread.
 struct Load {
-    proxy: SocketAddr,
+    /// Where to send: request by request, in turn.
+    ways: Vec<SocketAddr>,
     request: Request,
     timeout: Duration,
     count: u32,
@@ -24,12 +25,12 @@ struct Load {
     tally: RefCell<Tally>,
 }
 
-/// Sends everything, or what can be sent until the user interrupts it.
-pub(super) async fn send(proxy: SocketAddr, request: Request, args: &RequestArgs) -> Tally {
+/// Sends everything, by `ways` in turn (at least one), or what can be sent until the user interrupts it.
+pub(super) async fn send(ways: &[SocketAddr], request: Request, args: &RequestArgs) -> Tally {
     let default = if args.rate.is_some() { 64 } else { 1 };
     let tasks = u32::from(args.concurrency.unwrap_or(default)).min(args.count);
     let load = Rc::new(Load {
-        proxy,
+        ways: ways.to_vec(),
         request,
         timeout: args.timeout,
         count: args.count,
@@ -55,9 +56,10 @@ pub(super) async fn send(proxy: SocketAddr, request: Request, args: &RequestArgs
 }
 
 impl Load {
-    /// Sends requests on a connection of its own until there are no more.
+    /// Sends requests on connections of its own until there are no more.
     async fn work(self: Rc<Self>) {
-        let mut connection = None;
+        let mut servers: Vec<Server> = self.ways.iter().map(|way| Server::new(*way)).collect();
+        let ways = servers.len();
         loop {
             let number = self.next.get();
             if number >= self.count {
@@ -69,33 +71,12 @@ impl Load {
                 None => Instant::now(),
             };
             tokio::time::sleep_until(due.into()).await;
-            let outcome = match tokio::time::timeout(self.timeout, self.exchange(&mut connection)).await {
+            let server = &mut servers[number as usize % ways];
+            let outcome = match tokio::time::timeout(self.timeout, server.exchange(&self.request)).await {
                 Ok(outcome) => outcome.map_err(|error| error.to_string()),
-                Err(_) => {
-                    connection = None;
-                    Err(format!("no answer in {:?}", self.timeout))
-                }
+                Err(_) => Err(format!("no answer in {:?}", self.timeout)),
             };
             self.tally.borrow_mut().add(due.elapsed(), outcome);
         }
-    }
-
-    /// Sends one request, on a connection that is open or on a new one.
-    async fn exchange(&self, kept: &mut Option<Connection>) -> Result<Answer, ClientError> {
-        if let Some(mut connection) = kept.take().filter(|connection| !connection.is_closed()) {
-            match connection.exchange(&self.request).await {
-                Ok(answer) => {
-                    *kept = Some(connection).filter(|connection| connection.is_reusable);
-                    return Ok(answer);
-                }
-                // It was closed just when it was used again: the server has not seen the request.
-                Err(ClientError::ClosedEarly) if self.request.is_idempotent => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let mut connection = Connection::open(self.proxy).await?;
-        let answer = connection.exchange(&self.request).await?;
-        *kept = Some(connection).filter(|connection| connection.is_reusable);
-        Ok(answer)
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::Answer;
 use crate::cli::{Output, is_coloured, print_line};
+use crate::client::Answer;
 
 /// Counts of everything sent.
 #[derive(Debug, Default)]

@@ -1,5 +1,7 @@
 //! What the user typed, made into parts of a request; whatever would make another request of it is refused.
 
+use std::net::IpAddr;
+
 use anyhow::{Context, bail};
 
 /// A URL of the mesh.
@@ -24,10 +26,7 @@ impl Target {
         }
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-            _ => (authority, None),
-        };
+        let (host, port) = host_and_port(authority);
         if host.is_empty() || host.contains(['@', ',', '\\']) {
             bail!("{url}: expected a host after http://, without user name");
         }
@@ -36,6 +35,28 @@ impl Target {
         }
         let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(Self { authority: authority.to_owned(), path: format!("{slash}{path}") })
+    }
+
+    /// The host, where it is an address.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        self.host_and_port().0.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    }
+
+    /// The port, where one was given.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.host_and_port().1?.parse().ok()
+    }
+
+    fn host_and_port(&self) -> (&str, Option<&str>) {
+        host_and_port(&self.authority)
+    }
+}
+
+/// Cuts the port off; an address of version 6 keeps its brackets.
+fn host_and_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
     }
 }
 
@@ -79,6 +100,14 @@ mod tests {
         {
             assert!(parsed(bad).expect_err(bad).contains(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn addresses_are_told_from_names() {
+        let parts = |url: &str| Target::parse(url).map(|t| (t.ip(), t.port())).expect("legal");
+        assert_eq!(parts("http://127.0.2.1/a"), (Some([127, 0, 2, 1].into()), None));
+        assert_eq!(parts("http://[::1]:81/"), ("::1".parse().ok(), Some(81)));
+        assert_eq!(parts("http://reviews:9080"), (None, Some(9080)));
     }
 
     #[test]

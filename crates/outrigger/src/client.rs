@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client for one answer at a time.
+//! A small HTTP/1.1 client for one answer at a time: what `outrigger request` sends with, and the load of `outrigger run`.
 
 use std::fmt;
 use std::io;
@@ -9,33 +9,33 @@ use tokio::net::TcpStream;
 
 /// A request, ready to be written.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// Head and body.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Whether the answer has no body.
-    pub(super) is_head: bool,
+    pub(crate) is_head: bool,
     /// Whether it may be sent again when a connection dies under it.
-    pub(super) is_idempotent: bool,
+    pub(crate) is_idempotent: bool,
 }
 
 /// An answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Status.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// The phrase beside it.
-    pub(super) reason: String,
+    pub(crate) reason: String,
     /// Names in lower case, in the order they came.
-    pub(super) fields: Vec<(String, String)>,
+    pub(crate) fields: Vec<(String, String)>,
     /// The beginning of the body, up to [`BODY_BYTES_MAX`].
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Length of the whole body.
-    pub(super) body_bytes: u64,
+    pub(crate) body_bytes: u64,
 }
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum ClientError {
+pub(crate) enum ClientError {
     /// No connection.
     Connect(io::Error),
     /// The connection ended before the first byte of the answer.
@@ -50,12 +50,20 @@ pub(super) enum ClientError {
 
 /// A connection to the proxy.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
     start: usize,
     /// Whether another request may be sent.
-    pub(super) is_reusable: bool,
+    pub(crate) is_reusable: bool,
+}
+
+/// A server, and the connection to it that is kept between two requests.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    kept: Option<Connection>,
 }
 
 /// How much of a body is kept to be printed or read; the rest is counted.
@@ -74,7 +82,7 @@ enum Framing {
 
 impl Answer {
     /// The first value of a field; `name` is lower case.
-    pub(super) fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
@@ -99,16 +107,43 @@ impl Answer {
     }
 }
 
+impl Server {
+    /// A server to which nothing was sent yet.
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self { address, kept: None }
+    }
+
+    /// Sends one request, on the connection that is open or on a new one. When the result is dropped before it is there,
+    /// the connection goes with it.
+    pub(crate) async fn exchange(&mut self, request: &Request) -> Result<Answer, ClientError> {
+        if let Some(mut connection) = self.kept.take().filter(|connection| !connection.is_closed()) {
+            match connection.exchange(request).await {
+                Ok(answer) => {
+                    self.kept = Some(connection).filter(|connection| connection.is_reusable);
+                    return Ok(answer);
+                }
+                // It was closed just when it was used again: the server has not seen the request.
+                Err(ClientError::ClosedEarly) if request.is_idempotent => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut connection = Connection::open(self.address).await?;
+        let answer = connection.exchange(request).await?;
+        self.kept = Some(connection).filter(|connection| connection.is_reusable);
+        Ok(answer)
+    }
+}
+
 impl Connection {
     /// Connects.
-    pub(super) async fn open(address: SocketAddr) -> Result<Self, ClientError> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self, ClientError> {
         let stream = TcpStream::connect(address).await.map_err(ClientError::Connect)?;
         let _ = stream.set_nodelay(true);
         Ok(Self { stream, buffer: Vec::new(), start: 0, is_reusable: false })
     }
 
     /// Sends a request and reads its answer to the end.
-    pub(super) async fn exchange(&mut self, request: &Request) -> Result<Answer, ClientError> {
+    pub(crate) async fn exchange(&mut self, request: &Request) -> Result<Answer, ClientError> {
         self.is_reusable = false;
         // A server may refuse before it has read everything: then the answer counts, not the failed write.
         let written = self.stream.write_all(&request.bytes).await;
@@ -128,7 +163,7 @@ impl Connection {
     }
 
     /// Whether the server has closed it meanwhile, as far as is known without waiting.
-    pub(super) fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         let mut byte = [0];
         !matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
