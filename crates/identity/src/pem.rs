@@ -26,7 +26,7 @@ pub(crate) fn certificates(text: &[u8], what: &str) -> Result<Vec<CertificateDer
         )),
         (true, false) => Err((
             format!("{what} holds no block BEGIN CERTIFICATE"),
-            "expected is PEM: the certificate of the server, then those of its issuers",
+            "expected is PEM, from a line BEGIN CERTIFICATE to a line END CERTIFICATE",
         )),
     }
 }

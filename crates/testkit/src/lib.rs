@@ -5,6 +5,7 @@
 //! only, so a broken expectation may panic: that is how a test fails.
 
 mod backend;
+pub mod certificates;
 mod client;
 pub mod ledger;
 pub mod metrics;
