@@ -124,6 +124,10 @@ codes! {
     ORPHAN_ENDPOINTS = "OUT0211" Warning;
     /// Several objects of which only one can count, such as two Sidecars for one namespace.
     SUPERSEDED = "OUT0212" Warning;
+    /// A rule of an HTTPRoute sends to nobody: it has no `backendRefs`, or only some with weight 0. Its requests get 500.
+    NO_BACKENDS = "OUT0213" Warning;
+    /// A reference to an object of another namespace, which no ReferenceGrant there permits.
+    NOT_PERMITTED = "OUT0214" Error;
     /// A destination names no port although its host has several.
     PORT_REQUIRED = "IST0112" Warning;
     /// A rule can never be reached: earlier rules take all of its requests.
