@@ -49,7 +49,7 @@ impl Decode for ParentRef {
 impl ParentRef {
     /// Whether this names a Service: the route is one of the mesh.
     pub fn is_service(&self) -> bool {
-        self.group.is_empty() && &*self.kind == "Service"
+        is_core(&self.group) && &*self.kind == "Service"
     }
 
     /// Whether this names an object of the Gateway API by its kind, such as `Gateway`.
@@ -127,13 +127,18 @@ impl BackendObjectRef {
 
     /// Whether this names a Service of the core API.
     pub fn is_service(&self) -> bool {
-        self.group.is_empty() && &*self.kind == "Service"
+        is_core(&self.group) && &*self.kind == "Service"
     }
 
     /// The namespace of the target of a reference in an object of the namespace `own`.
     pub fn namespace_or<'p>(&'p self, own: &'p Arc<str>) -> &'p Arc<str> {
         self.namespace.as_ref().map_or(own, |namespace| &namespace.value)
     }
+}
+
+/// Whether a group is that of the core API. Its name is empty; the Gateway API's own documentation writes `core`, too.
+fn is_core(group: &str) -> bool {
+    matches!(group, "" | "core")
 }
 
 /// `group`: empty for the core API, else a DNS name.
