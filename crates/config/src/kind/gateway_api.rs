@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::gateway_class::ParametersRef;
+use super::gateway_refs::{self, group, kind_name, namespace, object_name};
+use super::istio::spanned;
 use super::selector::LabelSelector;
 use crate::address::{is_host, parsed};
 use crate::codes;
@@ -54,7 +56,7 @@ crate::object! {
     /// One of `listeners`, of a Gateway or a ListenerSet.
     pub struct Listener {
         /// `name`, unique in its object.
-        pub name: Spanned<Arc<str>> = required_with(section_name) "name",
+        pub name: Spanned<Arc<str>> = required_with(spanned(gateway_refs::section_name)) "name",
         /// `hostname`: a name or `*.` and a name; every host when not given.
         pub hostname: Option<Spanned<Arc<str>>> = with(hostname) "hostname",
         /// `port`: 1 to 65535.
@@ -95,13 +97,13 @@ crate::object! {
     /// A reference to a Secret, or to another kind that holds certificates.
     pub struct SecretRef {
         /// `group`, default the core group.
-        pub group: Arc<str> = or_default "group",
+        pub group: Arc<str> = or_default_with(group) "group",
         /// `kind`, default `Secret`.
         pub kind: Arc<str> = or("Secret".into()) "kind",
         /// `name`.
-        pub name: Arc<str> = required "name",
+        pub name: Arc<str> = required_with(object_name) "name",
         /// `namespace`; that of the object that refers when not given.
-        pub namespace: Option<Arc<str>> = optional "namespace",
+        pub namespace: Option<Arc<str>> = with(namespace) "namespace",
     }
 }
 
@@ -109,13 +111,13 @@ crate::object! {
     /// A reference to an object of any kind.
     pub struct ObjectReference {
         /// `group`, empty for the core group.
-        pub group: Arc<str> = required "group",
+        pub group: Arc<str> = required_with(group) "group",
         /// `kind`.
-        pub kind: Arc<str> = required "kind",
+        pub kind: Arc<str> = required_with(kind_name) "kind",
         /// `name`.
-        pub name: Arc<str> = required "name",
+        pub name: Arc<str> = required_with(object_name) "name",
         /// `namespace`; that of the object that refers when not given.
-        pub namespace: Option<Arc<str>> = optional "namespace",
+        pub namespace: Option<Arc<str>> = with(namespace) "namespace",
     }
 }
 
@@ -162,7 +164,7 @@ crate::object! {
         /// `group`, default `gateway.networking.k8s.io`.
         pub group: Arc<str> = or(GROUP.into()) "group",
         /// `kind`.
-        pub kind: Arc<str> = required "kind",
+        pub kind: Arc<str> = required_with(kind_name) "kind",
     }
 }
 
@@ -319,29 +321,12 @@ fn at_least_one<T: Decode>(node: &Node<'_>, cx: &mut Cx) -> Option<Vec<T>> {
     Some(items)
 }
 
-/// `hostname`: a DNS name, or one behind `*.`. The empty text counts as not given.
-pub(crate) fn hostname(node: &Node<'_>, cx: &mut Cx) -> Option<Spanned<Arc<str>>> {
+/// `hostname`; the empty text counts as not given.
+fn hostname(node: &Node<'_>, cx: &mut Cx) -> Option<Spanned<Arc<str>>> {
     if scalar::string(node, cx)?.is_empty() {
         return None;
     }
-    let value = parsed(node, cx, "a host name such as `api.example.com`, or `*.` and a host name", |text| {
-        let name = text.strip_prefix("*.").unwrap_or(text);
-        let legal = is_host(name)
-            && text.len() <= 253
-            && text.parse::<std::net::IpAddr>().is_err()
-            && !name.bytes().any(|b| b.is_ascii_uppercase() || b == b'_');
-        legal.then(|| text.to_owned())
-    })?;
-    Some(Spanned { value: cx.text(&value), pos: node.pos })
-}
-
-/// `name` of a listener, `sectionName` of a reference to one.
-fn section_name(node: &Node<'_>, cx: &mut Cx) -> Option<Spanned<Arc<str>>> {
-    let value = parsed(node, cx, "a name of at most 253 lower-case letters, digits, hyphens and dots", |text| {
-        let legal = is_host(text) && !text.bytes().any(|b| b.is_ascii_uppercase() || b == b'_');
-        legal.then(|| text.to_owned())
-    })?;
-    Some(Spanned { value: cx.text(&value), pos: node.pos })
+    spanned(gateway_refs::hostname)(node, cx)
 }
 
 fn protocol(node: &Node<'_>, cx: &mut Cx) -> Option<Spanned<Arc<str>>> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::gateway_refs::{group, kind_name, namespace, object_name};
 use crate::address::parsed;
 use crate::decode::Cx;
 use crate::node::{Node, Spanned};
@@ -30,13 +31,13 @@ crate::object! {
     /// `parametersRef`.
     pub struct ParametersRef {
         /// `group`, empty for the core group.
-        pub group: Arc<str> = required "group",
+        pub group: Arc<str> = required_with(group) "group",
         /// `kind`.
-        pub kind: Arc<str> = required "kind",
+        pub kind: Arc<str> = required_with(kind_name) "kind",
         /// `name`.
-        pub name: Arc<str> = required "name",
+        pub name: Arc<str> = required_with(object_name) "name",
         /// `namespace`; that of the Gateway where a Gateway refers.
-        pub namespace: Option<Arc<str>> = optional "namespace",
+        pub namespace: Option<Arc<str>> = with(namespace) "namespace",
     }
 }
 

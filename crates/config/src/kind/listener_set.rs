@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::gateway_api::{Listener, listeners};
+use super::gateway_refs::{namespace, object_name};
 use crate::node::Spanned;
 
 crate::object! {
@@ -32,8 +33,8 @@ crate::object! {
         /// `kind`, default `Gateway`.
         pub kind: Arc<str> = or("Gateway".into()) "kind",
         /// `namespace`; the ListenerSet's own when not given.
-        pub namespace: Option<Arc<str>> = optional "namespace",
+        pub namespace: Option<Arc<str>> = with(namespace) "namespace",
         /// `name`.
-        pub name: Arc<str> = required "name",
+        pub name: Arc<str> = required_with(object_name) "name",
     }
 }

@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use super::gateway_refs::{group, kind_name, namespace};
+use crate::codes;
+use crate::decode::Cx;
+use crate::node::Pos;
+
 crate::object! {
     /// A permission.
     pub resource struct ReferenceGrant {
@@ -25,11 +30,11 @@ crate::object! {
     /// Objects that refer.
     pub struct GrantFrom {
         /// `group`, empty for the core group.
-        pub group: Arc<str> = required "group",
+        pub group: Arc<str> = required_with(group) "group",
         /// `kind`.
-        pub kind: Arc<str> = required "kind",
+        pub kind: Arc<str> = required_with(kind_name) "kind",
         /// `namespace`.
-        pub namespace: Arc<str> = required "namespace",
+        pub namespace: Arc<str> = required_with(namespace) "namespace",
     }
 }
 
@@ -37,18 +42,18 @@ crate::object! {
     /// Objects of the grant's namespace that may be referred to.
     pub struct GrantTo {
         /// `group`, empty for the core group.
-        pub group: Arc<str> = required "group",
+        pub group: Arc<str> = required_with(group) "group",
         /// `kind`.
-        pub kind: Arc<str> = required "kind",
+        pub kind: Arc<str> = required_with(kind_name) "kind",
         /// `name`; all of the kind when not given.
         pub name: Option<Arc<str>> = optional "name",
     }
 }
 
-fn check_grant(grant: &ReferenceGrant, pos: crate::node::Pos, cx: &mut crate::decode::Cx) {
+fn check_grant(grant: &ReferenceGrant, pos: Pos, cx: &mut Cx) {
     for (field, empty) in [("from", grant.spec.from.is_empty()), ("to", grant.spec.to.is_empty())] {
         if empty {
-            cx.report(crate::codes::SCHEMA, pos, format!("spec.{field}: it is empty, expected at least one item"), "");
+            cx.report(codes::SCHEMA, pos, format!("spec.{field}: it is empty, expected at least one item"), "");
         }
     }
 }

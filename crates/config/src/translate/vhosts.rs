@@ -315,13 +315,15 @@ impl VhostBuilder<'_> {
             claim(&draft.others, draft, domains);
         }
         let vhosts = drafts.into_iter().zip(domains).filter(|(_, domains)| !domains.is_empty());
-        vhosts.map(|(draft, domains)| self.lend(draft, domains)).collect()
+        let named = |(draft, domains): (Draft, Vec<Domain>)| {
+            let name: Arc<str> = format!("{}:{}", draft.host, draft.port).into();
+            VirtualHost { name, domains, routes: draft.routes }
+        };
+        vhosts.map(|vhost| self.lend(named(vhost))).collect()
     }
 
     /// The virtual host, or that of before if it is the same; so its routes.
-    fn lend(&self, draft: Draft, domains: Vec<Domain>) -> Arc<VirtualHost> {
-        let name: Arc<str> = format!("{}:{}", draft.host, draft.port).into();
-        let mut vhost = VirtualHost { name, domains, routes: draft.routes };
+    pub(crate) fn lend(&self, mut vhost: VirtualHost) -> Arc<VirtualHost> {
         let Some(before) = self.before.get(&vhost.name) else { return Arc::new(vhost) };
         if **before == vhost {
             return before.clone();
