@@ -128,6 +128,26 @@ codes! {
     NO_BACKENDS = "OUT0213" Warning;
     /// A reference to an object of another namespace, which no ReferenceGrant there permits.
     NOT_PERMITTED = "OUT0214" Error;
+    /// A part of the input is not simulated: ports of UDP or SCTP, proxies that were injected, pods beyond `replicas`.
+    NOT_SIMULATED = "OUT0301" Info;
+    /// A Service sends to a port that no container declares; it is simulated on the pod's first container.
+    UNDECLARED_PORT = "OUT0302" Info;
+    /// Two containers of a pod declare the same port; they share one network, so only the first can have it.
+    PORT_TWICE = "OUT0303" Warning;
+    /// A container declares a port that the sidecar itself uses; it is not simulated.
+    SIDECAR_PORT = "OUT0304" Warning;
+    /// A readiness probe asks a port that nothing in the pod serves: the pod is never ready.
+    PROBE_PORT = "OUT0305" Warning;
+    /// A pod is not ready: its status or a readiness gate says so. It gets no traffic.
+    POD_NOT_READY = "OUT0306" Warning;
+    /// EndpointSlices or Endpoints give way to the simulated pods that their Service selects.
+    ENDPOINTS_REPLACED = "OUT0307" Info;
+    /// A Service selects no pod, or only pods that are not ready: requests to it get 503 (flag UH).
+    NO_PODS = "OUT0308" Warning;
+    /// More pods are asked for than are simulated.
+    TOO_MANY_PODS = "OUT0309" Warning;
+    /// A `targetPort` names a port that no container of the selected pods has.
+    TARGET_PORT = "OUT0310" Warning;
     /// A destination names no port although its host has several.
     PORT_REQUIRED = "IST0112" Warning;
     /// A rule can never be reached: earlier rules take all of its requests.

@@ -63,12 +63,14 @@ crate::object! {
         pub hostname: Option<Arc<str>> = optional "hostname",
         /// `subdomain`: the headless service that names the pod.
         pub subdomain: Option<Arc<str>> = optional "subdomain",
+        /// `readinessGates`: conditions of the status that must be `True` before the pod is ready.
+        pub readiness_gates: Vec<Spanned<ReadinessGate>> = or_default "readinessGates",
     }
     ignore [
         "activeDeadlineSeconds", "affinity", "automountServiceAccountToken", "dnsConfig", "dnsPolicy",
         "enableServiceLinks", "ephemeralContainers", "hostAliases", "hostIPC", "hostPID", "hostUsers",
         "hostnameOverride", "imagePullSecrets", "nodeSelector", "os", "overhead", "preemptionPolicy", "priority",
-        "priorityClassName", "readinessGates", "resourceClaims", "resources", "restartPolicy", "runtimeClassName",
+        "priorityClassName", "resourceClaims", "resources", "restartPolicy", "runtimeClassName",
         "schedulerName", "schedulingGates", "securityContext", "setHostnameAsFQDN", "shareProcessNamespace",
         "terminationGracePeriodSeconds", "tolerations", "topologySpreadConstraints", "volumes", "workloadRef",
     ]
@@ -83,15 +85,28 @@ impl PodSpec {
 
     /// Every port that a container declares, those of sidecars among the init containers included.
     pub fn ports(&self) -> impl Iterator<Item = (&Container, &ContainerPort)> {
-        let sidecars = self.init_containers.iter().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-        let containers = self.containers.iter().chain(sidecars);
+        let containers = self.running();
         containers.flat_map(|container| container.ports.iter().map(|port| (&container.value, &port.value)))
+    }
+
+    /// The containers that run for as long as the pod does: all but the init containers that end.
+    pub fn running(&self) -> impl Iterator<Item = &Spanned<Container>> {
+        let sidecars = self.init_containers.iter().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+        self.containers.iter().chain(sidecars)
     }
 
     /// The number of a container port that a `targetPort` names.
     pub fn named_port(&self, name: &str, protocol: Protocol) -> Option<u16> {
         let named = |port: &ContainerPort| port.name.as_deref() == Some(name) && port.protocol == protocol;
         self.ports().find(|(_, port)| named(port)).map(|(_, port)| port.container_port)
+    }
+}
+
+crate::object! {
+    /// A condition that must hold before the pod is ready.
+    pub struct ReadinessGate {
+        /// `conditionType`.
+        pub condition_type: Arc<str> = required "conditionType",
     }
 }
 
@@ -104,12 +119,42 @@ crate::object! {
         pub ports: Vec<Spanned<ContainerPort>> = or_default "ports",
         /// `restartPolicy`; `Always` makes an init container a sidecar.
         pub restart_policy: Option<Arc<str>> = optional "restartPolicy",
+        /// `image`.
+        pub image: Option<Arc<str>> = optional "image",
+        /// `readinessProbe`.
+        pub readiness_probe: Option<Box<Spanned<Probe>>> = optional "readinessProbe",
     }
     ignore [
-        "args", "command", "env", "envFrom", "image", "imagePullPolicy", "lifecycle", "livenessProbe", "readinessProbe",
-        "resizePolicy", "resources", "restartPolicyRules", "securityContext", "startupProbe", "stdin", "stdinOnce",
+        "args", "command", "env", "envFrom", "imagePullPolicy", "lifecycle", "livenessProbe", "resizePolicy", "resources", "restartPolicyRules", "securityContext", "startupProbe", "stdin", "stdinOnce",
         "terminationMessagePath", "terminationMessagePolicy", "tty", "volumeDevices", "volumeMounts", "workingDir",
     ]
+}
+
+crate::object! {
+    /// A probe: only where it asks is kept.
+    pub struct Probe {
+        /// `httpGet`.
+        pub http_get: Option<ProbeTarget> = optional "httpGet",
+        /// `tcpSocket`.
+        pub tcp_socket: Option<ProbeTarget> = optional "tcpSocket",
+        /// `grpc`.
+        pub grpc: Option<ProbeTarget> = optional "grpc",
+    }
+    ignore [
+        "exec", "failureThreshold", "initialDelaySeconds", "periodSeconds", "successThreshold",
+        "terminationGracePeriodSeconds", "timeoutSeconds",
+    ]
+}
+
+crate::object! {
+    /// `httpGet`, `tcpSocket` or `grpc`.
+    pub struct ProbeTarget {
+        /// `port`: a number, or the name of a port of the same container.
+        pub port: Option<Spanned<scalar::IntOrString>> = optional "port",
+        /// `host`: somewhere else than the pod.
+        pub host: Option<Arc<str>> = optional "host",
+    }
+    ignore ["httpHeaders", "path", "scheme", "service"]
 }
 
 crate::object! {

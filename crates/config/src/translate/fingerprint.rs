@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use outrigger_model::{Cluster, Endpoint, Listener, Mesh, Serve, VirtualHost, Workload};
+use outrigger_model::{Cluster, Endpoint, Listener, Mesh, Serve, ServiceRef, VirtualHost, Workload};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Text that goes into a hash.
@@ -41,6 +42,22 @@ fn endpoint(endpoint: &Arc<Endpoint>, hash: &mut Xxh3) {
     let Endpoint { address, weight, priority, locality, locality_weight, workload } = &**endpoint;
     (address, weight, priority, locality, locality_weight).hash(hash);
     (&workload.name, &workload.namespace, &workload.pod, &workload.principal, &workload.labels).hash(hash);
+}
+
+/// Of the service that a cluster belongs to, where its name does not say it.
+pub(crate) fn service(service: &ServiceRef) -> u64 {
+    let ServiceRef { host, name, namespace, port, subset } = service;
+    let mut hash = Xxh3::new();
+    (host, name, namespace, port, subset).hash(&mut hash);
+    hash.finish()
+}
+
+/// Of who is behind an address.
+pub(crate) fn peer(address: Ipv4Addr, workload: &Workload) -> u64 {
+    let mut hash = Xxh3::new();
+    (address, &workload.name, &workload.namespace, &workload.cluster).hash(&mut hash);
+    (&workload.pod, &workload.principal, &workload.labels).hash(&mut hash);
+    hash.finish()
 }
 
 /// Of a virtual host.

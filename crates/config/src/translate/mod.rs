@@ -12,7 +12,7 @@
 mod client;
 mod clusters;
 mod endpoints;
-mod fingerprint;
+pub(crate) mod fingerprint;
 pub mod gateways;
 mod locality;
 mod mesh;
@@ -36,6 +36,10 @@ use outrigger_model::{
     Cluster, ClusterName, Diagnostic, Listener, Mesh, RouteTable, ServiceSummary, Snapshot, VirtualHost,
 };
 
+pub(crate) use mesh::read as read_mesh;
+pub(crate) use protocol::spoken;
+pub(crate) use workloads::{has_labels, owner_name};
+
 use crate::hosts;
 use crate::kind::endpoint_slice::EndpointSlice;
 use crate::kind::mesh_config::MeshConfig;
@@ -49,7 +53,8 @@ use registry::Registry;
 use resolve::Resolver;
 use scope::{Import, Scope};
 use vhosts::VhostBuilder;
-use workloads::{Naming, PodIndex, Workloads};
+use workloads::PodIndex;
+pub(crate) use workloads::{Naming, Workloads};
 
 /// For whom a snapshot is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -421,7 +426,7 @@ impl Pass<'_> {
 }
 
 /// Each finding once, by file and place.
-fn in_order(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+pub(crate) fn in_order(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut seen = HashSet::with_capacity(diagnostics.len());
     let mut once: Vec<Diagnostic> = diagnostics.into_iter().filter(|d| seen.insert(d.clone())).collect();
     once.sort_by(|a, b| {

@@ -43,6 +43,29 @@ impl Protocol {
     }
 }
 
+/// What a container's port speaks, in the word that stands for it: `http`, `http2`, `grpc`, `grpc-web`, `https`, `tls`,
+/// `tcp`, `mongo`, `redis` or `mysql`. HTTP where nothing says otherwise.
+pub(crate) fn spoken(app_protocol: Option<&str>, name: Option<&str>, number: u16) -> &'static str {
+    let stated = match app_protocol.map(str::to_ascii_lowercase).as_deref() {
+        Some("kubernetes.io/h2c") => Some("http2"),
+        Some("kubernetes.io/ws") => Some("http"),
+        Some("kubernetes.io/wss") => Some("tls"),
+        Some(app) => word_of(app),
+        None => name.and_then(word_of),
+    };
+    stated.unwrap_or(if WELL_KNOWN_TCP.contains(&number) { "tcp" } else { "http" })
+}
+
+fn word_of(name: &str) -> Option<&'static str> {
+    const WORDS: [&str; 9] = ["http", "http2", "grpc", "https", "tls", "tcp", "mongo", "redis", "mysql"];
+    let name = name.to_ascii_lowercase();
+    if name.starts_with("grpc-web") {
+        return Some("grpc-web");
+    }
+    let word = name.split('-').next().unwrap_or_default();
+    WORDS.into_iter().find(|known| *known == word).or_else(|| (word == "http_proxy").then_some("http"))
+}
+
 /// SMTP, DNS, MySQL, MongoDB: the server speaks first, or detection would wait in vain.
 const WELL_KNOWN_TCP: [u16; 4] = [25, 53, 3306, 27017];
 
@@ -74,6 +97,22 @@ fn by_word(word: &str) -> Option<Protocol> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_word_and_the_protocol_agree() {
+        let apps = [None, Some(""), Some("kubernetes.io/h2c"), Some("kubernetes.io/wss"), Some("GRPC"), Some("x")];
+        let names =
+            [None, Some("http"), Some("grpc-web-x"), Some("redis-a"), Some("https"), Some("metrics"), Some("Tcp")];
+        for (app, name) in apps.into_iter().flat_map(|app| names.map(|name| (app, name))) {
+            for number in [80, 53] {
+                let of_word = by_word(spoken(app, name, number)).unwrap();
+                assert_eq!(of_word, Protocol::of_service_port(app, name, number), "{app:?} {name:?} {number}");
+            }
+        }
+        assert_eq!(spoken(Some("kubernetes.io/h2c"), Some("grpc"), 80), "http2");
+        assert_eq!(spoken(None, Some("grpc-web-x"), 80), "grpc-web");
+        assert_eq!((spoken(None, None, 3306), spoken(None, Some("a"), 9)), ("tcp", "http"));
+    }
 
     #[test]
     fn app_protocol_beats_the_name_and_the_name_beats_the_number() {

@@ -223,7 +223,7 @@ pub(crate) fn label_locality(labels: &Labels) -> Option<Locality> {
 }
 
 /// The workload a pod belongs to: its controller, or the controller's own, else the pod itself.
-fn owner_name(resources: &Resources, meta: &Metadata) -> Arc<str> {
+pub(crate) fn owner_name(resources: &Resources, meta: &Metadata) -> Arc<str> {
     let controller = |meta: &Metadata| meta.owners.iter().find(|o| o.controller).or(meta.owners.first()).cloned();
     let Some(owner) = controller(meta) else { return meta.name.clone() };
     if &*owner.kind != "ReplicaSet" {
