@@ -1,7 +1,7 @@
 //! All objects of an input, by kind, namespace and name.
 //!
 //! `kinds!` is the one list of what has a meaning here: kind, group, versions, scope and type. Where two groups have a
-//! kind of one name, the variant has a name of its own and `as "Gateway"` says the kind's. A [`Table`] keeps input order,
+//! kind of one name, the variant has a name of its own and `("Gateway")` says the kind's. A [`Table`] keeps input order,
 //! finds by name, and is shared as a whole between loads that did not change it, as are the objects in it: `Arc::ptr_eq`
 //! means "unchanged". Built by `loader`, read by `translate`.
 
@@ -72,7 +72,7 @@ fn group_of(api_version: &str) -> &str {
 }
 
 macro_rules! kinds {
-    ($($name:ident $(as $yaml:literal)? $table:ident: $ty:path, $scope:ident, [$($version:literal),+];)+) => {
+    ($($name:ident $(($yaml:literal))? $table:ident: $ty:path, $scope:ident, [$($version:literal),+];)+) => {
         /// An object of any kind.
         #[derive(Clone, Debug)]
         pub enum Object {
@@ -199,6 +199,8 @@ kinds! {
     WorkloadGroup workload_groups: kind::workload_group::WorkloadGroup, namespaced,
         ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
     Sidecar sidecars: kind::sidecar::Sidecar, namespaced,
+        ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+    IstioGateway("Gateway") istio_gateways: kind::istio_gateway::IstioGateway, namespaced,
         ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
     GatewayClass gateway_classes: kind::gateway_class::GatewayClass, cluster,
         ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];

@@ -18,6 +18,7 @@ pub mod http_route_filter;
 pub mod http_route_group;
 pub mod http_route_match;
 pub mod istio;
+pub mod istio_gateway;
 pub mod job;
 pub mod listener_set;
 pub mod mesh_config;

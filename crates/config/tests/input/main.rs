@@ -3,6 +3,7 @@
 mod documents;
 mod fuzz;
 mod incremental;
+mod istio_gateways;
 mod kinds;
 mod limits;
 mod reloads;

@@ -87,8 +87,8 @@ fn every_field_of_istios_schemas_is_known() {
         eprintln!("passed over: {} is not there", path.display());
         return;
     };
-    const KINDS: [&str; 6] =
-        ["DestinationRule", "VirtualService", "ServiceEntry", "WorkloadEntry", "WorkloadGroup", "Sidecar"];
+    const KINDS: [&str; 7] =
+        ["DestinationRule", "VirtualService", "ServiceEntry", "WorkloadEntry", "WorkloadGroup", "Sidecar", "Gateway"];
     let mut seen = Vec::new();
     for document in text.split("\n---\n") {
         let Some(kind) = KINDS.iter().find(|kind| document.contains(&format!("\n    kind: {kind}\n"))) else {
