@@ -128,6 +128,12 @@ codes! {
     NO_BACKENDS = "OUT0213" Warning;
     /// A reference to an object of another namespace, which no ReferenceGrant there permits.
     NOT_PERMITTED = "OUT0214" Error;
+    /// A server of a Gateway is not served: it asks for what is not supported yet, or nothing is routed from it.
+    SERVER_LEFT_OUT = "OUT0215" Warning;
+    /// Servers of one gateway proxy want a port for protocols that cannot share it; the first stays in force.
+    PORT_TAKEN = "OUT0216" Error;
+    /// Clients may refuse a certificate: it is expired, not valid yet, not meant for servers, or names no host.
+    CERTIFICATE_DOUBT = "OUT0217" Warning;
     /// A part of the input is not simulated: ports of UDP or SCTP, proxies that were injected, pods beyond `replicas`.
     NOT_SIMULATED = "OUT0301" Info;
     /// A Service sends to a port that no container declares; it is simulated on the pod's first container.
@@ -154,6 +160,12 @@ codes! {
     UNREACHABLE_RULE = "IST0130" Warning;
     /// A match is already covered by an earlier one and has no effect.
     INEFFECTIVE_MATCH = "IST0131" Info;
+    /// None of the hosts of a VirtualService is among those of a Gateway it is bound to.
+    NOT_IN_GATEWAY = "IST0132" Warning;
+    /// Two servers with TLS have the same port and host on one gateway proxy; the older Gateway stays in force.
+    CONFLICTING_GATEWAYS = "IST0145" Error;
+    /// The certificate, key or authorities that a Gateway names cannot be used.
+    BAD_CREDENTIAL = "IST0161" Error;
     /// The host of a DestinationRule matches no service.
     UNKNOWN_RULE_HOST = "IST0174" Warning;
 }
