@@ -1,36 +1,61 @@
 //! Kubernetes `Secret`: the certificates, keys and authorities of TLS. Whatever else a Secret holds is judged and dropped.
 //!
-//! No message quotes a value: what stands under a key may be the private key, also when it is not valid there.
+//! No message quotes a value: what stands under a key may be the private key, also when it is not valid there. Whether a
+//! key pair can serve is judged when something first asks for it, and once: it takes long, and the Secret does not change.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use outrigger_model::Secret as SecretBytes;
+use outrigger_identity::{Finding, check_authorities, check_key_pair};
+use outrigger_model::{KeyPair, Secret as SecretBytes};
 
 use crate::codes;
-use crate::decode::Cx;
+use crate::decode::{Cx, Fields};
 use crate::node::{Node, Pos, Value};
+use crate::object::{Metadata, Resource};
 
-crate::object! {
-    /// Bytes by name.
-    pub resource struct Secret {
-        /// `type`, e.g. `kubernetes.io/tls`; `Opaque` when not given.
-        pub secret_type: Option<Arc<str>> = optional "type",
-        /// `data`.
-        pub data: SecretData = or_default_with(encoded) "data",
-        /// `stringData`, which wins over `data`.
-        pub string_data: SecretData = or_default_with(plain) "stringData",
-    }
-    ignore ["immutable"]
-    check check
+/// Bytes by name.
+#[derive(Clone, Debug)]
+pub struct Secret {
+    /// Name, namespace, labels, and where it stands.
+    pub meta: Metadata,
+    /// `type`, e.g. `kubernetes.io/tls`; `Opaque` when not given.
+    pub secret_type: Option<Arc<str>>,
+    /// `data`.
+    data: SecretData,
+    /// `stringData`, which wins over `data`.
+    string_data: SecretData,
+    /// What was found of the key pairs, by the place in [`Secret::PAIRS`].
+    judged: [OnceLock<Result<Usable, Unusable>>; 2],
 }
 
 /// The values of the keys that TLS needs, in the order written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SecretData {
+struct SecretData {
     values: Vec<(&'static str, SecretValue)>,
+}
+
+/// A key pair that can serve.
+#[derive(Clone, Debug)]
+pub struct Usable {
+    /// The pair.
+    pub pair: Arc<KeyPair>,
+    /// Where the certificate stands.
+    pub pos: Pos,
+    /// What clients may dislike about it.
+    pub doubts: Vec<Finding>,
+}
+
+/// Why a Secret has not what is asked of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// What was found and what was expected, the Secret's name in front.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
 }
 
 /// One value.
@@ -72,13 +97,101 @@ impl Secret {
         Self::ISTIO_REVOCATIONS,
     ];
 
+    /// The keys of certificates and private keys that belong together.
+    const PAIRS: [(&'static str, &'static str); 2] =
+        [(Self::TLS_CERTIFICATE, Self::TLS_KEY), (Self::ISTIO_CERTIFICATE, Self::ISTIO_KEY)];
+
     /// The value of one of the keys above; an empty one counts as not given.
     pub fn value(&self, key: &str) -> Option<&SecretValue> {
         self.any(key).filter(|value| !value.bytes.reveal().is_empty())
     }
 
+    /// The key pair under `tls.crt` and `tls.key`. What clients may dislike is judged at the time of the first call.
+    pub fn tls_pair(&self, now: SystemTime) -> Result<&Usable, &Unusable> {
+        self.pair(0, now)
+    }
+
+    /// The key pair for Istio: that under `cert` and `key` wins over that under `tls.crt` and `tls.key`.
+    pub fn istio_pair(&self, now: SystemTime) -> Result<&Usable, &Unusable> {
+        let generic = self.value(Self::ISTIO_CERTIFICATE).is_some() && self.value(Self::ISTIO_KEY).is_some();
+        self.pair(usize::from(generic), now)
+    }
+
+    fn pair(&self, which: usize, now: SystemTime) -> Result<&Usable, &Unusable> {
+        self.judged[which].get_or_init(|| self.judge(Self::PAIRS[which], now)).as_ref()
+    }
+
+    fn judge(&self, (certificate, key): (&str, &str), now: SystemTime) -> Result<Usable, Unusable> {
+        let (chain, private) = match (self.value(certificate), self.value(key)) {
+            (Some(chain), Some(private)) => (chain, private),
+            (chain, private) => {
+                let missing = match (chain, private) {
+                    (None, None) => format!("neither `{certificate}` nor `{key}`"),
+                    (None, _) => format!("no `{certificate}`"),
+                    (_, _) => format!("no `{key}`"),
+                };
+                return Err(Unusable {
+                    message: format!("{} has {missing}", self.name()),
+                    hint: format!("store the certificate chain as `{certificate}` and its private key as `{key}`"),
+                });
+            }
+        };
+        let pair = KeyPair {
+            name: self.name(),
+            certificates: chain.bytes.reveal().into(),
+            private_key: private.bytes.clone(),
+        };
+        match check_key_pair(&pair, now) {
+            Ok(doubts) => Ok(Usable { pair: Arc::new(pair), pos: chain.pos, doubts }),
+            Err(finding) => Err(Unusable::of(&finding)),
+        }
+    }
+
+    /// The certificate authorities under the first of some keys that has a value, as PEM.
+    pub fn authorities(&self, keys: &[&str]) -> Result<Arc<[u8]>, Unusable> {
+        let Some(found) = keys.iter().find_map(|key| self.value(key)) else {
+            let quoted: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+            return Err(Unusable {
+                message: format!("{} has no {}", self.name(), quoted.join(" and no ")),
+                hint: "store the authorities that sign the certificates of clients there, as PEM".to_owned(),
+            });
+        };
+        check_authorities(found.bytes.reveal(), &self.name()).map_err(|finding| Unusable::of(&finding))?;
+        Ok(found.bytes.reveal().into())
+    }
+
+    /// `Secret shop/web-tls`.
+    fn name(&self) -> Arc<str> {
+        format!("Secret {}/{}", self.meta.namespace, self.meta.name).into()
+    }
+
     fn any(&self, key: &str) -> Option<&SecretValue> {
         self.string_data.get(key).or_else(|| self.data.get(key))
+    }
+}
+
+impl Unusable {
+    fn of(finding: &Finding) -> Self {
+        Self { message: format!("{}: {}", finding.object, finding.message), hint: finding.hint.to_owned() }
+    }
+}
+
+impl Resource for Secret {
+    fn decode_body(meta: Metadata, fields: &mut Fields<'_, '_>, cx: &mut Cx) -> Option<Self> {
+        let errors = cx.errors();
+        let secret_type = fields.optional("type", cx);
+        let data = fields.or_default_with("data", cx, encoded);
+        let string_data = fields.or_default_with("stringData", cx, plain);
+        fields.ignore(&["immutable"]);
+        let secret = Self { meta, secret_type, data, string_data, judged: Default::default() };
+        if cx.errors() == errors {
+            check(&secret, cx);
+        }
+        Some(secret)
+    }
+
+    fn meta(&self) -> &Metadata {
+        &self.meta
     }
 }
 
@@ -145,7 +258,7 @@ fn string<'n>(node: &'n Node<'_>, cx: &mut Cx) -> Option<&'n str> {
 }
 
 /// The API server refuses a Secret of type `kubernetes.io/tls` without both.
-fn check(secret: &Secret, _pos: Pos, cx: &mut Cx) {
+fn check(secret: &Secret, cx: &mut Cx) {
     if secret.secret_type.as_deref() != Some("kubernetes.io/tls") {
         return;
     }
