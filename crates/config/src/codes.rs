@@ -154,6 +154,10 @@ codes! {
     TOO_MANY_PODS = "OUT0309" Warning;
     /// A `targetPort` names a port that no container of the selected pods has.
     TARGET_PORT = "OUT0310" Warning;
+    /// A port of a simulated pod or of a gateway cannot be had on this machine; a free one stands in for it.
+    PORT_MOVED = "OUT0311" Warning;
+    /// A simulated pod or a gateway could not be started.
+    NOT_STARTED = "OUT0312" Error;
     /// A destination names no port although its host has several.
     PORT_REQUIRED = "IST0112" Warning;
     /// A rule can never be reached: earlier rules take all of its requests.
