@@ -155,6 +155,8 @@ mod tests {
             Reason::UpstreamClosed,
             Reason::UpstreamProtocol("x"),
             Reason::UpstreamIdle,
+            Reason::RouteTimeout,
+            Reason::PerTryTimeout,
         ] {
             let row = reason.row();
             assert!((400..600).contains(&row.status) && !row.text.is_empty() && !row.advice.is_empty(), "{reason:?}");

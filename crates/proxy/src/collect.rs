@@ -12,8 +12,8 @@ use tokio::sync::watch;
 
 use crate::balance::{expected_shares, fairness_index};
 use crate::cluster::LiveCluster;
+use crate::labels::{cluster_labels, endpoint_labels, route_labels};
 use crate::policy::Policy;
-use crate::record::{cluster_labels, endpoint_labels, route_labels};
 
 /// The collector of one proxy.
 pub(crate) struct Collector {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use outrigger_model::HeaderEdits;
 
 use crate::cluster::EndpointState;
+use crate::deadlines::Deadlines;
 use crate::failure::Reason;
 use crate::forward::{Answered, Forwarding};
 use crate::h1::body::{Decoder, Framing};
@@ -27,6 +28,7 @@ pub(crate) struct Conversation<'c> {
     pub(crate) exchange: &'c Exchange,
     pub(crate) forwarding: &'c Forwarding,
     pub(crate) endpoint: &'c EndpointState,
+    pub(crate) deadlines: &'c Deadlines,
     /// The whole request body, where it is at hand. `None`: it is relayed as it comes.
     pub(crate) held_body: Option<&'c HeldBody>,
 }
@@ -80,9 +82,12 @@ impl Conversation<'_> {
     /// Runs it; the connection goes back to the pool when it can be used again.
     pub(crate) async fn run(&self, client: &mut Stream, mut upstream: Upstream) -> Result<Answered, Lost> {
         let progress = Progress::default();
-        let outcome = self.converse(client, &mut upstream.stream, &progress).await;
+        let outcome = {
+            let conversation = pin!(self.converse(client, &mut upstream.stream, &progress));
+            self.deadlines.limit(conversation, &progress.status_sent).await
+        };
         self.exchange.bytes_received.set(self.exchange.bytes_received.get() + progress.body_bytes_read.get());
-        match outcome {
+        match outcome.flatten() {
             Ok(download) => {
                 self.keep(upstream, &download, &progress);
                 Ok(Answered { status: download.status, grpc_status: download.grpc_status })
@@ -133,7 +138,10 @@ impl Conversation<'_> {
             if uploading && let Poll::Ready(result) = upload.as_mut().poll(cx) {
                 uploading = false;
                 match result {
-                    Ok(()) => progress.upload_done.set(true),
+                    Ok(()) => {
+                        progress.upload_done.set(true);
+                        self.deadlines.request_is_here();
+                    }
                     // The upstream may have answered early and closed: what it said decides.
                     Err(RelayFailure::Sink) => {}
                     Err(failure) => return Poll::Ready(Err(upload_reason(&failure))),
@@ -199,8 +207,13 @@ impl Conversation<'_> {
                     let mut out = self.worker.buffers.take_head();
                     self.write_interim(&answer, &mut out);
                     let used = answer.len;
+                    let status = answer.status;
                     upstream.input.consume(used);
-                    self.write_client(client, &out).await?;
+                    // Were a time limit to strike in the middle of it, nothing could follow any more.
+                    progress.status_sent.set(status);
+                    let written = self.write_client(client, &out).await;
+                    progress.status_sent.set(0);
+                    written?;
                     self.worker.buffers.give_head(out);
                     continue;
                 }

@@ -65,6 +65,10 @@ pub(crate) enum Reason {
     UpstreamProtocol(&'static str),
     /// The upstream sent nothing for too long.
     UpstreamIdle,
+    /// The answer was not complete within the route's `timeout`.
+    RouteTimeout,
+    /// The answer did not begin within the time of one try.
+    PerTryTimeout,
 }
 
 /// A row of the table.
@@ -103,6 +107,8 @@ pub(crate) enum Flag {
     UpstreamConnectionTermination,
     /// `UPE`
     UpstreamProtocolError,
+    /// `UT`
+    UpstreamRequestTimeout,
     /// `SI`
     StreamIdleTimeout,
     /// `DC`
@@ -124,6 +130,7 @@ impl Flag {
             Self::UpstreamConnectionFailure => "UF",
             Self::UpstreamConnectionTermination => "UC",
             Self::UpstreamProtocolError => "UPE",
+            Self::UpstreamRequestTimeout => "UT",
             Self::StreamIdleTimeout => "SI",
             Self::DownstreamConnectionTermination => "DC",
             Self::DownstreamProtocolError => "DPE",
@@ -188,6 +195,10 @@ impl Reason {
                 "http_protocol_error",
             ),
             Self::UpstreamIdle => (504, Flag::StreamIdleTimeout, "stream_idle_timeout", "http_response_timeout"),
+            Self::RouteTimeout => (504, Flag::UpstreamRequestTimeout, "response_timeout", "http_response_timeout"),
+            Self::PerTryTimeout => {
+                (504, Flag::UpstreamRequestTimeout, "upstream_per_try_timeout", "http_response_timeout")
+            }
         }
     }
 
@@ -216,7 +227,9 @@ impl Reason {
             | Self::ConnectTimeout
             | Self::UpstreamClosed
             | Self::UpstreamProtocol(_)
-            | Self::UpstreamIdle => Blame::Upstream,
+            | Self::UpstreamIdle
+            | Self::RouteTimeout
+            | Self::PerTryTimeout => Blame::Upstream,
         }
     }
 
@@ -281,6 +294,16 @@ impl Reason {
                 "The instance's answer is not valid HTTP/1; does this port speak another protocol?",
             ),
             Self::UpstreamIdle => ("stream timeout", "The instance sent nothing for 5 minutes."),
+            Self::RouteTimeout => (
+                "upstream request timeout",
+                "The instance did not answer within the route's timeout: `timeout` of the VirtualService, or \
+                 `timeouts.request` of the HTTPRoute.",
+            ),
+            Self::PerTryTimeout => (
+                "upstream request timeout",
+                "The instance did not begin to answer within the time of one try: `retries.perTryTimeout` of the \
+                 VirtualService, or `timeouts.backendRequest` of the HTTPRoute.",
+            ),
         }
     }
 

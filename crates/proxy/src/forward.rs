@@ -4,8 +4,10 @@
 //! before the first byte of an answer is sent again once, on a fresh connection, if that is safe (RFC 9110 §9.2.2,
 //! RFC 9112 §9.3.1): the server may have closed it just then.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +15,10 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::cluster::EndpointState;
+use crate::deadlines::Deadlines;
 use crate::exchange::{Conversation, Lost};
 use crate::failure::Reason;
+use crate::h1::body::Framing;
 use crate::h1::stream::Stream;
 use crate::held_body::HeldBody;
 use crate::plan::Exchange;
@@ -102,6 +106,10 @@ pub(crate) async fn forward(
     exchange: &Exchange,
     forwarding: &Forwarding,
 ) -> Forwarded {
+    let deadlines = forwarding.deadlines();
+    if exchange.framing == Framing::None {
+        deadlines.request_is_here();
+    }
     let choice = match choose(worker, forwarding, exchange.started).await {
         Ok(choice) => choice,
         Err((stats, reason, cause)) => {
@@ -123,11 +131,18 @@ pub(crate) async fn forward(
             return Forwarded { endpoint: choice.stats, result };
         }
     };
+    if held_body.is_some() {
+        deadlines.request_is_here();
+    }
     let result = loop {
         let was_reused = reused.is_some();
+        deadlines.try_begins();
         let connection = match reused.take() {
             Some(upstream) => Ok(upstream),
-            None => connect(worker, &choice, cluster.map(Rc::as_ref)).await,
+            None => {
+                let connecting = pin!(connect(worker, &choice, cluster.map(Rc::as_ref)));
+                deadlines.limit(connecting, &Cell::new(0)).await.flatten()
+            }
         };
         let upstream = match connection {
             Ok(upstream) => upstream,
@@ -139,8 +154,14 @@ pub(crate) async fn forward(
         if let Some(counter) = &choice.stats.requests_total {
             counter.inc();
         }
-        let conversation =
-            Conversation { worker, exchange, forwarding, endpoint: &choice.state, held_body: held_body.as_ref() };
+        let conversation = Conversation {
+            worker,
+            exchange,
+            forwarding,
+            endpoint: &choice.state,
+            deadlines: &deadlines,
+            held_body: held_body.as_ref(),
+        };
         match conversation.run(client, upstream).await {
             Ok(answered) => break Ok(answered),
             Err(lost) if was_reused && lost.may_be_sent_again(exchange) => {
@@ -151,6 +172,13 @@ pub(crate) async fn forward(
             Err(lost) => break Err(broken(&lost, forwarding, &choice)),
         }
     };
+    if let (Some(stats), Err(broken)) = (stats, &result) {
+        match broken.reason {
+            Reason::RouteTimeout => stats.timeouts.inc(),
+            Reason::PerTryTimeout => stats.per_try_timeouts.inc(),
+            _ => {}
+        }
+    }
     if let Some(body) = held_body {
         body.release(client, exchange);
     }
@@ -172,6 +200,13 @@ impl Forwarding {
             Destination::Cluster(cluster) | Destination::Original { cluster, .. } => Some(cluster),
             Destination::Passthrough { .. } => None,
         }
+    }
+
+    /// The time limits of the route.
+    fn deadlines(&self) -> Deadlines {
+        let route = self.target.as_ref().map(|target| &target.route);
+        let per_try = route.and_then(|route| route.retry.as_ref()).and_then(|retry| retry.per_try_timeout);
+        Deadlines::new(route.and_then(|route| route.timeout), per_try)
     }
 
     fn name(&self) -> &str {

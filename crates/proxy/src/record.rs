@@ -13,6 +13,7 @@ use outrigger_telemetry::catalogue;
 use outrigger_telemetry::{Counter, Gauge, Histogram, Shard};
 
 use crate::failure::{Flag, Reason};
+use crate::labels::{endpoint_labels, route_labels, workload_label};
 
 /// What became of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,6 +77,8 @@ pub(crate) struct ClusterStats {
     codes: RefCell<Vec<(u16, Counter)>>,
     request_time: Histogram,
     pub(crate) resends: Counter,
+    pub(crate) timeouts: Counter,
+    pub(crate) per_try_timeouts: Counter,
     pub(crate) connections_total: Counter,
     pub(crate) connections_active: Gauge,
     pub(crate) connect_failures: Counter,
@@ -162,6 +165,8 @@ impl Recorder {
             codes: RefCell::default(),
             request_time: self.shard.histogram(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_TIME, &labels),
             resends: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_RETRY),
+            timeouts: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_TIMEOUT),
+            per_try_timeouts: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_PER_TRY_TIMEOUT),
             connections_total: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_TOTAL),
             connections_active: gauge(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_ACTIVE),
             connect_failures: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_CONNECT_FAIL),
@@ -404,61 +409,6 @@ impl EndpointStats {
             _ => workload_label(name.strip_prefix("destination_").unwrap_or(name), destination),
         }
     }
-}
-
-/// The value of `source_FACT` or `destination_FACT`.
-fn workload_label(fact: &str, w: &Workload) -> Arc<str> {
-    match fact {
-        "workload" => w.name.clone(),
-        "workload_namespace" => w.namespace.clone(),
-        "canonical_service" => w.canonical_service.clone(),
-        "canonical_revision" => w.canonical_revision.clone(),
-        "app" => w.app.clone(),
-        "version" => w.version.clone(),
-        "cluster" => w.cluster.clone(),
-        // Principals are facts of certificates; without mutual TLS there are none.
-        _ => Workload::UNKNOWN.into(),
-    }
-}
-
-/// The labels of a cluster in our own metrics.
-pub(crate) fn cluster_labels(cluster: &Cluster) -> [Arc<str>; 4] {
-    let service = &cluster.service;
-    [cluster.name.shared(), service.name.clone(), service.namespace.clone(), service.subset.clone()]
-}
-
-/// The labels of an endpoint: its pod's name, or its address where that is not known.
-pub(crate) fn endpoint_labels(cluster: &Cluster, endpoint: &Endpoint) -> [Arc<str>; 6] {
-    let [name, service, namespace, subset] = cluster_labels(cluster);
-    let pod = &endpoint.workload.pod;
-    let instance = if pod.is_empty() { endpoint.address.to_string().into() } else { pod.clone() };
-    [name, service, namespace, subset, instance, endpoint.locality.to_string().into()]
-}
-
-/// The labels of a route's share; `service` is that of the cluster where it exists.
-pub(crate) fn route_labels(
-    route: &Route,
-    destination: &Destination,
-    service: Option<&ServiceRef>,
-) -> Option<[Arc<str>; 9]> {
-    let origin = route.origin.as_ref()?;
-    let unknown = || Arc::<str>::from(Workload::UNKNOWN);
-    let backend = match destination.cluster.outbound_parts() {
-        Some((port, "", host)) => format!("{host}:{port}").into(),
-        Some((port, subset, host)) => format!("{host}:{port}/{subset}").into(),
-        None => destination.cluster.shared(),
-    };
-    Some([
-        destination.cluster.shared(),
-        service.map_or_else(unknown, |s| s.name.clone()),
-        service.map_or_else(unknown, |s| s.namespace.clone()),
-        service.map_or_else(Arc::default, |s| s.subset.clone()),
-        origin.kind.clone(),
-        origin.namespace.clone(),
-        origin.name.clone(),
-        origin.rule.clone(),
-        backend,
-    ])
 }
 
 /// As [`Raised`], for what outlives the one who raised it.
