@@ -134,6 +134,16 @@ codes! {
     PORT_TAKEN = "OUT0216" Error;
     /// Clients may refuse a certificate: it is expired, not valid yet, not meant for servers, or names no host.
     CERTIFICATE_DOUBT = "OUT0217" Warning;
+    /// A Gateway is of a class that another controller serves; it is not served here.
+    GATEWAY_OF_OTHERS = "OUT0220" Info;
+    /// A GatewayClass, Gateway or ListenerSet is not accepted: nothing of it is served.
+    GATEWAY_REFUSED = "OUT0221" Error;
+    /// A listener of a Gateway or ListenerSet is not served: it conflicts with another, or asks for what is not supported.
+    LISTENER_REFUSED = "OUT0222" Error;
+    /// A route is not attached to a parent it names, and has no effect there.
+    ROUTE_REFUSED = "OUT0223" Error;
+    /// An address that a Gateway asks for cannot be used; it is served at another.
+    ADDRESS_NOT_USED = "OUT0224" Warning;
     /// A part of the input is not simulated: ports of UDP or SCTP, proxies that were injected, pods beyond `replicas`.
     NOT_SIMULATED = "OUT0301" Info;
     /// A Service sends to a port that no container declares; it is simulated on the pod's first container.
