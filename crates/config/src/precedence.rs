@@ -2,13 +2,15 @@
 //!
 //! | meet | wins | why |
 //! |---|---|---|
-//! | VirtualService, TrafficSplit, Service | VirtualService, then TrafficSplit, then the Service's default route | the richer API is the more deliberate statement; Istio's own order of VirtualService over default |
+//! | VirtualService, HTTPRoute, TrafficSplit, Service | VirtualService, then HTTPRoutes, then TrafficSplit, then the Service's default route | the richer API is the more deliberate statement; Istio's own order of VirtualService over default |
 //! | VirtualServices: one names the host, one has a wildcard for it | the one that names it; of wildcards the longest | Istio's most specific host |
 //! | VirtualServices for the very same host | seen by the client's namespace alone (`exportTo: [.]`), then exported to it by name, then to all; in each the oldest | Istio does not merge VirtualServices inside the mesh |
+//! | HTTPRoutes for one Service: one in the client's namespace, one in the Service's | that in the client's namespace, in silence: it is there to override | Gateway API (GEP-1294); those of one namespace are merged, see `translate/http_routes.rs` |
 //! | TrafficSplits for one root service | the oldest | SMI says nothing; stable |
 //! | Services and ServiceEntries with one host and port | the client's own namespace, then Services, then the oldest | |
 //!
-//! A VirtualService that has no rule for a port leaves that port to the next in line. Every loser is named in a finding.
+//! A VirtualService that has no rule for a port leaves that port to the next in line; an HTTPRoute does not: what none of
+//! its rules takes gets 404. Every loser is named in a finding.
 //! Nothing else in the crate decides such a question; `translate` asks here.
 
 use outrigger_model::Diagnostic;
@@ -24,6 +26,8 @@ use crate::object::Metadata;
 pub enum Winner {
     /// The VirtualService's.
     VirtualService,
+    /// Those of the HTTPRoutes.
+    HttpRoutes,
     /// The TrafficSplit's.
     TrafficSplit,
     /// The default route to the service itself.
@@ -31,30 +35,49 @@ pub enum Winner {
 }
 
 /// What claims a host's port; each with the object and the place that names the host.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Claims<'c> {
     /// A VirtualService that has rules for this port.
     pub virtual_service: Option<(&'c Metadata, Pos)>,
+    /// HTTPRoutes that count for this port; they are merged.
+    pub http_routes: Vec<(&'c Metadata, Pos)>,
     /// A TrafficSplit that has backends for this port.
     pub traffic_split: Option<(&'c Metadata, Pos)>,
 }
 
-/// Decides, and reports a TrafficSplit that loses. (The default route loses to both in silence: that is what they are for.)
-pub fn decide(host: &str, claims: Claims<'_>) -> (Winner, Option<Diagnostic>) {
-    match (claims.virtual_service, claims.traffic_split) {
-        (Some((winner, pos)), Some((loser, at))) => {
-            let place = winner.source.place(pos);
+/// Decides, and reports every object that loses. (The default route loses in silence: that is what the others are for.)
+pub fn decide(host: &str, claims: &Claims<'_>) -> (Winner, Vec<Diagnostic>) {
+    // By rank, the strongest first; the words are for what the weaker ones are told.
+    let ranks = [
+        (Winner::VirtualService, "VirtualService", claims.virtual_service.as_slice(), "rules"),
+        (Winner::HttpRoutes, "HTTPRoute", &claims.http_routes, "rules"),
+        (Winner::TrafficSplit, "TrafficSplit", claims.traffic_split.as_slice(), "weights"),
+    ];
+    let Some(at) = ranks.iter().position(|(_, _, claims, _)| !claims.is_empty()) else {
+        return (Winner::Default, Vec::new());
+    };
+    let (winner, strong, first, _) = ranks[at];
+    let (object, pos) = first[0];
+    let place = object.source.place(pos);
+    let mut findings = Vec::new();
+    for (_, weak, losers, what) in &ranks[at + 1..] {
+        for (loser, pos) in *losers {
             let message = format!(
-                "has no effect for {host}: {} at {place} routes it, and a VirtualService wins over a TrafficSplit",
-                winner.object_ref()
+                "has no effect for {host}: {} at {place} routes it, and {} wins over {}",
+                object.object_ref(),
+                with_article(strong),
+                with_article(weak)
             );
-            let hint = "remove one of the two, or move the weights into the VirtualService";
-            (Winner::VirtualService, Some(codes::PRECEDENCE.about(loser, at, message, hint)))
+            let hint = format!("remove one of the two, or move the {what} into the {strong}");
+            findings.push(codes::PRECEDENCE.about(loser, *pos, message, hint));
         }
-        (Some(_), None) => (Winner::VirtualService, None),
-        (None, Some(_)) => (Winner::TrafficSplit, None),
-        (None, None) => (Winner::Default, None),
     }
+    (winner, findings)
+}
+
+fn with_article(kind: &str) -> String {
+    let article = if kind.starts_with('H') { "an" } else { "a" };
+    format!("{article} {kind}")
 }
 
 /// Reports an object that loses a host to an older or nearer one of its kind.

@@ -251,7 +251,7 @@ mod tests {
             "https://a.*",
             "https://a/b",
             "https://a:x",
-            "https://a:99999",
+            "https://a:999999",
             "https://a..b",
         ] {
             assert_eq!(route_origin(bad), None, "{bad}");

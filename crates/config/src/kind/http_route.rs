@@ -44,13 +44,6 @@ object! {
     check check_spec
 }
 
-impl HttpRouteSpec {
-    /// The rules, with the one that stands for none.
-    pub fn rules_or_default(&self) -> Vec<Spanned<Arc<HttpRouteRule>>> {
-        if self.rules.is_empty() { vec![Spanned::default()] } else { self.rules.clone() }
-    }
-}
-
 choices! {
     /// `useDefaultGateways`.
     pub enum DefaultGateways {

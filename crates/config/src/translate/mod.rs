@@ -6,21 +6,26 @@
 //! and virtual host that is equal to that of the snapshot before, so that the proxy sees by pointer what changed.
 //!
 //! In the order things happen: `mesh` settings, `workloads` and the `client`, the `registry` of hosts, `policy` (which
-//! DestinationRule), `scope` (which part of the registry), `virtual_services` and `splits`, `vhosts` with `routes`;
+//! DestinationRule), `scope` (which part of the registry), `virtual_services`, `mesh_routes` and `splits`, `vhosts` with
+//! `routes` and `http_routes`;
 //! then, service by service, `endpoints` and `clusters`. Who wins where objects meet is decided in [`crate::precedence`].
 
+mod backends;
 mod client;
 mod clusters;
 mod endpoints;
 pub(crate) mod fingerprint;
 pub mod gateways;
+mod http_routes;
 mod locality;
 mod mesh;
+mod mesh_routes;
 mod policy;
 mod protocol;
 mod reach;
 mod registry;
 mod resolve;
+mod route_filters;
 mod routes;
 mod scope;
 mod splits;
@@ -48,6 +53,7 @@ use client::Client;
 use clusters::{ClusterContext, ServiceClusters};
 use endpoints::{ServiceEndpoints, Slices};
 use gateways::GatewayId;
+use mesh_routes::MeshRoutes;
 use policy::Rules;
 use registry::Registry;
 use resolve::Resolver;
@@ -234,6 +240,8 @@ impl Pass<'_> {
             && Arc::ptr_eq(&before.sidecars, &now.sidecars)
             && Arc::ptr_eq(&before.traffic_splits, &now.traffic_splits)
             && Arc::ptr_eq(&before.http_route_groups, &now.http_route_groups)
+            && Arc::ptr_eq(&before.http_routes, &now.http_routes)
+            && Arc::ptr_eq(&before.reference_grants, &now.reference_grants)
     }
 
     fn fresh_config(&self) -> Config {
@@ -260,12 +268,14 @@ impl Pass<'_> {
             diagnostics: RefCell::new(diagnostics),
         };
         let splits = splits::select(resources, &resolver);
+        let mesh_routes = MeshRoutes::select(resources, &resolver);
         let lent = HashMap::new();
         let builder = VhostBuilder {
             resources,
             resolver: &resolver,
             imports: &imports,
             candidates: &candidates,
+            mesh_routes: &mesh_routes,
             splits: &splits,
             retry: &mesh::retry(mesh),
             before: self.before.map_or(&lent, |memo| &memo.config.vhosts),

@@ -60,6 +60,13 @@ impl Resolver<'_> {
         }
     }
 
+    /// The Service of a namespace and name, exported to the client or not: `exportTo` is Istio's, and routes of the Gateway
+    /// API name their backends themselves.
+    pub(crate) fn kubernetes_service(&self, namespace: &str, name: &str) -> Option<u32> {
+        let host = hosts::service_host(name, namespace, self.domain);
+        self.registry.named(&host).iter().copied().find(|index| self.registry.at(*index).is_kubernetes())
+    }
+
     /// The cluster of a destination in a rule of `meta`, for a virtual host of a port.
     pub(crate) fn destination(&self, destination: &Destination, meta: &Metadata, vhost_port: u16) -> Resolved {
         let host = hosts::expand(&destination.host, &meta.namespace, self.domain);

@@ -8,6 +8,8 @@ use outrigger_model::{
     Rewrite, Route, RouteMatch, VirtualHost,
 };
 
+use super::http_routes::{self, HttpRouteBuilder};
+use super::mesh_routes::MeshRoutes;
 use super::protocol::Protocol;
 use super::reach;
 use super::registry::{PortInfo, ServiceInfo};
@@ -49,6 +51,8 @@ pub(crate) struct VhostBuilder<'b> {
     pub(crate) imports: &'b [Import],
     /// VirtualServices in the order they are asked.
     pub(crate) candidates: &'b [Candidate],
+    /// HTTPRoutes by the Service they are for.
+    pub(crate) mesh_routes: &'b MeshRoutes,
     /// TrafficSplits by root.
     pub(crate) splits: &'b Splits,
     /// The mesh's retry policy.
@@ -219,14 +223,21 @@ impl VhostBuilder<'_> {
         let of_split =
             split.map(|split| splits::routes(split, info, port.number, self.resources, self.resolver, self.retry));
         let of_split = of_split.unwrap_or_default();
+        let http_routes = self.mesh_routes.of(service, info, port, &self.resolver.client.namespace);
         let claims = Claims {
             virtual_service: candidate.filter(|_| !of_rules.is_empty()).map(|(c, pos)| (&c.object.meta, pos)),
+            http_routes: http_routes.iter().map(|(route, pos)| (&route.meta, *pos)).collect(),
             traffic_split: split.filter(|_| !of_split.is_empty()).map(|s| (&s.meta, s.spec.service.pos)),
         };
-        let (winner, finding) = precedence::decide(&info.host, claims);
-        finding.into_iter().for_each(|finding| self.resolver.report(finding));
+        let (winner, findings) = precedence::decide(&info.host, &claims);
+        findings.into_iter().for_each(|finding| self.resolver.report(finding));
         match winner {
             Winner::VirtualService => of_rules,
+            Winner::HttpRoutes => {
+                let builder = HttpRouteBuilder::of_mesh(self.resolver, self.retry);
+                let ranked = http_routes.iter().flat_map(|(route, _)| builder.routes(route).routes);
+                http_routes::in_order(ranked.collect(), self.resolver)
+            }
             Winner::TrafficSplit => {
                 let mut routes = of_split;
                 if routes.iter().all(|r| r.matches != RouteMatch::default()) {

@@ -1,0 +1,138 @@
+//! HTTPRoutes of the mesh (GAMMA): those whose parent is a Service, and which of them a client's requests obey.
+//!
+//! A route in the namespace of its Service is a producer's and counts for every client. A route in another namespace is a
+//! consumer's: it counts for the clients of its own namespace, and there instead of those of the producer (GEP-1294).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::protocol::Protocol;
+use super::registry::{PortInfo, ServiceInfo, Source};
+use super::resolve::Resolver;
+use crate::codes::{self, CodeInfo};
+use crate::decode::clip;
+use crate::kind::gateway_api::GROUP;
+use crate::kind::gateway_refs::ParentRef;
+use crate::kind::http_route::HttpRoute;
+use crate::kind::service::ServiceType;
+use crate::node::{Pos, Spanned};
+use crate::resources::Resources;
+
+/// HTTPRoutes by their parent Services.
+#[derive(Debug, Default)]
+pub(crate) struct MeshRoutes {
+    by_service: HashMap<u32, Vec<Bound>, foldhash::fast::RandomState>,
+}
+
+/// An HTTPRoute and one of its parents, which exists.
+#[derive(Debug)]
+struct Bound {
+    route: Arc<HttpRoute>,
+    /// Index among its parents.
+    parent: usize,
+}
+
+impl Bound {
+    fn parent(&self) -> &Spanned<ParentRef> {
+        &self.route.spec.parents[self.parent]
+    }
+}
+
+/// Why a parent takes no route: code, place, message, hint.
+type Refusal = (&'static CodeInfo, Pos, String, &'static str);
+
+impl MeshRoutes {
+    /// Finds the HTTPRoutes whose parents are Services; parents that take no routes are reported.
+    pub(crate) fn select(resources: &Resources, resolver: &Resolver<'_>) -> Self {
+        let mut routes = Self::default();
+        for route in resources.http_routes.iter() {
+            let mut of_mesh = false;
+            for (index, parent) in route.spec.parents.iter().enumerate().filter(|(_, parent)| &*parent.group != GROUP) {
+                of_mesh |= parent.is_service();
+                match parent_service(route, parent, resolver) {
+                    Ok(service) => {
+                        let bound = Bound { route: route.clone(), parent: index };
+                        routes.by_service.entry(service).or_default().push(bound);
+                    }
+                    Err((code, pos, message, hint)) => {
+                        let message = format!("parentRefs[{index}]: {message}");
+                        resolver.report(code.about(&route.meta, pos, message, hint));
+                    }
+                }
+            }
+            if let Some(first) = route.spec.hostnames.first().filter(|_| of_mesh) {
+                let message = "`hostnames` have no meaning for a parent that is a Service";
+                let hint = "the names are those of the Service; match on the header `Host` for more";
+                resolver.report(codes::NO_EFFECT.about(&route.meta, first.pos, message, hint));
+            }
+        }
+        routes
+    }
+
+    /// The HTTPRoutes that count for a Service's port and clients of a namespace, each with the place that names the
+    /// Service.
+    pub(crate) fn of(
+        &self,
+        service: u32,
+        info: &ServiceInfo,
+        port: &PortInfo,
+        client: &str,
+    ) -> Vec<(&Arc<HttpRoute>, Pos)> {
+        let mut found: Vec<(&Arc<HttpRoute>, Pos)> = Vec::new();
+        for bound in self.by_service.get(&service).into_iter().flatten() {
+            let parent = bound.parent();
+            let known = found.iter().any(|(route, _)| Arc::ptr_eq(route, &bound.route));
+            if is_of_port(parent, port) && !known {
+                found.push((&bound.route, parent.name.pos));
+            }
+        }
+        let (producers, mut consumers): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|(route, _)| route.meta.namespace == info.namespace);
+        consumers.retain(|(route, _)| *route.meta.namespace == *client);
+        if consumers.is_empty() { producers } else { consumers }
+    }
+}
+
+fn is_of_port(parent: &ParentRef, port: &PortInfo) -> bool {
+    parent.port.as_ref().is_none_or(|p| p.value == port.number)
+        && parent.section_name.as_ref().is_none_or(|name| name.value == port.name)
+}
+
+/// The Service of a parent that can have routes.
+fn parent_service(route: &HttpRoute, parent: &Spanned<ParentRef>, resolver: &Resolver<'_>) -> Result<u32, Refusal> {
+    if !parent.is_service() {
+        let message = format!("a parent of kind {}/{} is not known here", parent.group, parent.kind);
+        return Err((codes::NO_EFFECT, parent.pos, message, "a parent is a Gateway, a ListenerSet or a Service"));
+    }
+    let namespace = parent.namespace_or(&route.meta.namespace);
+    let name = clip(&parent.name);
+    let Some(index) = resolver.kubernetes_service(namespace, &parent.name) else {
+        let message = format!("Service {namespace}/{name} does not exist");
+        return Err((codes::REFERENCE_NOT_FOUND, parent.name.pos, message, "the route has no effect there"));
+    };
+    let info = resolver.registry.at(index);
+    if let Source::Service(service) = &info.source {
+        let what = match service.spec.service_type {
+            ServiceType::ExternalName => Some("is an ExternalName"),
+            _ if service.is_headless() => Some("is headless"),
+            _ => None,
+        };
+        if let Some(what) = what {
+            let message = format!("Service {namespace}/{name} {what} and takes no routes");
+            return Err((codes::NO_EFFECT, parent.name.pos, message, "use a Service with an address of its own"));
+        }
+    }
+    let mut named = info.ports.iter().filter(|port| is_of_port(parent, port)).peekable();
+    if named.peek().is_none() {
+        let pos = parent.port.as_ref().map(|p| p.pos).or(parent.section_name.as_ref().map(|s| s.pos));
+        let message = format!("Service {namespace}/{name} has no such port; its ports are {}", info.ports_text());
+        return Err((codes::REFERENCE_NOT_FOUND, pos.unwrap_or(parent.pos), message, "use one of its ports"));
+    }
+    if named.all(|port| port.protocol != Protocol::Http) {
+        let message =
+            format!("no such port of Service {namespace}/{name} speaks HTTP; its ports are {}", info.ports_text());
+        let hint = "give the Service's port `appProtocol: http`, or a name that begins with `http`";
+        return Err((codes::NO_EFFECT, parent.name.pos, message, hint));
+    }
+    Ok(index)
+}
