@@ -240,15 +240,14 @@ async fn answer_request(
 /// answer that ends by closing would look complete otherwise.
 fn cut(client: &Stream, broken: &Broken) -> After {
     debug_assert!(broken.status_sent != 0 || broken.reason == Reason::ClientGone, "a client that waits gets an answer");
-    // A socket that is gone already cannot be reset, and need not be.
-    let _ = socket2::SockRef::from(client.socket()).set_linger(Some(std::time::Duration::ZERO));
+    client.cut();
     After::Close
 }
 
 /// Says goodbye and reads on for a moment: closing on unread bytes would reset the connection, and the client would
 /// lose the answer it has not read yet.
 async fn linger(worker: &Worker, client: &mut Stream) {
-    client.writer().finish().await;
+    client.writer().finish(worker.settings.write_stall_timeout).await;
     let until = Instant::now() + worker.settings.linger_timeout;
     let mut left = worker.settings.linger_bytes_max;
     loop {

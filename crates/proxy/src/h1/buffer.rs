@@ -25,6 +25,11 @@ impl Buffer {
         &self.block[self.start..self.end]
     }
 
+    /// The unread bytes, for what works in place.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.block[self.start..self.end]
+    }
+
     /// How many bytes are unread.
     pub(crate) fn len(&self) -> usize {
         self.end - self.start
@@ -58,6 +63,23 @@ impl Buffer {
         if self.end == self.block.len() && self.block.len() < capacity_max {
             let capacity = (self.block.len() * 2).min(capacity_max);
             self.block.resize(capacity, 0);
+        }
+        &mut self.block[self.end..]
+    }
+
+    /// Room for at least `bytes` more, however many are unread.
+    pub(crate) fn room_of(&mut self, pool: &BufferPool, bytes: usize) -> &mut [u8] {
+        if self.block.is_empty() {
+            self.block = pool.take();
+        }
+        if self.block.len() - self.end < bytes {
+            self.block.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            let needed = self.end + bytes;
+            if self.block.len() < needed {
+                self.block.resize(needed, 0);
+            }
         }
         &mut self.block[self.end..]
     }
@@ -142,6 +164,19 @@ mod tests {
         buffer.fill(10);
         assert_eq!(buffer.room(&pool, Buffer::BLOCK_BYTES).len(), 0);
         assert_eq!(buffer.room(&pool, Buffer::LARGE_BYTES).len(), Buffer::BLOCK_BYTES);
+    }
+
+    #[test]
+    fn room_of_a_size_is_made_by_moving_or_growing() {
+        let pool = BufferPool::default();
+        let mut buffer = Buffer::default();
+        assert_eq!(buffer.room_of(&pool, 1).len(), Buffer::BLOCK_BYTES);
+        buffer.fill(Buffer::BLOCK_BYTES);
+        buffer.consume(Buffer::BLOCK_BYTES - 1);
+        buffer.bytes_mut()[0] = b'x';
+        assert_eq!(buffer.room_of(&pool, 5).len(), Buffer::BLOCK_BYTES - 1, "read bytes make room again");
+        assert_eq!(buffer.room_of(&pool, Buffer::BLOCK_BYTES).len(), Buffer::BLOCK_BYTES);
+        assert_eq!(buffer.bytes(), b"x");
     }
 
     #[test]

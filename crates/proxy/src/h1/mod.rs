@@ -8,3 +8,4 @@ pub(crate) mod buffer;
 pub(crate) mod head;
 pub(crate) mod path;
 pub(crate) mod stream;
+pub(crate) mod tls;

@@ -1,19 +1,29 @@
-//! A socket with its unread bytes and its time limits.
+//! A socket with its unread bytes and its time limits, in plain text or behind TLS.
 //!
 //! Used for both sides of an exchange. Reads go to the stream's buffer; writes go straight to the socket and return when
 //! all is written, which is how backpressure travels: a peer that does not read stops us from reading the other side.
+//! What is encrypted and not written yet is bounded by a batch of the session.
+//!
+//! Reader and writer of one stream work at the same time in one task. They share its TLS session, which neither holds
+//! while it waits.
 
+use std::cell::RefCell;
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::buffer::{Buffer, BufferPool};
+use super::tls::{Handshake, Read, Session};
 use crate::alarm::{Alarm, Clock};
 
 /// What went wrong on a socket.
@@ -27,11 +37,23 @@ pub(crate) enum IoFailure {
     TimedOut,
 }
 
-/// A socket, read through a buffer.
+/// Why there is no TLS on a connection.
 #[derive(Debug)]
+pub(crate) enum HandshakeFailure {
+    /// The peer went away.
+    Gone,
+    /// It took too long.
+    TimedOut,
+    /// One of the two does not want the other, or breaks the protocol.
+    Refused(rustls::Error),
+}
+
+/// A socket, read through a buffer.
 pub(crate) struct Stream {
     pub(crate) input: Buffer,
     socket: TcpStream,
+    /// `None`: plain text.
+    tls: Option<Box<RefCell<Session>>>,
     read_alarm: Rc<Alarm>,
     write_alarm: Rc<Alarm>,
 }
@@ -39,29 +61,67 @@ pub(crate) struct Stream {
 /// The reading side of a stream.
 pub(crate) struct Reader<'s> {
     pub(crate) input: &'s mut Buffer,
-    half: tokio::net::tcp::ReadHalf<'s>,
+    half: ReadHalf<'s>,
+    tls: Option<&'s RefCell<Session>>,
     alarm: &'s Alarm,
 }
 
 /// The writing side of a stream.
 pub(crate) struct Writer<'s> {
-    half: tokio::net::tcp::WriteHalf<'s>,
+    half: WriteHalf<'s>,
+    tls: Option<&'s RefCell<Session>>,
     alarm: &'s Alarm,
 }
 
 impl Stream {
     /// Around a connected socket.
     pub(crate) fn new(socket: TcpStream, clock: &Rc<Clock>) -> Self {
-        Self { input: Buffer::default(), socket, read_alarm: clock.alarm(), write_alarm: clock.alarm() }
+        Self { input: Buffer::default(), socket, tls: None, read_alarm: clock.alarm(), write_alarm: clock.alarm() }
     }
 
     /// Both sides, to be used at the same time.
     pub(crate) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
         let (read, write) = self.socket.split();
+        let tls = self.tls.as_deref();
         (
-            Reader { input: &mut self.input, half: read, alarm: &self.read_alarm },
-            Writer { half: write, alarm: &self.write_alarm },
+            Reader { input: &mut self.input, half: read, tls, alarm: &self.read_alarm },
+            Writer { half: write, tls, alarm: &self.write_alarm },
         )
+    }
+
+    /// Puts TLS on the stream, as a server; the handshake begins with the unread bytes. Returns the version agreed on.
+    /// After a failure the stream is in plain text again, so that the peer can be given time to read the alert.
+    pub(crate) async fn secure(
+        &mut self,
+        config: Arc<ServerConfig>,
+        pool: &Rc<BufferPool>,
+        limit: Duration,
+    ) -> Result<&'static str, HandshakeFailure> {
+        let incoming = std::mem::take(&mut self.input);
+        let session = Session::new(config, pool, incoming).map_err(HandshakeFailure::Refused)?;
+        let session = self.tls.insert(Box::new(RefCell::new(session)));
+        let (mut read, write) = self.socket.split();
+        let mut writer = Writer { half: write, tls: Some(session), alarm: &self.write_alarm };
+        let shake = async {
+            loop {
+                let stepped = session.borrow_mut().handshake();
+                // The alert of a failure leaves if it can.
+                let flushed = writer.flush(session, limit).await;
+                match stepped.map_err(HandshakeFailure::Refused)? {
+                    Handshake::Done => return Ok(session.borrow().version()),
+                    Handshake::Blocked => flushed.map_err(|_| HandshakeFailure::Gone)?,
+                }
+                match poll_fn(|cx| poll_incoming(&mut session.borrow_mut(), &mut read, cx)).await {
+                    Ok(0) | Err(_) => return Err(HandshakeFailure::Gone),
+                    Ok(_) => {}
+                }
+            }
+        };
+        let shaken = self.read_alarm.limit(limit, shake).await.unwrap_or(Err(HandshakeFailure::TimedOut));
+        if shaken.is_err() {
+            self.tls = None;
+        }
+        shaken
     }
 
     /// The reading side alone.
@@ -74,27 +134,47 @@ impl Stream {
         self.split().1
     }
 
-    /// Waits until there is something to read, holding no buffer meanwhile.
+    /// Waits until there is something to read, holding no buffer meanwhile; a drain may cut it short.
     pub(crate) async fn wait_readable(&mut self, pool: &BufferPool, limit: Duration) -> Result<(), IoFailure> {
-        self.input.release(pool);
-        let socket = &self.socket;
-        match self.read_alarm.limit_idle(limit, poll_fn(|cx| socket.poll_read_ready(cx))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(IoFailure::Broken),
-            Err(_) => Err(IoFailure::TimedOut),
-        }
+        let mut reader = self.reader();
+        let alarm = reader.alarm;
+        let waited = alarm.limit_idle(limit, poll_fn(|cx| reader.poll_readable(pool, cx))).await;
+        waited.unwrap_or(Err(IoFailure::TimedOut))
     }
 
     /// Whether an idle connection is as we left it: open, with nothing to read.
     pub(crate) fn is_quiet(&self) -> bool {
         let mut byte = [0];
         self.input.is_empty()
+            && self.tls.as_ref().is_none_or(|session| !session.borrow().has_unread())
             && matches!(self.socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// The socket, for options and addresses.
-    pub(crate) fn socket(&self) -> &TcpStream {
-        &self.socket
+    /// Says goodbye over TLS, as far as that needs no waiting.
+    pub(crate) fn say_goodbye(&self) {
+        let Some(session) = &self.tls else { return };
+        let mut session = session.borrow_mut();
+        session.close();
+        // Whoever is gone needs no goodbye.
+        let _ = self.socket.try_write(session.take_outgoing().bytes());
+    }
+
+    /// Has the connection end with a reset, so that the peer sees that what it got broke off.
+    pub(crate) fn cut(&self) {
+        if let Some(session) = &self.tls {
+            session.borrow_mut().fail();
+        }
+        // A socket that is gone already cannot be reset, and need not be.
+        let _ = socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("socket", &self.socket)
+            .field("is_tls", &self.tls.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,6 +190,44 @@ impl Reader<'_> {
         }
     }
 
+    /// Waits as [`Stream::wait_readable`] does, in the middle of a conversation: no drain cuts it short.
+    pub(crate) async fn wait_readable(&mut self, pool: &BufferPool, limit: Duration) -> Result<(), IoFailure> {
+        let alarm = self.alarm;
+        alarm.limit(limit, poll_fn(|cx| self.poll_readable(pool, cx))).await.unwrap_or(Err(IoFailure::TimedOut))
+    }
+
+    /// Ready when there is something to read. Behind TLS, bytes of the peer that mean nothing to us, such as new keys, are
+    /// no reason; the beginning of a record is, because the rest of it is due.
+    fn poll_readable(&mut self, pool: &BufferPool, cx: &mut Context<'_>) -> Poll<Result<(), IoFailure>> {
+        self.input.release(pool);
+        let Some(session) = self.tls else {
+            return self.half.as_ref().poll_read_ready(cx).map_err(|_| IoFailure::Broken);
+        };
+        let mut session = session.borrow_mut();
+        loop {
+            if session.has_unread() {
+                match session.read(self.input.room(pool, Buffer::BLOCK_BYTES)) {
+                    Ok(Read::Bytes(count)) => {
+                        self.input.fill(count);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Ok(Read::Blocked) if !session.has_unread() => {}
+                    Ok(Read::Blocked | Read::Closed) => return Poll::Ready(Ok(())),
+                    Err(_) => return Poll::Ready(Err(IoFailure::Broken)),
+                }
+            }
+            self.input.release(pool);
+            session.release();
+            ready!(self.half.as_ref().poll_read_ready(cx)).map_err(|_| IoFailure::Broken)?;
+            match ready!(poll_incoming(&mut session, &mut self.half, cx)) {
+                // The end is told by the next read.
+                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(Err(IoFailure::Broken)),
+            }
+        }
+    }
+
     /// Reads once into the buffer: at least one byte, or a failure. `capacity_max` bounds the unread bytes.
     pub(crate) async fn fill(
         &mut self,
@@ -120,13 +238,10 @@ impl Reader<'_> {
         let room = self.input.room(pool, capacity_max);
         debug_assert!(!room.is_empty(), "the caller judges a full buffer before it asks for more");
         let half = &mut self.half;
-        let read = poll_fn(|cx| {
-            let mut target = ReadBuf::new(room);
-            match Pin::new(&mut *half).poll_read(cx, &mut target) {
-                Poll::Ready(Ok(())) => Poll::Ready(Ok(target.filled().len())),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Pending => Poll::Pending,
-            }
+        let tls = self.tls;
+        let read = poll_fn(|cx| match tls {
+            None => poll_read(half, room, cx),
+            Some(session) => poll_plaintext(&mut session.borrow_mut(), half, room, cx),
         });
         match self.alarm.limit(limit, read).await {
             Ok(Ok(0)) => Err(IoFailure::Closed),
@@ -147,6 +262,25 @@ impl Writer<'_> {
     /// Writes all of `first`, then all of `second`, in as few calls as the socket allows. Within each `limit` the end or
     /// [`Self::PROGRESS_BYTES`] must be reached.
     pub(crate) async fn write(&mut self, first: &[u8], second: &[u8], limit: Duration) -> Result<(), IoFailure> {
+        let Some(session) = self.tls else { return self.write_raw(first, second, limit).await };
+        let (mut first, mut second) = (first, second);
+        while !first.is_empty() || !second.is_empty() {
+            session.borrow_mut().encrypt(&mut first, &mut second).map_err(|_| IoFailure::Broken)?;
+            self.flush(session, limit).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the session has for the peer.
+    async fn flush(&mut self, session: &RefCell<Session>, limit: Duration) -> Result<(), IoFailure> {
+        let mut outgoing = session.borrow_mut().take_outgoing();
+        let written = self.write_raw(outgoing.bytes(), &[], limit).await;
+        outgoing.consume(outgoing.len());
+        session.borrow_mut().return_outgoing(outgoing);
+        written
+    }
+
+    async fn write_raw(&mut self, first: &[u8], second: &[u8], limit: Duration) -> Result<(), IoFailure> {
         let (mut first, mut second) = (first, second);
         let (mut since_ms, mut progress) = (self.alarm.now_ms(), 0);
         while !first.is_empty() || !second.is_empty() {
@@ -178,10 +312,64 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Says that nothing more will be written.
-    pub(crate) async fn finish(&mut self) {
+    /// Says that nothing more will be written. Over TLS that takes a few bytes, which may have to wait for the peer.
+    pub(crate) async fn finish(&mut self, limit: Duration) {
+        if let Some(session) = self.tls {
+            session.borrow_mut().close();
+            let _ = self.flush(session, limit).await;
+        }
         let half = &mut self.half;
         // A peer that is gone already needs no goodbye.
         let _ = poll_fn(|cx| Pin::new(&mut *half).poll_shutdown(cx)).await;
+    }
+}
+
+fn poll_read(half: &mut ReadHalf<'_>, room: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let mut target = ReadBuf::new(room);
+    match Pin::new(half).poll_read(cx, &mut target) {
+        Poll::Ready(Ok(())) => Poll::Ready(Ok(target.filled().len())),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+/// Reads once from the socket into the session; 0 at the end.
+fn poll_incoming(session: &mut Session, half: &mut ReadHalf<'_>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let room = session.room();
+    if room.is_empty() {
+        return Poll::Ready(Err(io::Error::other("a message of TLS is too long")));
+    }
+    let read = ready!(poll_read(half, room, cx));
+    if let Ok(count) = read {
+        session.fill(count);
+    }
+    Poll::Ready(read)
+}
+
+/// Reads plaintext: at least one byte, or none at the end. An end that the peer did not announce is a failure: somebody
+/// else may have cut the connection (RFC 8446 §6.1).
+fn poll_plaintext(
+    session: &mut Session,
+    half: &mut ReadHalf<'_>,
+    room: &mut [u8],
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    if room.len() > Buffer::BLOCK_BYTES {
+        session.expect_much();
+    }
+    loop {
+        match session.read(room) {
+            Ok(Read::Bytes(count)) => return Poll::Ready(Ok(count)),
+            Ok(Read::Closed) => return Poll::Ready(Ok(0)),
+            Ok(Read::Blocked) => {}
+            Err(error) => {
+                // The alert leaves if it can.
+                let _ = half.as_ref().try_write(session.take_outgoing().bytes());
+                return Poll::Ready(Err(io::Error::other(error)));
+            }
+        }
+        if ready!(poll_incoming(session, half, cx))? == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
     }
 }
