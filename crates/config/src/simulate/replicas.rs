@@ -194,7 +194,7 @@ impl<'r> Workload<'r> {
         };
         let count = asked.min(*left);
         if count < asked {
-            let message = format!("asks for {asked} pods, {count} of them are simulated");
+            let message = format!("asks for {}, of which {count} can be simulated", pods(asked));
             let hint = format!("at most {PODS_MAX} pods are simulated in all; lower `replicas`");
             diagnostics.push(codes::TOO_MANY_PODS.about(self.meta, self.meta.pos, message, hint));
         }
@@ -213,8 +213,11 @@ impl<'r> Workload<'r> {
         slots.truncate(count);
         *left -= slots.len();
         for pod in surplus {
-            let message =
-                format!("not simulated: {} asks for {asked} pods, which there are without it", self.meta.object_ref());
+            let message = format!(
+                "not simulated: {} asks for {}, which there are without this one",
+                self.meta.object_ref(),
+                pods(asked)
+            );
             diagnostics.push(codes::NOT_SIMULATED.about(&pod.meta, pod.meta.pos, message, ""));
         }
         Unit { meta: self.meta, template: Some(self.template), slots }
@@ -283,6 +286,10 @@ impl<'r> Workload<'r> {
         }
         slots
     }
+}
+
+fn pods(count: usize) -> String {
+    if count == 1 { "1 pod".to_owned() } else { format!("{count} pods") }
 }
 
 /// The labels of a generated pod.
