@@ -144,6 +144,17 @@ pub struct ServerHost {
     pub host: Arc<str>,
 }
 
+impl ServerHost {
+    /// As it is written.
+    pub fn text(&self) -> String {
+        match &self.namespace {
+            HostNamespace::Any => self.host.to_string(),
+            HostNamespace::Own => format!("./{}", self.host),
+            HostNamespace::Named(name) => format!("{name}/{}", self.host),
+        }
+    }
+}
+
 /// The namespace part of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostNamespace {

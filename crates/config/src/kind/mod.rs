@@ -20,6 +20,7 @@ pub mod http_route_match;
 pub mod istio;
 pub mod istio_gateway;
 pub mod job;
+pub mod l4_route;
 pub mod listener_set;
 pub mod mesh_config;
 pub mod namespace;

@@ -1,7 +1,7 @@
 //! Istio `VirtualService`: what happens to requests for its hosts.
 //!
 //! A rule's structure is judged here (a rule does exactly one thing, weights have a sum); which rules count for which
-//! client and host is decided in `translate`. `tcp` and `tls` blocks are understood and not enforced yet.
+//! client and host is decided in `translate`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use super::cors::read_cors;
 use super::header_edits::Headers;
 use super::http_match::HttpMatch;
 use super::istio::{Destination, ExportTo, Percent, header_value, later, pattern, report_later};
+use super::l4_route::{TcpRoute, TlsRoute, check_sni_hosts, check_weights};
 use super::resilience::{Retries, read_fault};
 use crate::address;
 use crate::codes;
 use crate::decode::{Cx, Decode, Fields, clip};
 use crate::node::{Node, Pos, Spanned};
-use crate::object::Labels;
 use crate::scalar;
 use crate::{choices, object};
 
@@ -42,9 +42,9 @@ object! {
         /// `http`.
         pub http: Vec<Spanned<Arc<HttpRoute>>> = or_default "http",
         /// `tls`.
-        pub tls: Vec<TlsRoute> = or_default_with(later) "tls",
+        pub tls: Vec<Spanned<Arc<TlsRoute>>> = or_default "tls",
         /// `tcp`.
-        pub tcp: Vec<TcpRoute> = or_default_with(later) "tcp",
+        pub tcp: Vec<Spanned<Arc<TcpRoute>>> = or_default "tcp",
     }
     check check_spec
 }
@@ -70,10 +70,27 @@ fn check_spec(spec: &VirtualServiceSpec, pos: Pos, cx: &mut Cx) {
         cx.report(codes::SCHEMA, pos, "none of `http`, `tls` and `tcp` is given", "a VirtualService needs a rule");
     }
     if spec.hosts.is_empty() {
-        for rule in spec.http.iter().filter(|r| r.delegate.is_some()) {
-            let message = "a delegate (a VirtualService without hosts) cannot delegate further";
-            cx.report(codes::SCHEMA, rule.pos, message, "Istio allows one level of delegation");
+        check_delegate(spec, cx);
+    } else {
+        check_sni_hosts(&spec.tls, &spec.hosts, cx);
+    }
+}
+
+fn check_delegate(spec: &VirtualServiceSpec, cx: &mut Cx) {
+    let parts = [
+        ("gateways", spec.gateways.first().map(|gateway| gateway.pos)),
+        ("tls", spec.tls.first().map(|rule| rule.pos)),
+        ("tcp", spec.tcp.first().map(|rule| rule.pos)),
+    ];
+    for (field, pos) in parts {
+        if let Some(pos) = pos {
+            let message = format!("{field}: a delegate (a VirtualService without hosts) has only `http`");
+            cx.report(codes::SCHEMA, pos, message, "move it to the VirtualService that delegates, or add `hosts`");
         }
+    }
+    for rule in spec.http.iter().filter(|r| r.delegate.is_some()) {
+        let message = "a delegate (a VirtualService without hosts) cannot delegate further";
+        cx.report(codes::SCHEMA, rule.pos, message, "Istio allows one level of delegation");
     }
 }
 
@@ -145,14 +162,7 @@ fn check_rule(rule: &HttpRoute, pos: Pos, cx: &mut Cx) {
     if rule.mirror.is_some() && !rule.mirrors.is_empty() {
         cx.report(codes::SCHEMA, pos, "`mirror` and `mirrors` are both given, expected one of them", "");
     }
-    let sum: u64 = rule.route.iter().map(|d| u64::from(d.weight)).sum();
-    if rule.route.len() > 1 && sum == 0 {
-        let message = "all weights are zero or absent, so no destination gets a request";
-        cx.report(codes::SCHEMA, pos, message, "give at least one destination a weight of 1 or more");
-    }
-    if sum > u64::from(u32::MAX) {
-        cx.report(codes::SCHEMA, pos, format!("the weights add up to {sum}, expected at most {}", u32::MAX), "");
-    }
+    check_weights(rule.route.iter().map(|destination| destination.weight), pos, cx);
 }
 
 object! {
@@ -344,72 +354,6 @@ fn base64(text: &str) -> Option<Vec<u8>> {
         }
     }
     Some(out)
-}
-
-object! {
-    /// One of `tls`.
-    pub struct TlsRoute {
-        /// `match`.
-        pub matches: Vec<TlsMatch> = required "match",
-        /// `route`.
-        pub route: Vec<WeightedDestination> = or_default "route",
-    }
-}
-
-object! {
-    /// One of `tls[].match`.
-    pub struct TlsMatch {
-        /// `sniHosts`.
-        pub sni_hosts: Vec<Arc<str>> = required "sniHosts",
-        /// `destinationSubnets`.
-        pub destination_subnets: Vec<Arc<str>> = or_default "destinationSubnets",
-        /// `port`.
-        pub port: Option<u16> = with(scalar::port) "port",
-        /// `sourceLabels`.
-        pub source_labels: Labels = or_default "sourceLabels",
-        /// `gateways`.
-        pub gateways: Vec<Arc<str>> = or_default "gateways",
-        /// `sourceNamespace`.
-        pub source_namespace: Option<Arc<str>> = optional "sourceNamespace",
-    }
-}
-
-object! {
-    /// One of `tcp`.
-    pub struct TcpRoute {
-        /// `match`.
-        pub matches: Vec<TcpMatch> = or_default "match",
-        /// `route`.
-        pub route: Vec<WeightedDestination> = or_default "route",
-    }
-}
-
-object! {
-    /// One of `tcp[].match`.
-    pub struct TcpMatch {
-        /// `destinationSubnets`.
-        pub destination_subnets: Vec<Arc<str>> = or_default "destinationSubnets",
-        /// `port`.
-        pub port: Option<u16> = with(scalar::port) "port",
-        /// `sourceLabels`.
-        pub source_labels: Labels = or_default "sourceLabels",
-        /// `sourceSubnet`.
-        pub source_subnet: Option<Arc<str>> = optional "sourceSubnet",
-        /// `gateways`.
-        pub gateways: Vec<Arc<str>> = or_default "gateways",
-        /// `sourceNamespace`.
-        pub source_namespace: Option<Arc<str>> = optional "sourceNamespace",
-    }
-}
-
-object! {
-    /// A destination of a `tls` or `tcp` rule.
-    pub struct WeightedDestination {
-        /// `destination`.
-        pub destination: Destination = required "destination",
-        /// `weight`.
-        pub weight: u32 = or_default_with(scalar::within(0..=i32::MAX.into())) "weight",
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! then, service by service, `endpoints` and `clusters`. Who wins where objects meet is decided in [`crate::precedence`].
 
 mod backends;
+mod bindings;
 mod client;
 mod clusters;
 mod endpoints;
@@ -36,6 +37,7 @@ mod workloads;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use outrigger_model::{
     Cluster, ClusterName, Diagnostic, Listener, Mesh, RouteTable, ServiceSummary, Snapshot, VirtualHost,
@@ -73,6 +75,8 @@ pub struct View {
     pub domain: Arc<str>,
     /// Mesh cluster id.
     pub cluster: Arc<str>,
+    /// The time by which certificates are judged; `None`: that of the machine.
+    pub now: Option<SystemTime>,
 }
 
 /// A workload: Deployment, StatefulSet, DaemonSet, Job, ReplicaSet, Pod, WorkloadEntry or WorkloadGroup.
@@ -87,7 +91,8 @@ pub struct WorkloadName {
 impl Default for View {
     /// An anonymous client of a mesh with Istio's default names.
     fn default() -> Self {
-        Self { workload: None, gateway: None, domain: "cluster.local".into(), cluster: "Kubernetes".into() }
+        let (domain, cluster) = ("cluster.local".into(), "Kubernetes".into());
+        Self { workload: None, gateway: None, domain, cluster, now: None }
     }
 }
 
@@ -101,6 +106,10 @@ impl View {
     /// The view of a gateway, in a mesh with Istio's default names.
     pub fn of_gateway(id: GatewayId) -> Self {
         Self { gateway: Some(id), ..Self::default() }
+    }
+
+    fn now(&self) -> SystemTime {
+        self.now.unwrap_or_else(SystemTime::now)
     }
 }
 
@@ -238,6 +247,8 @@ impl Pass<'_> {
             && Arc::ptr_eq(&before.destination_rules, &now.destination_rules)
             && Arc::ptr_eq(&before.virtual_services, &now.virtual_services)
             && Arc::ptr_eq(&before.sidecars, &now.sidecars)
+            && Arc::ptr_eq(&before.istio_gateways, &now.istio_gateways)
+            && (self.view.gateway.is_none() || Arc::ptr_eq(&before.secrets, &now.secrets))
             && Arc::ptr_eq(&before.traffic_splits, &now.traffic_splits)
             && Arc::ptr_eq(&before.http_route_groups, &now.http_route_groups)
             && Arc::ptr_eq(&before.http_routes, &now.http_routes)
@@ -250,7 +261,10 @@ impl Pass<'_> {
         let registry = Registry::build(resources, mesh, domain);
         let rules = Rules::build(resources, mesh, domain, client, &mut diagnostics);
         policy::review(resources, &registry, domain, &mut diagnostics);
-        let scope = Scope::build(resources, mesh, client, &mut diagnostics);
+        let scope = match &self.view.gateway {
+            None => Scope::build(resources, mesh, client, &mut diagnostics),
+            Some(_) => Scope::everything(client),
+        };
         let visible: Vec<bool> = registry
             .services
             .iter()
@@ -278,6 +292,8 @@ impl Pass<'_> {
             mesh_routes: &mesh_routes,
             splits: &splits,
             retry: &mesh::retry(mesh),
+            mesh,
+            now: self.view.now(),
             before: self.before.map_or(&lent, |memo| &memo.config.vhosts),
         };
         let listeners = match &self.view.gateway {
@@ -303,13 +319,20 @@ impl Pass<'_> {
         Config { registry, rules, needed, order, listeners, vhosts, fingerprint, diagnostics }
     }
 
-    /// The listener, or that of before if it is the same.
-    fn lend(&self, listener: Listener) -> Arc<Listener> {
+    /// The listener, or that of before if it is the same; so the TLS settings of its chains.
+    fn lend(&self, mut listener: Listener) -> Arc<Listener> {
         let before = self.before.and_then(|memo| memo.config.listeners.iter().find(|l| l.name == listener.name));
-        match before {
-            Some(before) if **before == listener => before.clone(),
-            _ => Arc::new(listener),
+        let Some(before) = before else { return Arc::new(listener) };
+        if **before == listener {
+            return before.clone();
         }
+        for tls in listener.chains.iter_mut().filter_map(|chain| chain.tls.as_mut()) {
+            let same = before.chains.iter().filter_map(|chain| chain.tls.as_ref()).find(|old| *old == tls);
+            if let Some(same) = same {
+                *tls = same.clone();
+            }
+        }
+        Arc::new(listener)
     }
 
     /// Endpoints and clusters, service by service.

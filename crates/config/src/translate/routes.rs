@@ -7,9 +7,10 @@ use outrigger_model::{
     Route, RouteMatch, StringMatch,
 };
 
+use super::bindings::{MESH, full_name};
 use super::reach::is_catch_all;
 use super::resolve::Resolver;
-use super::virtual_services::{Candidate, MESH_GATEWAY, Rule};
+use super::virtual_services::{Candidate, Rule};
 use super::workloads::has_labels;
 use crate::kind::header_edits::HeaderOperations;
 use crate::kind::http_match::HttpMatch;
@@ -22,6 +23,8 @@ pub(crate) struct RouteBuilder<'b> {
     pub(crate) resolver: &'b Resolver<'b>,
     /// The mesh's retry policy.
     pub(crate) retry: &'b RetryPolicy,
+    /// The gateway whose server gets the routes, as `namespace/name`; `mesh` for a sidecar.
+    pub(crate) gateway: &'b str,
 }
 
 impl RouteBuilder<'_> {
@@ -33,7 +36,7 @@ impl RouteBuilder<'_> {
             let unconditional = HttpMatch::default();
             let all: Vec<&HttpMatch> =
                 if blocks.is_empty() { vec![&unconditional] } else { blocks.iter().map(|b| &b.value).collect() };
-            let applicable: Vec<&HttpMatch> = all.into_iter().filter(|block| self.applies(block, port)).collect();
+            let applicable: Vec<&HttpMatch> = all.into_iter().filter(|block| self.applies(rule, block, port)).collect();
             if applicable.is_empty() {
                 continue;
             }
@@ -52,13 +55,18 @@ impl RouteBuilder<'_> {
     }
 
     /// Whether the conditions that do not depend on the request hold for this client and port.
-    fn applies(&self, block: &HttpMatch, port: u16) -> bool {
+    fn applies(&self, rule: &Rule, block: &HttpMatch, port: u16) -> bool {
         let client = self.resolver.client;
-        let gateway = block.gateways.is_empty() || block.gateways.iter().any(|g| &**g == MESH_GATEWAY);
         let namespace = block.source_namespace.as_ref().is_none_or(|n| !client.anonymous && *n == client.namespace);
         let labels =
             block.source_labels.is_empty() || (!client.anonymous && has_labels(client.labels(), &block.source_labels));
-        gateway && namespace && labels && block.port.is_none_or(|p| p == port)
+        let named = block.gateways.iter().any(|g| full_name(g, &rule.object.meta.namespace) == self.gateway);
+        let place = match block.gateways.is_empty() {
+            true => namespace && labels,
+            // A gateway that is named is not asked for its labels, as in Istio: they are conditions on sidecars.
+            false => named && (self.gateway != MESH || (namespace && labels)),
+        };
+        place && block.port.is_none_or(|p| p == port)
     }
 
     fn action(&self, rule: &Rule, port: u16) -> Action {

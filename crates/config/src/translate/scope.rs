@@ -87,6 +87,11 @@ impl Scope {
         Self { sidecar, namespace: client.namespace.clone(), unmatched }
     }
 
+    /// The scope of a gateway: Sidecars are not for gateways, and no host is beyond what it serves.
+    pub(crate) fn everything(client: &Client) -> Self {
+        Self { sidecar: None, namespace: client.namespace.clone(), unmatched: Unmatched::NotFound }
+    }
+
     fn egress(&self) -> &[crate::node::Spanned<Egress>] {
         self.sidecar.as_ref().map_or(&[], |s| &s.spec.egress)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use outrigger_model::{
     Action, ClusterName, Destination, Domain, DomainPort, Forward, HeaderEdits, HostPattern, PathMatch, RetryPolicy,
@@ -10,6 +11,7 @@ use outrigger_model::{
 
 use super::http_routes::{self, HttpRouteBuilder};
 use super::mesh_routes::MeshRoutes;
+use super::bindings;
 use super::protocol::Protocol;
 use super::reach;
 use super::registry::{PortInfo, ServiceInfo};
@@ -20,6 +22,7 @@ use super::splits::{self, Splits};
 use super::virtual_services::Candidate;
 use crate::codes;
 use crate::hosts;
+use crate::kind::mesh_config::MeshConfig;
 use crate::node::Pos;
 use crate::object::Metadata;
 use crate::precedence::{self, Claims, Winner};
@@ -57,6 +60,10 @@ pub(crate) struct VhostBuilder<'b> {
     pub(crate) splits: &'b Splits,
     /// The mesh's retry policy.
     pub(crate) retry: &'b RetryPolicy,
+    /// Mesh settings.
+    pub(crate) mesh: &'b MeshConfig,
+    /// The time by which certificates are judged.
+    pub(crate) now: SystemTime,
     /// The virtual hosts of the snapshot before, lent where nothing changed.
     pub(crate) before: &'b HashMap<Arc<str>, Arc<VirtualHost>>,
 }
@@ -217,7 +224,7 @@ impl VhostBuilder<'_> {
         port: &PortInfo,
         candidate: Option<(&Candidate, Pos)>,
     ) -> Vec<Arc<Route>> {
-        let builder = RouteBuilder { resolver: self.resolver, retry: self.retry };
+        let builder = RouteBuilder { resolver: self.resolver, retry: self.retry, gateway: bindings::MESH };
         let of_rules = candidate.map(|(candidate, _)| builder.routes(candidate, port.number)).unwrap_or_default();
         let split = self.splits.get(&info.host);
         let of_split =
@@ -267,7 +274,7 @@ impl VhostBuilder<'_> {
 
     /// Virtual hosts for hosts that are in no registry.
     fn unknown_hosts(&self, index: &HostIndex<'_>, matched: &[bool]) -> Vec<Draft> {
-        let builder = RouteBuilder { resolver: self.resolver, retry: self.retry };
+        let builder = RouteBuilder { resolver: self.resolver, retry: self.retry, gateway: bindings::MESH };
         let mut drafts = Vec::new();
         for (entry, (host, candidate, _)) in index.entries.iter().enumerate() {
             let known = matched[entry] || self.resolver.registry.named(host).iter().any(|i| self.is_addressable(*i));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use outrigger_model::{Diagnostic, StringMatch};
 
+use super::bindings;
 use super::client::Client;
 use super::scope::Scope;
 use crate::codes;
@@ -17,9 +18,6 @@ use crate::kind::virtual_service::{Delegate, HttpRoute, VirtualService};
 use crate::node::{Pos, Spanned};
 use crate::precedence;
 use crate::resources::Resources;
-
-/// The gateway that stands for all sidecars.
-pub(crate) const MESH_GATEWAY: &str = "mesh";
 
 /// A VirtualService that counts.
 #[derive(Debug)]
@@ -60,17 +58,16 @@ pub(crate) fn select(
         if spec.hosts.is_empty() {
             continue;
         }
-        if !is_for_mesh(object, diagnostics) {
+        bindings::review(object, resources, domain, diagnostics);
+        if !bindings::is_for_mesh(object) {
             continue;
         }
         let Some(rank) = precedence::virtual_service_rank(exports(object, mesh), &meta.namespace, &client.namespace)
         else {
             continue;
         };
-        let full = |host: &Spanned<crate::kind::virtual_service::Host>| {
-            (hosts::expand(&host.value.0, &meta.namespace, domain), host.pos)
-        };
-        let hosts: Vec<_> = spec.hosts.iter().map(full).collect();
+        report_connections(object, diagnostics);
+        let hosts = full_hosts(object, domain);
         if let Some((host, pos)) = hosts.iter().find(|(host, _)| !may_be_of_mesh(host)) {
             diagnostics.push(codes::SCHEMA.about(
                 meta,
@@ -95,35 +92,43 @@ pub(crate) fn select(
     ranked.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
+/// The hosts of a VirtualService in full, with their places.
+pub(super) fn full_hosts(object: &VirtualService, domain: &str) -> Vec<(Arc<str>, Pos)> {
+    let namespace = &object.meta.namespace;
+    object.spec.hosts.iter().map(|host| (hosts::expand(&host.value.0, namespace, domain), host.pos)).collect()
+}
+
 /// Istio refuses an address, and the host that is every host: it would take each service of the mesh.
 fn may_be_of_mesh(host: &str) -> bool {
     host != "*" && host.parse::<IpAddr>().is_err()
 }
 
-fn exports<'o>(object: &'o VirtualService, mesh: &'o MeshConfig) -> &'o [ExportTo] {
+/// Who sees it.
+pub(super) fn exports<'o>(object: &'o VirtualService, mesh: &'o MeshConfig) -> &'o [ExportTo] {
     match &*object.spec.export_to {
         [] => &mesh.virtual_service_export_to,
         given => given,
     }
 }
 
-/// Whether sidecars obey it; gateways come later, and are told about.
-fn is_for_mesh(object: &VirtualService, diagnostics: &mut Vec<Diagnostic>) -> bool {
-    let gateways = &object.spec.gateways;
-    let mesh = gateways.is_empty() || gateways.iter().any(|g| &*g.value == MESH_GATEWAY);
-    if let Some(gateway) = gateways.iter().find(|g| &*g.value != MESH_GATEWAY) {
-        let effect = if mesh { "for traffic inside the mesh only" } else { "nowhere yet" };
-        diagnostics.push(codes::GATEWAYS_LATER.about(
-            &object.meta,
-            gateway.pos,
-            format!("gateway {:?} is not served yet, so the rules count {effect}", clip(&gateway.value)),
-            if mesh { "" } else { "add `mesh` to `gateways` if they are meant for calls between services too" },
-        ));
+/// Says that rules for connections count on gateways only.
+fn report_connections(object: &VirtualService, diagnostics: &mut Vec<Diagnostic>) {
+    let parts =
+        [("tls", object.spec.tls.first().map(|rule| rule.pos)), ("tcp", object.spec.tcp.first().map(|rule| rule.pos))];
+    for (field, pos) in parts {
+        if let Some(pos) = pos {
+            diagnostics.push(codes::NOT_ENFORCED.about(
+                &object.meta,
+                pos,
+                format!("spec.{field}: understood, but not enforced yet for calls between services"),
+                "they flow as if the field were absent; gateways do obey it",
+            ));
+        }
     }
-    mesh
 }
 
-fn rules_of(
+/// The HTTP rules of a VirtualService, those of its delegates in their place.
+pub(super) fn rules_of(
     object: &Arc<VirtualService>,
     resources: &Resources,
     mesh: &MeshConfig,
@@ -136,8 +141,9 @@ fn rules_of(
             continue;
         };
         let Some(target) = find_delegate(object, delegate, resources, mesh, diagnostics) else { continue };
+        let root = with_full_gateways(&route.value, &object.meta.namespace);
         for (index, leaf) in target.spec.http.iter().enumerate() {
-            match merge(&route.value, &leaf.value) {
+            match merge(&root, &with_full_gateways(&leaf.value, &target.meta.namespace)) {
                 Some(merged) => {
                     rules.push(Rule { object: target.clone(), index, pos: leaf.pos, route: Arc::new(merged) });
                 }
@@ -185,6 +191,19 @@ fn find_delegate<'r>(
         return None;
     }
     Some(found)
+}
+
+/// The rule with the names of its gateways in full: root and delegate may be of different namespaces.
+fn with_full_gateways(route: &Arc<HttpRoute>, namespace: &str) -> Arc<HttpRoute> {
+    if route.matches.iter().all(|block| block.gateways.is_empty()) {
+        return route.clone();
+    }
+    let mut full = HttpRoute::clone(route);
+    for block in &mut full.matches {
+        let names = block.value.gateways.iter().map(|name| bindings::full_name(name, namespace).into());
+        block.value.gateways = names.collect();
+    }
+    Arc::new(full)
 }
 
 /// A delegate's rule with what the root adds; `None` when no match of it is within the root's.
@@ -241,6 +260,7 @@ fn conflict(root: &HttpMatch, leaf: &HttpMatch) -> bool {
         || (root.uri.is_some() && leaf.uri.is_some() && root.ignore_uri_case != leaf.ignore_uri_case)
         || matches!((root.port, leaf.port), (Some(a), Some(b)) if a != b)
         || differ(&root.source_namespace, &leaf.source_namespace)
+        || (!root.gateways.is_empty() && leaf.gateways.iter().any(|name| !root.gateways.contains(name)))
         || leaf.source_labels.iter().any(|(key, value)| root.source_labels.get(key).is_some_and(|v| v != value))
         || leaf.headers.iter().any(|inner| {
             let outer = root.headers.iter().find(|h| h.name == inner.name && h.invert == inner.invert);

@@ -383,8 +383,8 @@ fn rules_for_gateways_alone_do_not_count_in_the_mesh() {
             &format!("a.default.svc.cluster.local:9080\ndefault -> {expected}*1\n{codes}"),
         );
     };
-    of("gw", A, "OUT0209 35");
-    of("gw, mesh", "outbound|9080||b.default.svc.cluster.local", "OUT0209 35");
+    of("gw", A, "IST0101 35");
+    of("gw, mesh", "outbound|9080||b.default.svc.cluster.local", "IST0101 35");
     of("mesh", "outbound|9080||b.default.svc.cluster.local", "");
 }
 
