@@ -22,6 +22,17 @@ use crate::resources::Resources;
 #[derive(Debug, Default)]
 pub(crate) struct MeshRoutes {
     by_service: HashMap<u32, Vec<Bound>, foldhash::fast::RandomState>,
+    /// By namespace and name of the HTTPRoute.
+    parents: HashMap<(Arc<str>, Arc<str>), Vec<MeshParent>, foldhash::fast::RandomState>,
+}
+
+/// A parent that is a Service, as conditions tell it.
+#[derive(Debug)]
+pub(crate) struct MeshParent {
+    /// Index among the parents of its HTTPRoute.
+    pub(crate) parent: usize,
+    /// Why it takes no route: the reason of `Accepted`, and a sentence.
+    pub(crate) refusal: Option<(&'static str, String)>,
 }
 
 /// An HTTPRoute and one of its parents, which exists.
@@ -38,8 +49,15 @@ impl Bound {
     }
 }
 
-/// Why a parent takes no route: code, place, message, hint.
-type Refusal = (&'static CodeInfo, Pos, String, &'static str);
+/// Why a parent takes no route.
+struct Refusal {
+    code: &'static CodeInfo,
+    /// Of the condition `Accepted`.
+    reason: &'static str,
+    pos: Pos,
+    message: String,
+    hint: &'static str,
+}
 
 impl MeshRoutes {
     /// Finds the HTTPRoutes whose parents are Services; parents that take no routes are reported.
@@ -48,16 +66,20 @@ impl MeshRoutes {
         for route in resources.http_routes.iter() {
             let mut of_mesh = false;
             for (index, parent) in route.spec.parents.iter().enumerate().filter(|(_, parent)| &*parent.group != GROUP) {
-                of_mesh |= parent.is_service();
-                match parent_service(route, parent, resolver) {
-                    Ok(service) => {
-                        let bound = Bound { route: route.clone(), parent: index };
-                        routes.by_service.entry(service).or_default().push(bound);
-                    }
-                    Err((code, pos, message, hint)) => {
-                        let message = format!("parentRefs[{index}]: {message}");
-                        resolver.report(code.about(&route.meta, pos, message, hint));
-                    }
+                let found = parent_service(route, parent, resolver);
+                if let Err(refusal) = &found {
+                    let message = format!("parentRefs[{index}]: {}", refusal.message);
+                    resolver.report(refusal.code.about(&route.meta, refusal.pos, message, refusal.hint));
+                }
+                if parent.is_service() {
+                    of_mesh = true;
+                    let refusal = found.as_ref().err().map(|refusal| (refusal.reason, refusal.message.clone()));
+                    let key = (route.meta.namespace.clone(), route.meta.name.clone());
+                    routes.parents.entry(key).or_default().push(MeshParent { parent: index, refusal });
+                }
+                if let Ok(service) = found {
+                    let bound = Bound { route: route.clone(), parent: index };
+                    routes.by_service.entry(service).or_default().push(bound);
                 }
             }
             if let Some(first) = route.spec.hostnames.first().filter(|_| of_mesh) {
@@ -67,6 +89,12 @@ impl MeshRoutes {
             }
         }
         routes
+    }
+
+    /// The parents of an HTTPRoute that are Services.
+    pub(crate) fn parents_of(&self, route: &HttpRoute) -> impl Iterator<Item = &MeshParent> {
+        let key = (route.meta.namespace.clone(), route.meta.name.clone());
+        self.parents.get(&key).into_iter().flatten()
     }
 
     /// The HTTPRoutes that count for a Service's port and clients of a namespace, each with the place that names the
@@ -100,15 +128,18 @@ fn is_of_port(parent: &ParentRef, port: &PortInfo) -> bool {
 
 /// The Service of a parent that can have routes.
 fn parent_service(route: &HttpRoute, parent: &Spanned<ParentRef>, resolver: &Resolver<'_>) -> Result<u32, Refusal> {
+    let refuse = |code, reason, pos, message, hint| Err(Refusal { code, reason, pos, message, hint });
     if !parent.is_service() {
         let message = format!("a parent of kind {}/{} is not known here", parent.group, parent.kind);
-        return Err((codes::NO_EFFECT, parent.pos, message, "a parent is a Gateway, a ListenerSet or a Service"));
+        let hint = "a parent is a Gateway, a ListenerSet or a Service";
+        return refuse(codes::NO_EFFECT, NO_MATCHING_PARENT, parent.pos, message, hint);
     }
     let namespace = parent.namespace_or(&route.meta.namespace);
-    let name = clip(&parent.name);
+    let (name, pos) = (clip(&parent.name), parent.name.pos);
     let Some(index) = resolver.kubernetes_service(namespace, &parent.name) else {
         let message = format!("Service {namespace}/{name} does not exist");
-        return Err((codes::REFERENCE_NOT_FOUND, parent.name.pos, message, "the route has no effect there"));
+        let hint = "the route has no effect there";
+        return refuse(codes::REFERENCE_NOT_FOUND, NO_MATCHING_PARENT, pos, message, hint);
     };
     let info = resolver.registry.at(index);
     if let Source::Service(service) = &info.source {
@@ -119,20 +150,24 @@ fn parent_service(route: &HttpRoute, parent: &Spanned<ParentRef>, resolver: &Res
         };
         if let Some(what) = what {
             let message = format!("Service {namespace}/{name} {what} and takes no routes");
-            return Err((codes::NO_EFFECT, parent.name.pos, message, "use a Service with an address of its own"));
+            let hint = "use a Service with an address of its own";
+            return refuse(codes::NO_EFFECT, UNSUPPORTED_VALUE, pos, message, hint);
         }
     }
-    let mut named = info.ports.iter().filter(|port| is_of_port(parent, port)).peekable();
-    if named.peek().is_none() {
-        let pos = parent.port.as_ref().map(|p| p.pos).or(parent.section_name.as_ref().map(|s| s.pos));
-        let message = format!("Service {namespace}/{name} has no such port; its ports are {}", info.ports_text());
-        return Err((codes::REFERENCE_NOT_FOUND, pos.unwrap_or(parent.pos), message, "use one of its ports"));
+    let named: Vec<&PortInfo> = info.ports.iter().filter(|port| is_of_port(parent, port)).collect();
+    let ports = info.ports_text();
+    if named.is_empty() {
+        let pos = parent.port.as_ref().map(|p| p.pos).or(parent.section_name.as_ref().map(|s| s.pos)).unwrap_or(pos);
+        let message = format!("Service {namespace}/{name} has no such port; its ports are {ports}");
+        return refuse(codes::REFERENCE_NOT_FOUND, NO_MATCHING_PARENT, pos, message, "use one of its ports");
     }
-    if named.all(|port| port.protocol != Protocol::Http) {
-        let message =
-            format!("no such port of Service {namespace}/{name} speaks HTTP; its ports are {}", info.ports_text());
-        let hint = "give the Service's port `appProtocol: http`, or a name that begins with `http`";
-        return Err((codes::NO_EFFECT, parent.name.pos, message, hint));
+    if named.iter().all(|port| port.protocol != Protocol::Http) {
+        let message = format!("Service {namespace}/{name} speaks no HTTP at that port; its ports are {ports}");
+        let hint = "give the port of the Service `appProtocol: http`, or a name that begins with `http`";
+        return refuse(codes::NO_EFFECT, UNSUPPORTED_VALUE, pos, message, hint);
     }
     Ok(index)
 }
+
+const NO_MATCHING_PARENT: &str = "NoMatchingParent";
+const UNSUPPORTED_VALUE: &str = "UnsupportedValue";
