@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use outrigger_identity::server_config;
 use outrigger_model::{Direction, HostPattern, Listener, Serve, Workload};
+use rustls::ServerConfig;
 
-use crate::route::Table;
+use crate::route::{Table, TcpTable};
 
 /// A compiled listener.
 #[derive(Debug)]
@@ -13,6 +15,8 @@ pub(crate) struct Site {
     pub(crate) listener: Arc<Listener>,
     /// Its chains, in the snapshot's order.
     pub(crate) chains: Vec<Chain>,
+    /// Whether the first bytes of a connection decide what becomes of it.
+    pub(crate) reads_hello: bool,
     /// Whether clients are strangers: nobody vouches for the forwarding headers they send.
     pub(crate) clients_are_strangers: bool,
 }
@@ -20,8 +24,23 @@ pub(crate) struct Site {
 /// A compiled chain.
 #[derive(Debug)]
 pub(crate) struct Chain {
+    /// What happens to TLS.
+    pub(crate) tls: Tls,
     /// Routes, where it serves HTTP.
     pub(crate) routes: Option<Table>,
+    /// Destinations, where it relays bytes.
+    pub(crate) tcp: Option<TcpTable>,
+}
+
+/// What a chain does with TLS.
+#[derive(Clone, Debug)]
+pub(crate) enum Tls {
+    /// None is expected, or it passes through.
+    None,
+    /// It is terminated so. Kept for as long as its settings are the same: tickets of its sessions stay good.
+    Terminate(Arc<ServerConfig>),
+    /// It should be terminated and cannot be.
+    Unusable,
 }
 
 impl Site {
@@ -33,18 +52,19 @@ impl Site {
                 let same = site.listener.chains.iter().position(|c| c.server_names == chain.server_names);
                 site.chains.get(same.unwrap_or(at))
             });
-            let routes = match &chain.serve {
-                Serve::Http(routes) => Some(Table::compile(routes, before.and_then(|b| b.routes.as_ref()))),
-                Serve::Tcp(_) => None,
+            let (routes, tcp) = match &chain.serve {
+                Serve::Http(routes) => (Some(Table::compile(routes, before.and_then(|b| b.routes.as_ref()))), None),
+                Serve::Tcp(route) => (None, Some(TcpTable::compile(route, before.and_then(|b| b.tcp.as_ref())))),
             };
-            Chain { routes }
+            Chain { tls: Tls::compile(listener, chain, previous), routes, tcp }
         });
+        let reads_hello = listener.chains.iter().any(|chain| chain.tls.is_some() || !chain.server_names.is_empty());
         let clients_are_strangers = match listener.direction {
             Direction::Gateway => true,
             Direction::Outbound => &*own.name == Workload::UNKNOWN,
             Direction::Inbound(_) => false,
         };
-        Self { chains: chains.collect(), clients_are_strangers, listener: listener.clone() }
+        Self { chains: chains.collect(), reads_hello, clients_are_strangers, listener: listener.clone() }
     }
 
     /// The chain for a connection with this server name (lower case).
@@ -63,6 +83,30 @@ impl Site {
         // Of equal ones the first: the model promises that there are none.
         let named = named.max_by_key(|(rank, at)| (*rank, usize::MAX - at)).map(|(_, at)| at);
         named.or_else(|| chains.iter().position(|chain| chain.server_names.is_empty()))
+    }
+}
+
+impl Tls {
+    /// Makes the settings of a chain ready, or goes on with those of a chain before that had the same.
+    fn compile(listener: &Listener, chain: &outrigger_model::Chain, previous: Option<&Site>) -> Self {
+        let Some(tls) = &chain.tls else { return Self::None };
+        let is_http = |chain: &outrigger_model::Chain| matches!(chain.serve, Serve::Http(_));
+        let before = previous.and_then(|site| {
+            let same = |c: &outrigger_model::Chain| c.tls.as_ref() == Some(tls) && is_http(c) == is_http(chain);
+            site.listener.chains.iter().position(same).map(|at| &site.chains[at].tls)
+        });
+        if let Some(before) = before {
+            return before.clone();
+        }
+        let protocols: &[&[u8]] = if is_http(chain) { &[b"http/1.1"] } else { &[] };
+        match server_config(tls, protocols) {
+            Ok(config) => Self::Terminate(config),
+            Err(error) => {
+                // Configuration has been checked before: whatever it was, it is not silent.
+                tracing::error!(listener = %listener.name, %error, "connections are closed: TLS cannot be served");
+                Self::Unusable
+            }
+        }
     }
 }
 

@@ -16,8 +16,10 @@ pub(crate) mod redirect;
 pub(crate) mod rewrite;
 mod split;
 mod table;
+mod tcp;
 #[cfg(test)]
 mod testing;
 
 pub(crate) use host::{CompiledRoute, Host};
 pub(crate) use table::Table;
+pub(crate) use tcp::TcpTable;
