@@ -161,6 +161,6 @@ fn wrong_use_is_told() {
     assert!(code == Some(2) && said.contains("unknown name \"pods\""), "{said}");
     let (code, said) = run(&["echo", "--listen", "192.0.2.1:1"]);
     assert!(code == Some(2) && said.contains("could not listen on 192.0.2.1:1"), "{said}");
-    let (code, said) = run(&["run", ".", "--simulate"]);
-    assert!(code == Some(2) && said.contains("--simulate is not supported"), "{said}");
+    let (code, said) = run(&["run", ".", "--forward", "127.0.0.1:0=db:5432"]);
+    assert!(code == Some(2) && said.contains("--forward is not supported"), "{said}");
 }

@@ -5,12 +5,16 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::{Output, Verdict, WorkloadName, parse_address};
+use crate::cli::{Output, Verdict, WorkloadName, parse_address, parse_rate};
 
 const EXAMPLES: &str = "\
 Examples:
   outrigger run examples/canary --echo
       Serve a folder, starting echo servers for its loopback endpoints
+  outrigger run bookinfo.yaml --simulate --load 20
+      A mesh on this machine: every pod with its sidecar, every gateway, and something to look at in the metrics
+  outrigger request http://reviews:9080/ --from productpage-v1 --count 100
+      Send through it as one of its workloads
   curl -x 127.0.0.1:15001 http://reviews.default:9080/
       Send a request through it (or: curl -H 'Host: reviews.default:9080' 127.0.0.1:15001/)
   outrigger run k8s/ istio/ --workload shop/cart-v1
@@ -56,14 +60,14 @@ pub(crate) struct RunArgs {
     /// Forward TCP connections from ADDR to a service (not supported yet)
     #[arg(long, env = "OUTRIGGER_FORWARD", value_name = "ADDR=HOST:PORT", value_delimiter = ',')]
     pub(crate) forward: Vec<String>,
-    /// Stand in for the pods of the input (not supported yet)
-    #[arg(long, env = "OUTRIGGER_SIMULATE", hide = true)]
+    /// Stand in for the pods of the input: for each replica a loopback address, echo servers and a sidecar
+    #[arg(long, env = "OUTRIGGER_SIMULATE")]
     pub(crate) simulate: bool,
-    /// Send a steady load over every route (not supported yet)
-    #[arg(long, env = "OUTRIGGER_LOAD", value_name = "RPS", hide = true)]
-    pub(crate) load: Option<u32>,
-    /// Keep a Prometheus file_sd file (not supported yet)
-    #[arg(long, env = "OUTRIGGER_SD_FILE", value_name = "FILE", hide = true)]
+    /// Send a steady load over every route, so many requests a second in all
+    #[arg(long, env = "OUTRIGGER_LOAD", value_name = "RPS", value_parser = parse_rate)]
+    pub(crate) load: Option<f64>,
+    /// Keep a Prometheus file_sd file of every metrics address
+    #[arg(long, env = "OUTRIGGER_SD_FILE", value_name = "FILE")]
     pub(crate) sd_file: Option<PathBuf>,
 }
 
@@ -81,13 +85,7 @@ pub(crate) enum AccessLog {
 impl RunArgs {
     /// Refuses what is in the interface but not built: asking for it must not look as if it worked.
     pub(crate) fn refuse_unsupported(&self) -> anyhow::Result<()> {
-        let asked = [
-            ("--forward", !self.forward.is_empty()),
-            ("--simulate", self.simulate),
-            ("--load", self.load.is_some()),
-            ("--sd-file", self.sd_file.is_some()),
-            ("--access-log", self.access_log != AccessLog::Off),
-        ];
+        let asked = [("--forward", !self.forward.is_empty()), ("--access-log", self.access_log != AccessLog::Off)];
         match asked.iter().find(|(_, given)| *given) {
             Some((flag, _)) => anyhow::bail!("{flag} is not supported in this version of outrigger run"),
             None => Ok(()),

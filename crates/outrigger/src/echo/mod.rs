@@ -74,6 +74,13 @@ pub(crate) struct BindError {
     error: io::Error,
 }
 
+impl BindError {
+    /// What the system said.
+    pub(crate) fn into_cause(self) -> io::Error {
+        self.error
+    }
+}
+
 impl EchoServer {
     /// Binds every address; port 0 becomes a free port. Needs no event loop. `counts` is what `x-echo-fail-first` counts
     /// in: servers that share it count together, as the pods of one mesh should.

@@ -10,52 +10,86 @@ use outrigger_telemetry::http::{AdminState, LogChange, Query};
 use serde_json::{Value, json};
 
 use super::configuration::{InForce, Latest};
+use super::load;
 use super::report;
 use crate::logging;
 
 /// The state behind the admin interface.
 pub(super) struct Status {
-    proxy: Arc<Proxy>,
-    latest: Latest,
-    admin: SocketAddr,
-    outbound: SocketAddr,
+    /// The main proxy.
+    pub(super) proxy: Arc<Proxy>,
+    /// What is in force.
+    pub(super) latest: Latest,
+    /// Where the admin interface listens.
+    pub(super) admin: SocketAddr,
+    /// Where the main proxy listens.
+    pub(super) outbound: SocketAddr,
+    /// What `--load` does.
+    pub(super) load: Option<Arc<load::Counts>>,
 }
 
 impl Status {
-    /// Of a proxy and its configuration.
-    pub(super) fn new(proxy: Arc<Proxy>, latest: Latest, admin: SocketAddr, outbound: SocketAddr) -> Self {
-        Self { proxy, latest, admin, outbound }
-    }
-
     fn in_force(&self) -> Option<InForce> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn status(&self) -> Value {
         let Some(in_force) = self.in_force() else { return Value::Null };
-        json!({
+        let mut status = json!({
             "version": format!("{:016x}", in_force.snapshot.version),
             "files": in_force.files,
             "objects": in_force.objects,
-            "outbound": self.outbound.to_string(),
+            "outbound": self.outbound,
             "connections": self.proxy.connections(),
-            "services": report::services(&in_force),
-            "diagnostics": report::diagnostics(&in_force.diagnostics),
-        })
+            "load": self.load.as_ref().map(|load| load.to_json()),
+        });
+        if let (Some(status), Value::Object(facts)) = (status.as_object_mut(), report::facts(&in_force)) {
+            status.extend(facts);
+        }
+        status
     }
 
-    fn routes(&self) -> Value {
-        let snapshot = self.proxy.snapshot();
-        let hosts =
-            snapshot.listeners.iter().flat_map(|l| l.route_tables()).flat_map(|t| &t.virtual_hosts).map(|host| {
-                json!({
-                    "name": host.name,
-                    "domains": host.domains.iter().map(domain).collect::<Vec<_>>(),
-                    "routes": host.routes.iter().map(|r| route(r)).collect::<Vec<_>>(),
-                })
-            });
-        Value::Array(hosts.collect())
+    /// `proxies`: the names of all proxies but the main one; `proxies/NAMESPACE/NAME/WHAT`: what one of them obeys.
+    fn proxies(&self, path: &str) -> Option<Value> {
+        let in_force = self.in_force()?;
+        if path.is_empty() {
+            return Some(json!(in_force.proxies.keys().collect::<Vec<_>>()));
+        }
+        let (name, what) = path.strip_prefix('/')?.rsplit_once('/')?;
+        let proxy = in_force.proxies.get(name)?;
+        match what {
+            "clusters" => Some(clusters(proxy)),
+            "routes" => Some(routes(proxy)),
+            "listeners" => {
+                Some(json!({ "listener_statuses": proxy.listeners().iter().map(listener).collect::<Vec<_>>() }))
+            }
+            _ => None,
+        }
     }
+}
+
+fn clusters(proxy: &Proxy) -> Value {
+    json!({ "cluster_statuses": proxy.clusters().iter().map(cluster_status).collect::<Vec<_>>() })
+}
+
+/// The virtual hosts of all listeners.
+fn routes(proxy: &Proxy) -> Value {
+    let snapshot = proxy.snapshot();
+    let hosts = snapshot.listeners.iter().flat_map(|l| l.route_tables()).flat_map(|t| &t.virtual_hosts).map(|host| {
+        json!({
+            "name": host.name,
+            "domains": host.domains.iter().map(domain).collect::<Vec<_>>(),
+            "routes": host.routes.iter().map(|r| route(r)).collect::<Vec<_>>(),
+        })
+    });
+    Value::Array(hosts.collect())
+}
+
+fn listener((name, address): &(Arc<str>, SocketAddr)) -> Value {
+    json!({
+        "name": name,
+        "local_address": { "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } },
+    })
 }
 
 impl AdminState for Status {
@@ -86,17 +120,12 @@ impl AdminState for Status {
     }
 
     fn clusters_json(&self) -> Value {
-        json!({ "cluster_statuses": self.proxy.clusters().iter().map(cluster_status).collect::<Vec<_>>() })
+        clusters(&self.proxy)
     }
 
     fn listeners_json(&self) -> Value {
-        let listener = |name: &str, address: SocketAddr| {
-            json!({
-                "name": name,
-                "local_address": { "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } },
-            })
-        };
-        json!({ "listener_statuses": [listener("outbound", self.outbound), listener("admin", self.admin)] })
+        let all = [("outbound".into(), self.outbound), ("admin".into(), self.admin)];
+        json!({ "listener_statuses": all.iter().map(listener).collect::<Vec<_>>() })
     }
 
     fn listeners_text(&self) -> String {
@@ -113,7 +142,7 @@ impl AdminState for Status {
                 { "@type": "type.googleapis.com/envoy.admin.v3.ClustersDump", "dynamic_active_clusters": clusters },
                 {
                     "@type": "type.googleapis.com/envoy.admin.v3.RoutesConfigDump",
-                    "dynamic_route_configs": [{ "route_config": { "name": "outbound", "virtual_hosts": self.routes() } }],
+                    "dynamic_route_configs": [{ "route_config": { "name": "outbound", "virtual_hosts": routes(&self.proxy) } }],
                 },
             ],
         }))
@@ -122,10 +151,10 @@ impl AdminState for Status {
     fn api(&self, path: &str, _query: &Query) -> Option<Value> {
         match path {
             "status" => Some(self.status()),
-            "routes" => Some(self.routes()),
+            "routes" => Some(routes(&self.proxy)),
             "services" => Some(self.in_force().map_or(Value::Null, |f| report::services(&f))),
             "diagnostics" => Some(self.in_force().map_or(Value::Null, |f| report::diagnostics(&f.diagnostics))),
-            _ => None,
+            _ => self.proxies(path.strip_prefix("proxies")?),
         }
     }
 

@@ -1,62 +1,37 @@
 //! `--echo`: an echo server for every loopback endpoint of the configuration, started and stopped as it changes.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use outrigger_model::{Cluster, Endpoint, Snapshot, Workload};
-use tokio::sync::watch;
 
-use crate::echo::{EchoServer, FailureCounts, Identity, Listen, Speaks};
+use super::echoes::{Echo, Echoes};
+use crate::echo::{Identity, Listen, Speaks};
 
 /// The echo servers that run, by address.
 #[derive(Default)]
 pub(super) struct Backends {
-    running: Mutex<HashMap<SocketAddr, Running>>,
-    counts: Arc<FailureCounts>,
-}
-
-struct Running {
-    identity: Identity,
-    stop: watch::Sender<bool>,
+    running: HashMap<SocketAddr, Echo>,
 }
 
 impl Backends {
     /// Starts what the snapshot has and is not there, stops what it has no longer. An address that cannot be bound is
-    /// told and left to whoever listens there. Must be called on the event loop.
-    pub(super) fn follow(&self, snapshot: &Snapshot) {
-        let wanted = wanted(snapshot);
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|address, server| {
-            let stays = wanted.get(address) == Some(&server.identity);
-            if !stays {
-                server.stop.send_replace(true);
-            }
-            stays
-        });
+    /// told and left to whoever listens there; those of `others` have somebody already.
+    pub(super) fn follow(&mut self, snapshot: &Snapshot, others: &HashSet<IpAddr>, echoes: &Echoes) {
+        let mut wanted = wanted(snapshot);
+        wanted.retain(|address, _| !others.contains(&address.ip()));
+        self.running.retain(|address, echo| wanted.get(address) == Some(&echo.listen.identity));
         for (address, identity) in wanted {
-            if running.contains_key(&address) {
+            if self.running.contains_key(&address) {
                 continue;
             }
-            let listen = Listen { address, identity: identity.clone(), container_port: None, speaks: Speaks::Http };
-            match EchoServer::bind(vec![listen], self.counts.clone()) {
-                Ok(server) => {
-                    let (stop, stopped) = watch::channel(false);
-                    tokio::spawn(async move {
-                        if let Err(error) = server.serve(stopped).await {
-                            tracing::error!(%address, %error, "an echo server broke down");
-                        }
-                    });
-                    running.insert(address, Running { identity, stop });
-                }
-                Err(error) => tracing::warn!("no echo server: {error}"),
+            let service = identity.service.clone();
+            match echoes.serve(Listen { address, identity, container_port: None, speaks: Speaks::Http }) {
+                Ok(echo) => drop(self.running.insert(address, echo)),
+                Err(error) => tracing::warn!("no echo server at {address} for {service}: {error}"),
             }
         }
-    }
-
-    /// Stops all of them.
-    pub(super) fn stop(&self) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -76,7 +51,6 @@ fn wanted(snapshot: &Snapshot) -> HashMap<SocketAddr, Identity> {
 
 fn identity(cluster: &Cluster, endpoint: &Endpoint) -> Identity {
     let workload = &endpoint.workload;
-    let known = |text: &str| if text == Workload::UNKNOWN { String::new() } else { text.to_owned() };
     Identity {
         service: cluster.service.name.to_string(),
         namespace: cluster.service.namespace.to_string(),
@@ -84,4 +58,9 @@ fn identity(cluster: &Cluster, endpoint: &Endpoint) -> Identity {
         container: "echo".to_owned(),
         version: known(&workload.version),
     }
+}
+
+/// A fact, empty where it is not known.
+pub(super) fn known(fact: &str) -> String {
+    if fact == Workload::UNKNOWN { String::new() } else { fact.to_owned() }
 }

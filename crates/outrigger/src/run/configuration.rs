@@ -1,35 +1,43 @@
-//! The configuration of a running proxy: load, translate, tell, reload.
+//! The configuration of a running process: load, tell, reload.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use outrigger_config::codes;
 use outrigger_config::loader::{Loaded, Loader};
-use outrigger_config::translate::{Translator, View};
 use outrigger_config::watch::{Timing, Watcher};
 use outrigger_model::{Diagnostic, Level, Snapshot};
+use outrigger_proxy::Proxy;
 use outrigger_telemetry::{Gauge, Registry, Shard, catalogue};
 use tokio::sync::Notify;
 
-use crate::commands::run::RunArgs;
+use super::report::{GatewayReport, WorkloadReport};
 
 /// One configuration in force.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct InForce {
+    /// What the main proxy obeys.
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) diagnostics: Arc<[Diagnostic]>,
     pub(super) files: usize,
     pub(super) objects: usize,
+    /// Simulated pods.
+    pub(super) workloads: Arc<[WorkloadReport]>,
+    /// Gateways.
+    pub(super) gateways: Arc<[GatewayReport]>,
+    /// All proxies but the main one, by `NAMESPACE/NAME`.
+    pub(super) proxies: Arc<BTreeMap<String, Arc<Proxy>>>,
 }
 
 /// The configuration in force, for those who only read it.
 pub(super) type Latest = Arc<Mutex<Option<InForce>>>;
 
-/// Loads and translates, again and again.
+/// Loads again and again, and tells what changed.
 pub(super) struct Configuration {
     loader: Loader,
-    translator: Translator,
-    paths: Vec<std::path::PathBuf>,
+    paths: Vec<PathBuf>,
     latest: Latest,
     metrics: Metrics,
 }
@@ -43,8 +51,8 @@ struct Metrics {
 }
 
 impl Configuration {
-    /// For the paths and the workload of the command line. Reads nothing yet.
-    pub(super) fn new(args: &RunArgs, registry: &Registry) -> Self {
+    /// For the paths of the command line. Reads nothing yet.
+    pub(super) fn new(paths: &[PathBuf], registry: &Registry) -> Self {
         let shard = registry.shard();
         let metrics = Metrics {
             successful: shard.gauge(&catalogue::OUTRIGGER_CONFIG_LAST_RELOAD_SUCCESSFUL, &[]),
@@ -52,14 +60,7 @@ impl Configuration {
             info: None,
             shard,
         };
-        let view = args.workload.as_ref().map_or_else(View::default, |w| View::of(&w.namespace, &w.name));
-        Self {
-            loader: Loader::new(args.paths.clone()),
-            translator: Translator::new(view),
-            paths: args.paths.clone(),
-            latest: Latest::default(),
-            metrics,
-        }
+        Self { loader: Loader::new(paths.to_vec()), paths: paths.to_vec(), latest: Latest::default(), metrics }
     }
 
     /// The configuration in force, to be read elsewhere.
@@ -68,14 +69,13 @@ impl Configuration {
     }
 
     /// The first load; `None`, with everything told, when the input is bad and nothing of it can be used.
-    pub(super) fn load(&mut self) -> anyhow::Result<Option<InForce>> {
+    pub(super) fn load(&mut self) -> anyhow::Result<Option<Loaded>> {
         let loaded = self.loader.load();
-        let next = self.translate(loaded);
-        let errors = || next.diagnostics.iter().filter(|d| d.level == Level::Error);
-        if next.objects > 0 || errors().next().is_none() {
-            return Ok(Some(next));
+        let errors = || loaded.diagnostics.iter().filter(|d| d.level == Level::Error);
+        if loaded.objects > 0 || errors().next().is_none() {
+            return Ok(Some(loaded));
         }
-        for diagnostic in next.diagnostics.iter() {
+        for diagnostic in &loaded.diagnostics {
             eprintln!("{diagnostic}");
         }
         if errors().all(|d| d.code == codes::UNREADABLE.code) {
@@ -86,36 +86,23 @@ impl Configuration {
     }
 
     /// Reads again; `None` when nothing changed.
-    pub(super) fn reload(&mut self) -> Option<InForce> {
-        let began = Instant::now();
-        let before = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    pub(super) fn reload(&mut self) -> Option<Loaded> {
         let loaded = self.loader.load();
-        if loaded.unchanged && before.is_some() {
-            return None;
-        }
-        let next = self.translate(loaded);
-        let known: &[Diagnostic] = before.as_ref().map_or(&[], |b| &b.diagnostics);
-        for diagnostic in next.diagnostics.iter().filter(|d| !known.contains(d)) {
+        let is_known = self.latest.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if loaded.unchanged && is_known { None } else { Some(loaded) }
+    }
+
+    /// Notes what is in force now. What the start-up report did not tell is logged.
+    pub(super) fn note(&mut self, next: InForce, began: Instant) {
+        self.metrics.record(&next);
+        let before = self.latest.lock().unwrap_or_else(PoisonError::into_inner).replace(next.clone());
+        let Some(before) = before else { return };
+        for diagnostic in next.diagnostics.iter().filter(|d| !before.diagnostics.contains(d)) {
             log(diagnostic);
         }
         let took_ms = began.elapsed().as_millis() as u64;
-        tracing::info!(objects = next.objects, files = next.files, took_ms, "configuration changed");
-        Some(next)
-    }
-
-    fn translate(&mut self, loaded: Loaded) -> InForce {
-        let (snapshot, findings) = self.translator.translate(&loaded.resources);
-        let mut diagnostics = loaded.diagnostics;
-        diagnostics.extend(findings);
-        let next = InForce {
-            snapshot: Arc::new(snapshot),
-            diagnostics: diagnostics.into(),
-            files: loaded.files,
-            objects: loaded.objects,
-        };
-        self.metrics.record(&next);
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(next.clone());
-        next
+        let (objects, files, pods) = (next.objects, next.files, next.workloads.len());
+        tracing::info!(objects, files, pods, took_ms, "configuration changed");
     }
 
     /// Watches the paths while the result lives; `changed` is notified when something may have changed.
@@ -123,7 +110,6 @@ impl Configuration {
         Watcher::start(&self.paths, Timing::default(), move || changed.notify_one())
     }
 }
-
 impl Metrics {
     fn record(&mut self, next: &InForce) {
         let errors = || next.diagnostics.iter().filter(|d| d.level == Level::Error);

@@ -5,24 +5,38 @@
 mod admin;
 mod backends;
 mod configuration;
+mod echoes;
+mod gateways;
+mod host;
+mod load;
 mod machine;
+mod mesh;
+mod network;
+mod pods;
 mod report;
+mod sd_file;
+mod servers;
+mod views;
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use outrigger_model::Listener;
-use outrigger_proxy::{Options, Proxy, Settings, Threads};
+use outrigger_config::translate::View;
+use outrigger_proxy::{Settings, Threads};
 use outrigger_telemetry::http::{Admin, HttpLimits, Scraper, metrics_router, serve_counted};
 use outrigger_telemetry::{BuildInfo, ProcessCollector, Readiness, Registry, SeriesLimits, Server, ServerState};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::cli::Verdict;
 use crate::commands::run::RunArgs;
-use configuration::Configuration;
+use configuration::{Configuration, InForce};
+use echoes::Echoes;
+use host::Host;
+use mesh::Mesh;
+use sd_file::SdFile;
 
 /// How often idle series are looked for.
 const SERIES_SWEEP: Duration = Duration::from_secs(30);
@@ -34,61 +48,64 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<Verdict> {
 }
 
 async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    let mut signals = Signals::catch()?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     let registry = Registry::new(SeriesLimits::default());
-    let mut configuration = Configuration::new(args, &registry);
+    let mut configuration = Configuration::new(&args.paths, &registry);
     // Watched before it is read: a change in between is seen.
     let changed = Arc::new(Notify::new());
     let _watcher = configuration.watch(changed.clone()).context("the input cannot be watched")?;
     let Some(first) = configuration.load()? else { return Ok(Verdict::Bad) };
-    let sockets = Sockets::bind(args)?;
-    let concurrency = args.concurrency.map_or_else(machine::default_workers, usize::from);
-    let options = Options {
-        settings: Settings { connections_max: machine::connections_max(concurrency), ..Settings::default() },
-        own_addresses: vec![sockets.admin.local_addr()?, sockets.stats.local_addr()?],
-        source: None,
-        seed: fastrand::u64(..),
+    let Sockets { outbound, admin, stats } = Sockets::bind(args)?;
+    let (tell_ended, mut ended) = mpsc::unbounded_channel();
+    let host = host(args, &registry)?;
+    let server = host.server.clone();
+    let plan = mesh::Plan {
+        registry: registry.clone(),
+        outbound,
+        stats: stats.local_addr()?,
+        own: vec![admin.local_addr()?, stats.local_addr()?],
+        view: args.workload.as_ref().map_or_else(View::default, |w| View::of(&w.namespace, &w.name)),
+        simulate: args.simulate,
+        echo: args.echo,
+        load: args.load,
+        sd_file: args.sd_file.as_deref().map(SdFile::new),
     };
-    let threads = Threads::start(concurrency)?;
-    let proxy = Arc::new(Proxy::start(&threads, options, &registry, first.snapshot.clone())?);
-    proxy.listen(Listener::OUTBOUND, &sockets.outbound)?;
-    let outbound = sockets.outbound.local_addr()?;
-    drop(sockets.outbound);
-    let backends = backends::Backends::default();
-    if args.echo {
-        backends.follow(&first.snapshot);
-    }
-    let server = server(concurrency, &registry);
+    let mut mesh = Mesh::new(plan, host, tell_ended)?;
+    let in_force = mesh.follow(first)?;
+    configuration.note(in_force.clone(), Instant::now());
+    let status = admin::Status {
+        proxy: mesh.main().context("no proxy")?.clone(),
+        latest: configuration.latest(),
+        admin: admin.local_addr()?,
+        outbound: mesh.outbound(),
+        load: mesh.load_counts(),
+    };
     let (stop, stopped) = watch::channel(false);
-    let quit = Arc::new(Notify::new());
-    let status =
-        Arc::new(admin::Status::new(proxy.clone(), configuration.latest(), sockets.admin.local_addr()?, outbound));
-    let report = report::Report::new(outbound, &sockets.admin, &sockets.stats, &first)?;
-    let servers = start_servers(&sockets.admin, &sockets.stats, status, &server, &registry, &stopped)?;
+    let servers = start_servers(&admin, &stats, Arc::new(status), &server, &registry, &stopped)?;
     server.readiness.set(ServerState::Live);
-    report.print(args.output);
+    let (admin, metrics) = (admin.local_addr()?, stats.local_addr()?);
+    report::Report { admin, outbound: mesh.outbound(), metrics, in_force }.print(args.output);
     let mut sweep = tokio::time::interval(SERIES_SWEEP);
     loop {
+        let began = Instant::now();
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = quit.notified() => break,
-            _ = hang_up.recv() => apply(&mut configuration, &proxy, &backends, args.echo),
-            () = changed.notified() => apply(&mut configuration, &proxy, &backends, args.echo),
-            _ = sweep.tick() => registry.sweep(Instant::now()),
+            () = signals.end() => break,
+            _ = hang_up.recv() => reload(&mut configuration, &mut mesh),
+            () = changed.notified() => reload(&mut configuration, &mut mesh),
+            Some(ended) = ended.recv() => if let Some(next) = mesh.release(ended) {
+                note(&mut configuration, next, began);
+            },
+            _ = sweep.tick() => mesh.sweep(Instant::now()),
         }
     }
     server.readiness.set(ServerState::Draining);
-    tracing::info!(connections = proxy.connections(), "draining; a second signal stops at once");
+    tracing::info!(connections = mesh.connections(), "draining; a second signal stops at once");
     tokio::select! {
-        cut = proxy.drain() => tracing::info!(connections_cut = cut, "drained"),
-        _ = terminate.recv() => tracing::warn!("stopped before the drain was over"),
-        _ = interrupt.recv() => tracing::warn!("stopped before the drain was over"),
+        cut = mesh.drain() => tracing::info!(connections_cut = cut, "drained"),
+        () = signals.end() => tracing::warn!("stopped before the drain was over"),
     }
     stop.send_replace(true);
-    backends.stop();
     for task in servers {
         // A server that broke down has said so; at the end it makes no difference.
         let _ = task.await;
@@ -97,12 +114,42 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
 }
 
 /// Reads the configuration again and takes it into force.
-fn apply(configuration: &mut Configuration, proxy: &Proxy, backends: &backends::Backends, echo: bool) {
-    let Some(next) = configuration.reload() else { return };
-    if echo {
-        backends.follow(&next.snapshot);
+fn reload(configuration: &mut Configuration, mesh: &mut Mesh) {
+    let began = Instant::now();
+    if let Some(loaded) = configuration.reload() {
+        let next = mesh.follow(loaded);
+        note(configuration, next, began);
     }
-    proxy.apply(next.snapshot);
+}
+
+fn note(configuration: &mut Configuration, next: anyhow::Result<InForce>, began: Instant) {
+    match next {
+        Ok(next) => configuration.note(next, began),
+        Err(error) => tracing::error!("the change could not be taken into force: {error:#}"),
+    }
+}
+
+/// The signals that end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?,
+            interrupt: signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?,
+        })
+    }
+
+    /// Done when the process is told to end.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// The listening sockets, bound before anything starts, so that a port that is taken ends the command at once.
@@ -130,7 +177,9 @@ impl Sockets {
     }
 }
 
-fn server(concurrency: usize, registry: &Registry) -> Server {
+/// The worker threads, and what all proxies share.
+fn host(args: &RunArgs, registry: &Registry) -> anyhow::Result<Host> {
+    let concurrency = args.concurrency.map_or_else(machine::default_workers, usize::from);
     let build = BuildInfo {
         version: env!("CARGO_PKG_VERSION"),
         revision: env!("OUTRIGGER_REVISION"),
@@ -139,7 +188,8 @@ fn server(concurrency: usize, registry: &Registry) -> Server {
     let server = Server { build, started: Instant::now(), concurrency, readiness: Readiness::new() };
     registry.add_collector(Arc::new(server.clone()));
     registry.add_collector(Arc::new(ProcessCollector));
-    server
+    let settings = Settings { connections_max: machine::connections_max(concurrency), ..Settings::default() };
+    Ok(Host { threads: Threads::start(concurrency)?, settings, server, echoes: Echoes::default() })
 }
 
 fn start_servers(

@@ -1,0 +1,351 @@
+//! Everything that follows the configuration, and the order in which it does: no request may meet a place where nobody
+//! listens yet, or any more.
+//!
+//! 1. Pods are staged and every view is translated.
+//! 2. New pods and gateways bind their sockets and start: they are there before anybody is told of them.
+//! 3. All proxies take their new snapshots.
+//! 4. What is gone drains, and gives its address back.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use outrigger_config::loader::Loaded;
+use outrigger_config::simulate::{SimulatedPod, Simulation, peers};
+use outrigger_config::translate::View;
+use outrigger_config::translate::gateways::{self, GatewayId, GatewayProxy};
+use outrigger_model::{Diagnostic, Listener, Snapshot};
+use outrigger_proxy::Proxy;
+use outrigger_telemetry::Registry;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::backends::Backends;
+use super::configuration::InForce;
+use super::gateways::{Gateway, Gateways};
+use super::host::Host;
+use super::load::{self, Load};
+use super::network::Block;
+use super::pods::{Pod, Pods};
+use super::report::{GatewayReport, WorkloadReport};
+use super::sd_file::{SdFile, Target};
+use super::views::Views;
+
+/// What a mesh is started with.
+pub(super) struct Plan {
+    /// Metrics of the process.
+    pub(super) registry: Registry,
+    /// The main listener.
+    pub(super) outbound: TcpListener,
+    /// Where metrics of the process are served.
+    pub(super) stats: SocketAddr,
+    /// Other addresses of the process.
+    pub(super) own: Vec<SocketAddr>,
+    /// For whom the main listener routes.
+    pub(super) view: View,
+    /// `--simulate`.
+    pub(super) simulate: bool,
+    /// `--echo`.
+    pub(super) echo: bool,
+    /// `--load`.
+    pub(super) load: Option<f64>,
+    /// `--sd-file`.
+    pub(super) sd_file: Option<SdFile>,
+}
+
+/// The running mesh.
+pub(super) struct Mesh {
+    plan: Plan,
+    host: Host,
+    outbound: SocketAddr,
+    main: Option<Arc<Proxy>>,
+    version: u64,
+    views: Views,
+    /// Loopback addresses, from the first pod or gateway on.
+    network: Option<(Block, Simulation)>,
+    pods: Pods,
+    gateways: Gateways,
+    backends: Backends,
+    load: Option<Load>,
+    last: Option<Loaded>,
+    ended: mpsc::UnboundedSender<Ended>,
+}
+
+/// What has ended, and where nothing listens any more.
+pub(super) enum Ended {
+    /// A pod.
+    Pod(Ipv4Addr),
+    /// A gateway.
+    Gateway(GatewayId),
+}
+
+/// What an input asks for.
+struct Staged {
+    resources: outrigger_config::resources::Resources,
+    pods: Vec<Arc<SimulatedPod>>,
+    gateways: Vec<GatewayProxy>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Mesh {
+    /// A mesh of nothing yet. What ends is told to `ended`, which is to call [`Self::release`].
+    pub(super) fn new(plan: Plan, host: Host, ended: mpsc::UnboundedSender<Ended>) -> anyhow::Result<Self> {
+        let outbound = plan.outbound.local_addr()?;
+        let network = match plan.simulate {
+            true => Some(network().context("no block of loopback addresses is free for the simulated pods")?),
+            false => None,
+        };
+        let views = Views::new(plan.view.clone());
+        let load = plan.load.map(Load::start).transpose().context("the load cannot start")?;
+        Ok(Self {
+            plan,
+            host,
+            outbound,
+            main: None,
+            version: 0,
+            views,
+            network,
+            pods: Pods::default(),
+            gateways: Gateways::default(),
+            backends: Backends::default(),
+            load,
+            last: None,
+            ended,
+        })
+    }
+
+    /// Takes an input into force.
+    pub(super) fn follow(&mut self, loaded: Loaded) -> anyhow::Result<InForce> {
+        let staged = self.stage(&loaded);
+        self.views.translate(&staged.resources, &staged.pods, &staged.gateways);
+        self.pods.prepare(&staged.pods, &self.host);
+        match &mut self.network {
+            Some((_, simulation)) => {
+                self.gateways.prepare(&staged.gateways, &self.views, simulation, &self.host);
+            }
+            None => self.gateways.refuse(&staged.gateways, &io::Error::other("no block of loopback addresses is free")),
+        }
+        self.views.relocate(&self.pods.moved());
+        let peers = peers(&staged.pods, &self.gateways.peers());
+        self.pods.start(&self.views, &peers, &self.host);
+        let snapshot = self.views.main();
+        self.apply_main(&snapshot)?;
+        self.pods.apply(&self.views, &peers, &self.host);
+        self.gateways.apply(&self.views, &self.host);
+        if self.plan.echo {
+            let simulated: HashSet<IpAddr> = staged.pods.iter().map(|pod| pod.address.into()).collect();
+            self.backends.follow(&snapshot, &simulated, &self.host.echoes);
+        }
+        self.send_load(&snapshot);
+        self.let_go();
+        if let Err(error) = self.list_targets() {
+            if self.last.is_none() {
+                return Err(error);
+            }
+            tracing::error!("{error:#}");
+        }
+        let in_force = InForce {
+            diagnostics: self.diagnostics(&loaded, staged.diagnostics).into(),
+            files: loaded.files,
+            objects: loaded.objects,
+            workloads: self.pods.iter().map(WorkloadReport::of).collect(),
+            gateways: self.gateways.iter().flat_map(GatewayReport::of).collect(),
+            proxies: Arc::new(self.proxies()),
+            snapshot,
+        };
+        self.last = Some(loaded);
+        Ok(in_force)
+    }
+
+    /// Pods and gateways of an input, and their addresses.
+    fn stage(&mut self, loaded: &Loaded) -> Staged {
+        let stage = match &mut self.network {
+            Some((_, simulation)) if self.plan.simulate => Some(simulation.stage(&loaded.resources)),
+            _ => None,
+        };
+        let (resources, pods, diagnostics) = match stage {
+            Some(stage) => (stage.resources, stage.pods, stage.diagnostics),
+            None => (loaded.resources.clone(), Vec::new(), Vec::new()),
+        };
+        let gateways = gateways::list(&resources, &self.plan.view);
+        if self.network.is_none() && !gateways.is_empty() {
+            match network() {
+                Ok(network) => self.network = Some(network),
+                Err(error) => tracing::warn!(%error, "no block of loopback addresses is free"),
+            }
+        }
+        Staged { resources, pods, gateways, diagnostics }
+    }
+
+    fn apply_main(&mut self, snapshot: &Arc<Snapshot>) -> io::Result<()> {
+        match &self.main {
+            Some(proxy) if self.version == snapshot.version => drop(proxy.clone()),
+            Some(proxy) => proxy.apply(snapshot.clone()),
+            None => {
+                let proxy = self.host.start(&self.plan.registry, self.plan.own.clone(), None, snapshot.clone())?;
+                proxy.listen(Listener::OUTBOUND, &self.plan.outbound)?;
+                self.main = Some(proxy);
+            }
+        }
+        self.version = snapshot.version;
+        Ok(())
+    }
+
+    fn send_load(&mut self, main: &Arc<Snapshot>) {
+        let Some(load) = &mut self.load else { return };
+        let outbound: Arc<str> = Listener::OUTBOUND.into();
+        let mut ways: BTreeMap<_, Vec<SocketAddr>> = BTreeMap::new();
+        for pod in self.pods.iter() {
+            ways.entry(super::views::workload_of(&pod.pod)).or_default().push(pod.outbound);
+        }
+        let mut views: Vec<load::View> = Vec::new();
+        for (workload, ways) in ways {
+            let Some(snapshot) = self.views.workload(&workload) else { continue };
+            views.push(load::View { snapshot: snapshot.clone(), listener: outbound.clone(), ways });
+        }
+        if views.is_empty() {
+            views.push(load::View { snapshot: main.clone(), listener: outbound, ways: vec![self.outbound] });
+        }
+        for gateway in self.gateways.iter() {
+            let Some(snapshot) = self.views.gateway(&gateway.gateway.id) else { continue };
+            for (listener, bound) in gateway.listeners() {
+                let (snapshot, listener) = (snapshot.clone(), listener.clone());
+                views.push(load::View { snapshot, listener, ways: vec![bound] });
+            }
+        }
+        load.follow(&views);
+    }
+
+    /// Ends what is gone, in the background.
+    fn let_go(&mut self) {
+        for pod in self.pods.leave() {
+            let (ended, address) = (self.ended.clone(), pod.pod.address);
+            tokio::spawn(async move {
+                pod.end().await;
+                // Nobody listens when the process ends.
+                let _ = ended.send(Ended::Pod(address));
+            });
+        }
+        for gateway in self.gateways.leave() {
+            let (ended, id) = (self.ended.clone(), gateway.gateway.id.clone());
+            tokio::spawn(async move {
+                gateway.end().await;
+                let _ = ended.send(Ended::Gateway(id));
+            });
+        }
+    }
+
+    /// Gives the address of what has ended back. `Some` when that lets something start that waited for it.
+    pub(super) fn release(&mut self, ended: Ended) -> Option<anyhow::Result<InForce>> {
+        let (_, simulation) = self.network.as_mut()?;
+        match ended {
+            Ended::Pod(address) => {
+                simulation.release(address);
+                None
+            }
+            Ended::Gateway(id) => {
+                simulation.release_gateway(&id);
+                let waits = self.gateways.ended(&id);
+                let last = if waits { self.last.take() } else { None };
+                last.map(|last| self.follow(last))
+            }
+        }
+    }
+
+    fn list_targets(&mut self) -> anyhow::Result<()> {
+        let Some(file) = &mut self.plan.sd_file else { return Ok(()) };
+        let pods = self.pods.iter().map(|pod| {
+            let labels = pod.pod.facts.labels.iter().map(|(name, value)| (&**name, &**value));
+            Target::of_pod(pod.servers.metrics, &pod.pod.namespace, &pod.pod.name, labels)
+        });
+        let gateways = self.gateways.iter().map(|gateway| {
+            let (id, labels) = (&gateway.gateway.id, &gateway.gateway.workload.labels);
+            let labels = labels.iter().map(|(name, value)| (&**name, &**value));
+            Target::of_pod(gateway.servers.metrics, &id.namespace, &id.name, labels)
+        });
+        let process = Target::of_process(self.plan.stats);
+        let targets: Vec<Target> = std::iter::once(process).chain(pods).chain(gateways).collect();
+        file.write(&targets).with_context(|| format!("--sd-file {} cannot be written", file.path().display()))
+    }
+
+    /// Everything found, each finding once: those of the loader first, the others by file and place.
+    fn diagnostics(&self, loaded: &Loaded, staged: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        let mut all = loaded.diagnostics.clone();
+        let mut seen: HashSet<Diagnostic> = all.iter().cloned().collect();
+        let running = self.pods.problems().chain(self.gateways.problems());
+        let others = staged.iter().chain(self.views.diagnostics()).chain(running);
+        let mut others: Vec<Diagnostic> = others.filter(|d| seen.insert((*d).clone())).cloned().collect();
+        others.sort_by(|a, b| a.place.cmp(&b.place));
+        all.extend(others);
+        all
+    }
+
+    /// All proxies but the main one, by `NAMESPACE/NAME` of their pod or gateway.
+    fn proxies(&self) -> BTreeMap<String, Arc<Proxy>> {
+        let pods = self.pods.iter().map(|pod| (format!("{}/{}", pod.pod.namespace, pod.pod.name), pod.proxy()));
+        let gateways = self.gateways.iter().map(|gateway| {
+            let id = &gateway.gateway.id;
+            (format!("{}/{}", id.namespace, id.name), gateway.proxy())
+        });
+        gateways.chain(pods).filter_map(|(name, proxy)| Some((name, proxy?.clone()))).collect()
+    }
+
+    /// The main proxy, once a configuration is in force.
+    pub(super) fn main(&self) -> Option<&Arc<Proxy>> {
+        self.main.as_ref()
+    }
+
+    /// Where the main proxy listens.
+    pub(super) fn outbound(&self) -> SocketAddr {
+        self.outbound
+    }
+
+    /// What the load has done.
+    pub(super) fn load_counts(&self) -> Option<Arc<load::Counts>> {
+        self.load.as_ref().map(Load::counts)
+    }
+
+    /// Hides series of metrics that are idle.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.plan.registry.sweep(now);
+        self.pods.sweep(now);
+        self.gateways.sweep(now);
+    }
+
+    /// Connections of clients to the main proxy and to gateways.
+    pub(super) fn connections(&self) -> usize {
+        let gateways = self.gateways.iter().filter_map(Gateway::proxy);
+        self.main.iter().chain(gateways).map(|proxy| proxy.connections()).sum()
+    }
+
+    /// Lets requests on their way end: first where strangers come in, then at the pods they are sent to. Tells how many
+    /// connections of strangers had to be cut.
+    pub(super) async fn drain(&mut self) -> usize {
+        self.load = None;
+        let mut edges = JoinSet::new();
+        self.gateways.leave_all().into_iter().for_each(|gateway| drop(edges.spawn(gateway.end())));
+        let cut = match &self.main {
+            Some(main) => main.drain().await,
+            None => 0,
+        };
+        while edges.join_next().await.is_some() {}
+        let mut pods = JoinSet::new();
+        self.pods.leave_all().into_iter().for_each(|pod: Pod| drop(pods.spawn(pod.end())));
+        while pods.join_next().await.is_some() {}
+        if let Some(file) = &mut self.plan.sd_file
+            && let Err(error) = file.write(&[])
+        {
+            tracing::warn!(%error, "the file of --sd-file still names targets that are gone");
+        }
+        cut
+    }
+}
+
+fn network() -> io::Result<(Block, Simulation)> {
+    let block = Block::take()?;
+    let simulation = Simulation::new(block.number);
+    Ok((block, simulation))
+}

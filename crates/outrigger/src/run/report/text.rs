@@ -1,0 +1,105 @@
+//! The start-up report for people.
+
+use outrigger_model::{Diagnostic, Level};
+
+use super::{GatewayReport, ListenerReport, Report, WorkloadReport};
+use crate::cli::{is_coloured, print_line};
+use crate::run::configuration::InForce;
+
+/// Lines of one list; the rest is counted.
+const SHOWN_MAX: usize = 40;
+
+pub(super) fn print(report: &Report) {
+    let colour = is_coloured(&std::io::stdout());
+    let InForce { diagnostics, files, objects, workloads, gateways, snapshot, .. } = &report.in_force;
+    for diagnostic in diagnostics.iter() {
+        print_line(&paint(diagnostic, colour));
+    }
+    print_line(&format!("read      {} from {}", count(*objects, "object"), count(*files, "file")));
+    let outbound = report.outbound;
+    print_line(&format!("outbound  http://{outbound}  (routes by Host; curl -x {outbound} works too)"));
+    print_line(&format!("metrics   http://{}/stats/prometheus", report.metrics));
+    print_line(&format!("admin     http://{}", report.admin));
+    let services = snapshot.services.iter().map(|service| {
+        let ports: Vec<String> = service.ports.iter().map(u16::to_string).collect();
+        let name = format!("{}/{}", service.namespace, service.name);
+        [name, ports.join(","), count(service.endpoints, "endpoint")]
+    });
+    table("services", services.collect());
+    if !workloads.is_empty() {
+        print_line("pods      metrics at http://ADDRESS:15020/stats/prometheus, outbound at ADDRESS:15001");
+        table("pods", workloads.iter().map(pod).collect());
+    }
+    for gateway in gateways.iter() {
+        print_line(&format!(
+            "gateway   {} {}/{} at {}",
+            gateway.kind, gateway.namespace, gateway.name, gateway.address
+        ));
+        gateway.listeners.iter().for_each(|listener| print_line(&format!("  {}", line(gateway, listener))));
+    }
+}
+
+fn pod(pod: &WorkloadReport) -> [String; 3] {
+    let mut ports: Vec<String> = pod
+        .ports
+        .iter()
+        .map(|port| match port.bound {
+            Some(bound) if bound.port() != port.port => format!("{}:{} (at {bound})", port.container, port.port),
+            Some(_) => format!("{}:{}", port.container, port.port),
+            None => format!("{}:{} (not started)", port.container, port.port),
+        })
+        .collect();
+    if !pod.ready {
+        ports.push("(not ready)".to_owned());
+    }
+    [format!("{}/{}", pod.namespace, pod.pod), pod.address.to_string(), ports.join(" ")]
+}
+
+/// A listener, with a command to copy where one will do.
+fn line(gateway: &GatewayReport, listener: &ListenerReport) -> String {
+    let ListenerReport { name, port, bound, protocol, hostname } = listener;
+    let Some(bound) = bound else { return format!("{name} {protocol} {port} {hostname}  (not served)") };
+    let host = match hostname.strip_prefix("*.") {
+        Some(rest) => format!("www.{rest}"),
+        None => hostname.to_string(),
+    };
+    let default = if &**protocol == "HTTPS" { 443 } else { 80 };
+    let at = if bound.port() == default { gateway.address.to_string() } else { bound.to_string() };
+    let any = &*host == "*" || host.is_empty();
+    let command = match &**protocol {
+        "HTTP" if any => format!("curl http://{at}/"),
+        "HTTP" => format!("curl -H 'Host: {host}' http://{at}/"),
+        "HTTPS" if any => format!("curl -k https://{at}/"),
+        "HTTPS" => format!("curl -k --connect-to ::{bound} https://{host}/"),
+        _ => bound.to_string(),
+    };
+    format!("{name} {protocol} {port} {hostname}  {command}")
+}
+
+/// Three columns, aligned.
+fn table(what: &str, rows: Vec<[String; 3]>) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let (first, second) = (width(0), width(1));
+    for [a, b, c] in rows.iter().take(SHOWN_MAX) {
+        print_line(format!("  {a:<first$}  {b:<second$}  {c}").trim_end());
+    }
+    if rows.len() > SHOWN_MAX {
+        print_line(&format!("  … and {} more {what}", rows.len() - SHOWN_MAX));
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn paint(diagnostic: &Diagnostic, colour: bool) -> String {
+    if !colour {
+        return diagnostic.to_string();
+    }
+    let code = match diagnostic.level {
+        Level::Error => "31",
+        Level::Warning => "33",
+        Level::Info => "36",
+    };
+    format!("\x1b[{code}m{diagnostic}\x1b[0m")
+}
