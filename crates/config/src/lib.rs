@@ -13,7 +13,8 @@
 //!   [`codes`] lists what can be found.
 //! * [`kind`] has one file for each kind of object; [`mod@object`] what they have in common; [`resources`] the list of kinds and
 //!   the tables of objects.
-//! * [`translate`] makes of resources what one proxy obeys; [`precedence`] says who wins where objects meet.
+//! * [`translate`] makes of resources what one proxy obeys; [`precedence`] says who wins where objects meet; [`status`] what
+//!   objects of the Gateway API read under `status`.
 //!
 //! Invariants: a field is read, known to mean nothing, or reported, never dropped in silence; a broken document harms no
 //! other; no input panics or exhausts the process; an unchanged object keeps its address (`Arc::ptr_eq`).
@@ -35,6 +36,7 @@ pub mod quantity;
 pub mod resources;
 pub mod scalar;
 pub mod simulate;
+pub mod status;
 pub mod translate;
 mod tree;
 pub mod watch;

@@ -30,6 +30,7 @@ mod route_filters;
 mod routes;
 mod scope;
 mod splits;
+mod tables;
 mod vhosts;
 mod virtual_services;
 mod workloads;
@@ -40,7 +41,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use outrigger_model::{
-    Cluster, ClusterName, Diagnostic, Listener, Mesh, RouteTable, ServiceSummary, Snapshot, VirtualHost,
+    Cluster, ClusterName, Diagnostic, Listener, Mesh, RetryPolicy, RouteTable, ServiceSummary, Snapshot, VirtualHost,
 };
 
 pub(crate) use mesh::read as read_mesh;
@@ -51,10 +52,11 @@ use crate::hosts;
 use crate::kind::endpoint_slice::EndpointSlice;
 use crate::kind::mesh_config::MeshConfig;
 use crate::resources::Resources;
+use crate::status::ObjectStatus;
 use client::Client;
 use clusters::{ClusterContext, ServiceClusters};
 use endpoints::{ServiceEndpoints, Slices};
-use gateways::GatewayId;
+use gateways::{GatewayId, Sites};
 use mesh_routes::MeshRoutes;
 use policy::Rules;
 use registry::Registry;
@@ -153,6 +155,8 @@ struct Config {
     vhosts: HashMap<Arc<str>, Arc<VirtualHost>>,
     fingerprint: u64,
     diagnostics: Vec<Diagnostic>,
+    /// Of objects of the Gateway API; none for the sidecar of a workload.
+    conditions: Vec<ObjectStatus>,
 }
 
 /// The endpoints and clusters of one service.
@@ -216,6 +220,12 @@ impl Translator {
         });
         (snapshot, in_order(diagnostics))
     }
+
+    /// The conditions of the Gateway API's objects as the last translation found them; none for a view of a workload, whose
+    /// sidecar has nothing to do with gateways.
+    pub fn conditions(&self) -> &[ObjectStatus] {
+        self.before.as_ref().map_or(&[], |memo| &memo.config.conditions)
+    }
 }
 
 /// One translation.
@@ -233,26 +243,11 @@ impl Pass<'_> {
         if let Some(memo) = self.before
             && memo.mesh == *self.mesh
             && Arc::ptr_eq(&memo.client, self.client)
-            && self.same_tables(&memo.resources)
+            && tables::are_same(self.view, &memo.resources, self.resources)
         {
             return memo.config.clone();
         }
         Arc::new(self.fresh_config())
-    }
-
-    fn same_tables(&self, before: &Resources) -> bool {
-        let now = self.resources;
-        Arc::ptr_eq(&before.services, &now.services)
-            && Arc::ptr_eq(&before.service_entries, &now.service_entries)
-            && Arc::ptr_eq(&before.destination_rules, &now.destination_rules)
-            && Arc::ptr_eq(&before.virtual_services, &now.virtual_services)
-            && Arc::ptr_eq(&before.sidecars, &now.sidecars)
-            && Arc::ptr_eq(&before.istio_gateways, &now.istio_gateways)
-            && (self.view.gateway.is_none() || Arc::ptr_eq(&before.secrets, &now.secrets))
-            && Arc::ptr_eq(&before.traffic_splits, &now.traffic_splits)
-            && Arc::ptr_eq(&before.http_route_groups, &now.http_route_groups)
-            && Arc::ptr_eq(&before.http_routes, &now.http_routes)
-            && Arc::ptr_eq(&before.reference_grants, &now.reference_grants)
     }
 
     fn fresh_config(&self) -> Config {
@@ -283,6 +278,11 @@ impl Pass<'_> {
         };
         let splits = splits::select(resources, &resolver);
         let mesh_routes = MeshRoutes::select(resources, &resolver);
+        // Gateways mean nothing to the sidecar of a workload, and there are many of these.
+        let sites = match &self.view.workload {
+            None => Sites::build(resources, self.view.now()),
+            Some(_) => Sites::none(resources),
+        };
         let lent = HashMap::new();
         let builder = VhostBuilder {
             resources,
@@ -301,8 +301,9 @@ impl Pass<'_> {
                 let routes = RouteTable { virtual_hosts: builder.build(), unmatched: scope.unmatched };
                 vec![Listener::outbound(Arc::new(routes))]
             }
-            Some(id) => gateways::listeners(id, resources, &builder),
+            Some(id) => gateways::listeners(id, resources, &sites, &builder),
         };
+        let conditions = self.review(&sites, &resolver, builder.retry, &mesh_routes);
         let used = resolver.used.take();
         let diagnostics = resolver.diagnostics.take();
         let is_needed = |i: usize| (visible[i] && imports[i] != Import::Nothing) || used.contains(&(i as u32));
@@ -316,7 +317,25 @@ impl Pass<'_> {
         let fingerprint = fingerprint::combine(listeners.iter().map(|l| fingerprint::listener(l)));
         let tables = listeners.iter().flat_map(|l| l.route_tables());
         let vhosts = tables.flat_map(|t| &t.virtual_hosts).map(|v| (v.name.clone(), v.clone())).collect();
-        Config { registry, rules, needed, order, listeners, vhosts, fingerprint, diagnostics }
+        Config { registry, rules, needed, order, listeners, vhosts, fingerprint, diagnostics, conditions }
+    }
+
+    /// Conditions of the Gateway API, and findings about those that are false.
+    fn review(
+        &self,
+        sites: &Sites<'_>,
+        resolver: &Resolver<'_>,
+        retry: &RetryPolicy,
+        mesh_routes: &MeshRoutes,
+    ) -> Vec<ObjectStatus> {
+        if self.view.workload.is_some() {
+            return Vec::new();
+        }
+        // What is looked at here is not used by this proxy for that.
+        let scratch = Resolver { used: RefCell::default(), diagnostics: RefCell::default(), ..*resolver };
+        let conditions = gateways::review(sites, &scratch, retry, mesh_routes);
+        resolver.diagnostics.borrow_mut().extend(scratch.diagnostics.take());
+        conditions
     }
 
     /// The listener, or that of before if it is the same; so the TLS settings of its chains.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use outrigger_model::{Listener, Workload};
 
+pub(crate) use api::{Sites, review};
+
 use super::vhosts::VhostBuilder;
 use super::workloads::Naming;
 use crate::resources::Resources;
@@ -80,7 +82,7 @@ pub fn list(resources: &Resources, view: &super::View) -> Vec<GatewayProxy> {
     let (mesh, _) = super::mesh::read(resources, None);
     let naming = Naming { trust_domain: mesh.trust_domain.clone(), cluster: view.cluster.clone() };
     let mut all = istio::list(resources, &naming);
-    all.extend(api::list(resources, &naming));
+    all.extend(api::list(resources, &naming, view.now()));
     all.sort_by(|a, b| a.id.cmp(&b.id));
     all
 }
@@ -94,9 +96,14 @@ pub(crate) fn workload(id: &GatewayId, resources: &Resources, naming: &Naming) -
 }
 
 /// The listeners of a gateway.
-pub(crate) fn listeners(id: &GatewayId, resources: &Resources, builder: &VhostBuilder<'_>) -> Vec<Listener> {
+pub(crate) fn listeners(
+    id: &GatewayId,
+    resources: &Resources,
+    sites: &Sites<'_>,
+    builder: &VhostBuilder<'_>,
+) -> Vec<Listener> {
     match id.kind {
         GatewayKind::Istio => istio::listeners(id, resources, builder),
-        GatewayKind::Api => api::listeners(id, resources, builder),
+        GatewayKind::Api => api::listeners(id, sites, builder),
     }
 }

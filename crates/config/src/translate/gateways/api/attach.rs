@@ -1,0 +1,238 @@
+//! Which routes attach to which listeners: `parentRefs` on the one side, `allowedRoutes` on the other, and host names that
+//! meet.
+//!
+//! A route attaches whether or not the listener is served, as `attachedRoutes` counts it; what is served is another matter.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::fault::Fault;
+use super::hosts::{ANY, intersect};
+use super::listeners::{Entry, HTTP_ROUTE};
+use super::site::{Site, selects};
+use crate::codes;
+use crate::decode::clip;
+use crate::kind::gateway_api::RoutesFrom;
+use crate::kind::gateway_refs::ParentRef;
+use crate::kind::http_route::HttpRoute;
+use crate::node::{Pos, Spanned};
+use crate::resources::Resources;
+
+/// A route at a listener.
+pub(super) struct Attached<'r> {
+    /// The route.
+    pub(super) route: &'r Arc<HttpRoute>,
+    /// The hosts it is for there: where its host names meet the listener's.
+    pub(super) hosts: Vec<Arc<str>>,
+}
+
+/// A route and its parents.
+pub(super) struct RouteState<'r> {
+    /// The route.
+    pub(super) route: &'r Arc<HttpRoute>,
+    /// Those of its parents that are Gateways and ListenerSets of this controller, or that do not exist.
+    pub(super) parents: Vec<ParentState<'r>>,
+}
+
+/// A parent of a route.
+pub(super) struct ParentState<'r> {
+    /// As the route names it.
+    pub(super) parent: &'r Spanned<ParentRef>,
+    /// Why the route is not attached.
+    pub(super) refused: Option<Fault<'r>>,
+}
+
+/// Attaches all routes, the oldest first, to the listeners of the sites.
+pub(super) fn attach<'r>(resources: &'r Resources, sites: &mut [Site<'r>]) -> Vec<RouteState<'r>> {
+    let mut index = Index::build(resources, sites);
+    for route in resources.http_routes.oldest_first() {
+        for parent in &route.spec.parents {
+            index.attach(route, parent, sites);
+        }
+    }
+    // The order of precedence is that of age; that of the answer is that of the input.
+    let states = resources.http_routes.iter().map(|route| {
+        let key = (&*route.meta.namespace, &*route.meta.name);
+        RouteState { route, parents: index.results.remove(&key).unwrap_or_default() }
+    });
+    states.filter(|state| !state.parents.is_empty()).collect()
+}
+
+/// A namespace and a name.
+type Name<'r> = (&'r str, &'r str);
+
+struct Index<'r> {
+    resources: &'r Resources,
+    /// Gateways of this controller.
+    gateways: HashMap<Name<'r>, usize>,
+    /// Their ListenerSets, refused ones among them.
+    sets: HashMap<Name<'r>, (usize, usize)>,
+    results: HashMap<Name<'r>, Vec<ParentState<'r>>>,
+}
+
+/// What a `parentRef` names.
+enum Target {
+    /// A Gateway, or one of its ListenerSets.
+    Here(usize, Option<usize>),
+    /// Something of another controller, or of a kind that is not this API's.
+    Elsewhere,
+    /// Nothing.
+    Missing,
+}
+
+impl<'r> Index<'r> {
+    fn build(resources: &'r Resources, sites: &[Site<'r>]) -> Self {
+        let mut index = Self { resources, gateways: HashMap::new(), sets: HashMap::new(), results: HashMap::new() };
+        for (at, site) in sites.iter().enumerate() {
+            index.gateways.insert((&site.gateway.meta.namespace, &site.gateway.meta.name), at);
+            for (of, set) in site.sets.iter().enumerate() {
+                index.sets.insert((&set.set.meta.namespace, &set.set.meta.name), (at, of));
+            }
+        }
+        index
+    }
+
+    fn attach(&mut self, route: &'r Arc<HttpRoute>, parent: &'r Spanned<ParentRef>, sites: &mut [Site<'r>]) {
+        let namespace = parent.namespace_or(&route.meta.namespace);
+        let refused = match self.target(parent, namespace) {
+            Target::Elsewhere => return,
+            Target::Here(site, set) => self.meet(route, parent, &mut sites[site], set),
+            Target::Missing => {
+                let message = format!("{} {namespace}/{} does not exist", parent.kind, clip(&parent.name));
+                let hint = "add it to the input, or fix its errors".to_owned();
+                let fault = fault(route, parent.name.pos, "NoMatchingParent", message, hint);
+                Some(Fault { code: codes::REFERENCE_NOT_FOUND, ..fault })
+            }
+        };
+        let key = (&*route.meta.namespace, &*route.meta.name);
+        self.results.entry(key).or_default().push(ParentState { parent, refused });
+    }
+
+    fn target(&self, parent: &ParentRef, namespace: &str) -> Target {
+        let key = (namespace, &**parent.name);
+        if parent.is_own("Gateway") {
+            return match self.gateways.get(&key) {
+                Some(site) => Target::Here(*site, None),
+                None if self.resources.gateways.get(namespace, &parent.name).is_some() => Target::Elsewhere,
+                None => Target::Missing,
+            };
+        }
+        if parent.is_own("ListenerSet") {
+            return match self.sets.get(&key) {
+                Some((site, set)) => Target::Here(*site, Some(*set)),
+                None if self.resources.listener_sets.get(namespace, &parent.name).is_some() => Target::Elsewhere,
+                None => Target::Missing,
+            };
+        }
+        Target::Elsewhere
+    }
+
+    /// Attaches a route to those listeners of a parent that it names and that take it; or says why there is none.
+    fn meet(
+        &self,
+        route: &'r Arc<HttpRoute>,
+        parent: &'r Spanned<ParentRef>,
+        site: &mut Site<'r>,
+        set: Option<usize>,
+    ) -> Option<Fault<'r>> {
+        if let Some(refused) = set.and_then(|set| site.sets[set].refused.as_ref()) {
+            let message = format!("{} is not accepted: {}", refused.meta.object_ref(), refused.message);
+            return Some(fault(route, parent.name.pos, "NoMatchingParent", message, String::new()));
+        }
+        let named = |entry: &Entry<'_>| {
+            entry.set == set
+                && parent.section_name.as_ref().is_none_or(|name| *name.value == *entry.spec.name.value)
+                && parent.port.as_ref().is_none_or(|port| port.value == entry.spec.port)
+        };
+        let (mut refusals, mut hostnames, mut attached) = (Vec::new(), Vec::new(), false);
+        for entry in site.entries.iter_mut().filter(|entry| named(entry)) {
+            if let Some(refusal) = self.refusal(route, entry) {
+                refusals.push(refusal);
+                continue;
+            }
+            let hosts = meeting_hosts(route, &entry.hostname);
+            if hosts.is_empty() {
+                hostnames.push(format!("listener {} is for {}", entry.label(), entry.hostname));
+                continue;
+            }
+            attached = true;
+            add(entry, route, hosts);
+        }
+        if attached {
+            return None;
+        }
+        if !hostnames.is_empty() {
+            let pos = route.spec.hostnames.first().map_or(parent.name.pos, |h| h.pos);
+            let message = format!("none of its host names meets a listener's: {}", hostnames.join("; "));
+            let hint =
+                "name a host that the listener is for; `*.example.com` does not take in `example.com`".to_owned();
+            return Some(fault(route, pos, "NoMatchingListenerHostname", message, hint));
+        }
+        if !refusals.is_empty() {
+            let hint = "change `allowedRoutes` of the listener".to_owned();
+            return Some(fault(route, parent.name.pos, "NotAllowedByListeners", refusals.join("; "), hint));
+        }
+        Some(no_such_listener(route, parent, site, set))
+    }
+
+    /// Why a listener does not take a route, whatever its host names.
+    fn refusal(&self, route: &HttpRoute, entry: &Entry<'_>) -> Option<String> {
+        if !entry.kinds.contains(&HTTP_ROUTE) {
+            return Some(format!("listener {} takes no HTTPRoutes", entry.label()));
+        }
+        let allowed = &entry.spec.allowed_routes.namespaces;
+        let namespace = &route.meta.namespace;
+        let (is_allowed, whose) = match allowed.from {
+            RoutesFrom::All => (true, "any namespace"),
+            RoutesFrom::Same => (*namespace == entry.meta.namespace, "its own namespace"),
+            RoutesFrom::Selector => {
+                let selected = selects(allowed.selector.as_ref(), namespace, self.resources);
+                (selected, "namespaces that its selector takes in")
+            }
+        };
+        (!is_allowed).then(|| format!("listener {} takes routes of {whose} only, not of {namespace}", entry.label()))
+    }
+}
+
+/// Where the host names of a route meet that of a listener; each once.
+fn meeting_hosts(route: &HttpRoute, listener: &Arc<str>) -> Vec<Arc<str>> {
+    let any: Arc<str> = ANY.into();
+    let written = route.spec.hostnames.iter().map(|h| &h.value.0);
+    let mut hosts: Vec<Arc<str>> = Vec::new();
+    for host in written.chain(route.spec.hostnames.is_empty().then_some(&any)) {
+        let met = intersect(host, listener);
+        hosts.extend(met.filter(|host| !hosts.contains(host)));
+    }
+    hosts
+}
+
+/// A route may reach a listener by several parents; it is there once.
+fn add<'r>(entry: &mut Entry<'r>, route: &'r Arc<HttpRoute>, hosts: Vec<Arc<str>>) {
+    // Routes come one after the other, so it can only be the last.
+    if entry.attached.last().is_none_or(|last| !Arc::ptr_eq(last.route, route)) {
+        entry.attached.push(Attached { route, hosts });
+    }
+}
+
+fn no_such_listener<'r>(
+    route: &'r Arc<HttpRoute>,
+    parent: &'r Spanned<ParentRef>,
+    site: &Site<'_>,
+    set: Option<usize>,
+) -> Fault<'r> {
+    let owner = match set {
+        Some(set) => site.sets[set].set.meta.object_ref(),
+        None => site.gateway.meta.object_ref(),
+    };
+    let name = parent.section_name.as_ref().map_or_else(String::new, |name| format!(" named {:?}", &*name.value));
+    let port = parent.port.as_ref().map_or_else(String::new, |port| format!(" on port {}", port.value));
+    let has: Vec<String> = site.entries_of(set).map(Entry::label).collect();
+    let message = format!("{owner} has no listener{name}{port}; its listeners: {}", has.join(", "));
+    let pos = parent.section_name.as_ref().map(|n| n.pos).or(parent.port.as_ref().map(|p| p.pos));
+    let hint = "name one of them in `sectionName`, or leave it out for all".to_owned();
+    fault(route, pos.unwrap_or(parent.name.pos), "NoMatchingParent", message, hint)
+}
+
+fn fault<'r>(route: &'r Arc<HttpRoute>, pos: Pos, reason: &'static str, message: String, hint: String) -> Fault<'r> {
+    Fault { meta: &route.meta, pos, code: codes::ROUTE_REFUSED, reason, message, hint }
+}

@@ -1,0 +1,290 @@
+//! The listeners of a Gateway and of the ListenerSets that add to it: what each accepts, and which of them conflict.
+
+use std::sync::Arc;
+
+use outrigger_model::{ClientCertificate, KeyPair, ServerTls, TlsVersion};
+
+use super::attach::Attached;
+use super::fault::Fault;
+use super::hosts::ANY;
+use super::tls::Vault;
+use crate::codes;
+use crate::kind::gateway_api::{self, FrontendTls, GROUP, ListenerTls, ValidationMode};
+use crate::node::Spanned;
+use crate::object::Metadata;
+
+/// The only kind of route so far.
+pub(super) const HTTP_ROUTE: &str = "HTTPRoute";
+
+/// A listener.
+pub(super) struct Entry<'r> {
+    /// The Gateway or ListenerSet it stands in.
+    pub(super) meta: &'r Metadata,
+    /// As written.
+    pub(super) spec: &'r Spanned<gateway_api::Listener>,
+    /// Which of the Gateway's ListenerSets it stands in; `None` for the Gateway itself.
+    pub(super) set: Option<usize>,
+    /// Its host name, `*` for all.
+    pub(super) hostname: Arc<str>,
+    /// What it speaks.
+    pub(super) protocol: Protocol,
+    /// `supportedKinds`.
+    pub(super) kinds: Vec<&'static str>,
+    /// Why it is in conflict: `HostnameConflict` or `ProtocolConflict`.
+    pub(super) conflict: Option<Fault<'r>>,
+    /// Why it is not accepted for other reasons.
+    pub(super) refused: Option<Fault<'r>>,
+    /// References that lead to nothing usable.
+    pub(super) unresolved: Vec<Fault<'r>>,
+    /// TLS that it terminates; `None` for HTTP, and for HTTPS without a usable certificate.
+    pub(super) tls: Option<Arc<ServerTls>>,
+    /// The routes attached to it, in order of precedence.
+    pub(super) attached: Vec<Attached<'r>>,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// `HTTP`.
+    Http,
+    /// `HTTPS`.
+    Https,
+    /// `TLS`: comes with TLSRoute.
+    Tls,
+    /// `UDP`: shares a port with everything else, as its packets are no connections.
+    Udp,
+    /// Anything else: not served.
+    Other,
+}
+
+impl Protocol {
+    fn of(text: &str) -> Self {
+        match text {
+            "HTTP" => Self::Http,
+            "HTTPS" => Self::Https,
+            "TLS" => Self::Tls,
+            "UDP" => Self::Udp,
+            _ => Self::Other,
+        }
+    }
+
+    fn is_served(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+
+    /// Whether a port can have both: then only host names tell listeners apart.
+    fn shares_port_with(self, other: Self) -> bool {
+        let tls = |p| matches!(p, Self::Https | Self::Tls);
+        self == other && self != Self::Other || tls(self) && tls(other)
+    }
+}
+
+impl<'r> Entry<'r> {
+    /// A listener by itself, without a look at its neighbours.
+    pub(super) fn new(
+        meta: &'r Metadata,
+        spec: &'r Spanned<gateway_api::Listener>,
+        set: Option<usize>,
+        gateway: &'r gateway_api::Gateway,
+        vault: &Vault<'r>,
+    ) -> Self {
+        let protocol = Protocol::of(&spec.protocol.value);
+        let mut entry = Self {
+            meta,
+            spec,
+            set,
+            hostname: spec.hostname.as_ref().map_or_else(|| ANY.into(), |h| h.value.clone()),
+            protocol,
+            kinds: Vec::new(),
+            conflict: None,
+            refused: None,
+            unresolved: Vec::new(),
+            tls: None,
+            attached: Vec::new(),
+        };
+        entry.judge_kinds();
+        match protocol {
+            Protocol::Http => {}
+            Protocol::Https => entry.judge_tls(gateway, vault),
+            Protocol::Tls | Protocol::Udp | Protocol::Other => {
+                let written = &spec.protocol;
+                let message = format!(
+                    "listener {}: protocol {} is not served, only HTTP and HTTPS are",
+                    spec.name.value, written.value
+                );
+                let hint = match protocol {
+                    Protocol::Tls => "TLSRoute is to come; HTTPS ends TLS here",
+                    _ => "routes of TCP and UDP are to come",
+                };
+                entry.refused = Some(entry.fault(written.pos, "UnsupportedProtocol", message, hint));
+            }
+        }
+        entry
+    }
+
+    /// `Accepted`.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.conflict.is_none() && self.refused.is_none()
+    }
+
+    /// Whether it can be served, if its Gateway is.
+    pub(super) fn is_usable(&self) -> bool {
+        self.is_accepted() && (self.protocol == Protocol::Http || self.tls.is_some())
+    }
+
+    /// `http (80)`, for messages.
+    pub(super) fn label(&self) -> String {
+        format!("{} ({})", self.spec.name.value, self.spec.port)
+    }
+
+    fn fault(&self, pos: crate::node::Pos, reason: &'static str, message: String, hint: &str) -> Fault<'r> {
+        let code = codes::LISTENER_REFUSED;
+        Fault { meta: self.meta, pos, code, reason, message, hint: hint.to_owned() }
+    }
+
+    /// Which kinds of routes may attach.
+    fn judge_kinds(&mut self) {
+        let supported: &[&str] = if self.protocol.is_served() { &[HTTP_ROUTE] } else { &[] };
+        let wanted = &self.spec.allowed_routes.kinds;
+        if wanted.is_empty() {
+            self.kinds = supported.to_vec();
+            return;
+        }
+        for kind in wanted {
+            let known = supported.iter().find(|known| *kind.group == *GROUP && *kind.kind == ***known);
+            match known {
+                Some(known) if self.kinds.contains(known) => {}
+                Some(known) => self.kinds.push(known),
+                None => {
+                    let (name, protocol) = (&self.spec.name.value, &self.spec.protocol.value);
+                    let message =
+                        format!("listener {name}: routes of kind {} cannot attach to protocol {protocol}", kind.kind);
+                    let hint = if supported.is_empty() { "" } else { "HTTPRoute can" };
+                    self.unresolved.push(self.fault(kind.pos, "InvalidRouteKinds", message, hint));
+                }
+            }
+        }
+    }
+
+    fn judge_tls(&mut self, gateway: &'r gateway_api::Gateway, vault: &Vault<'r>) {
+        let Some(tls) = &self.spec.tls else {
+            let message = format!("listener {}: `tls` is missing, HTTPS needs a certificate", self.spec.name.value);
+            let hint = "add tls.certificateRefs with a Secret of type kubernetes.io/tls";
+            self.refused = Some(self.fault(self.spec.pos, "Invalid", message, hint));
+            return;
+        };
+        let certificates = self.certificates(tls, vault);
+        let client = self.client_certificate(gateway, vault);
+        if certificates.is_empty() {
+            return;
+        }
+        let (version_min, version_max) = (TlsVersion::V1_2, TlsVersion::V1_3);
+        self.tls = client.map(|client| Arc::new(ServerTls { certificates, client, version_min, version_max }));
+    }
+
+    fn certificates(&mut self, tls: &'r Spanned<ListenerTls>, vault: &Vault<'r>) -> Vec<Arc<KeyPair>> {
+        const REASON: &str = "InvalidCertificateRef";
+        let mut certificates = Vec::new();
+        for reference in &tls.certificates {
+            match vault.key_pair(self.meta, reference.pos, reference, REASON) {
+                Ok(pair) => certificates.push(pair),
+                Err(fault) => self.unresolved.push(fault),
+            }
+        }
+        if tls.certificates.is_empty() {
+            let message = format!("listener {}: no certificateRefs, HTTPS needs a certificate", self.spec.name.value);
+            self.unresolved.push(self.fault(tls.pos, REASON, message, "name a Secret of type kubernetes.io/tls"));
+        }
+        certificates
+    }
+
+    /// What is asked of clients; `None` when it cannot be known whom to let in.
+    fn client_certificate(
+        &mut self,
+        gateway: &'r gateway_api::Gateway,
+        vault: &Vault<'r>,
+    ) -> Option<ClientCertificate> {
+        let FrontendTls { default, per_port } = match &gateway.spec.tls.frontend {
+            None => return Some(ClientCertificate::None),
+            Some(frontend) => frontend,
+        };
+        let own = per_port.iter().find(|p| p.port == self.spec.port).map(|p| &p.value.tls);
+        let Some(validation) = &own.unwrap_or(default).validation else { return Some(ClientCertificate::None) };
+        if let Some(mode) = validation.mode.as_ref().filter(|m| m.value == ValidationMode::AllowInsecureFallback) {
+            let message = format!(
+                "listener {}: validation mode AllowInsecureFallback of {} is not supported",
+                self.spec.name.value,
+                gateway.meta.object_ref()
+            );
+            let hint = "use AllowValidOnly, or no validation: with the fallback every client is let in as well";
+            let fault = Fault { meta: &gateway.meta, ..self.fault(mode.pos, "UnsupportedValue", message, hint) };
+            self.refused = Some(fault);
+            return None;
+        }
+        let (authorities, faults) = vault.authorities(&gateway.meta, validation);
+        self.unresolved.extend(faults);
+        if authorities.is_none() {
+            let message =
+                format!("listener {}: none of the authorities for its clients is usable", self.spec.name.value);
+            self.refused =
+                Some(self.fault(self.spec.pos, "NoValidCACertificate", message, "see the references at fault"));
+        }
+        authorities.map(ClientCertificate::Required)
+    }
+}
+
+/// Finds conflicts among listeners of one Gateway, in order of precedence: the Gateway's own, then each ListenerSet's.
+///
+/// Within one object nobody wins: all listeners that cannot be told apart are out. Between objects the earlier wins. What
+/// this proxy does not serve anyway conflicts with nothing before it came, so that a listener of a protocol to come does
+/// not take down its neighbours.
+pub(super) fn find_conflicts(entries: &mut [Entry<'_>]) {
+    let mut found = Vec::new();
+    for (at, entry) in entries.iter().enumerate() {
+        let others = entries.iter().enumerate().filter(|(index, other)| {
+            let same_object = other.set == entry.set;
+            let earlier = *index < at && !same_object;
+            *index != at && other.protocol.is_served() && (earlier || same_object && entry.protocol.is_served())
+        });
+        // Another protocol on the port weighs more than the same host name.
+        let mut worst = None;
+        for (index, other) in others {
+            match conflict(entry, other) {
+                Some(PROTOCOL) => worst = Some((PROTOCOL, index)),
+                Some(reason) if worst.is_none() => worst = Some((reason, index)),
+                Some(_) | None => {}
+            }
+        }
+        found.extend(worst.map(|(reason, index)| (at, reason, index)));
+    }
+    for (at, reason, index) in found {
+        let (entry, other) = (&entries[at], &entries[index]);
+        // Other owners' objects are named, nothing of their content is: a ListenerSet may be a stranger's.
+        let owner = if other.set == entry.set { String::new() } else { format!(" of {}", other.meta.object_ref()) };
+        let (what, hint) = match reason {
+            PROTOCOL => ("another protocol on the same port", "give one of them another port"),
+            _ => ("the same port and host name", "give one of them another host name or port"),
+        };
+        let message = format!("listener {} conflicts with listener {}{owner}: {what}", entry.label(), other.label());
+        let pos =
+            entry.spec.hostname.as_ref().filter(|_| reason == HOSTNAME).map_or(entry.spec.protocol.pos, |h| h.pos);
+        let fault = entry.fault(pos, reason, message, hint);
+        entries[at].conflict = Some(fault);
+    }
+}
+
+const HOSTNAME: &str = "HostnameConflict";
+const PROTOCOL: &str = "ProtocolConflict";
+
+/// Why a listener cannot be told apart from another.
+fn conflict(entry: &Entry<'_>, other: &Entry<'_>) -> Option<&'static str> {
+    if entry.spec.port != other.spec.port || (entry.protocol == Protocol::Udp) != (other.protocol == Protocol::Udp) {
+        None
+    } else if !entry.protocol.shares_port_with(other.protocol) {
+        Some(PROTOCOL)
+    } else if entry.protocol == other.protocol && entry.hostname == other.hostname {
+        Some(HOSTNAME)
+    } else {
+        None
+    }
+}
