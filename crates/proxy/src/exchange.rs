@@ -17,8 +17,9 @@ use crate::h1::head::{self, Bounds, ResponseHead, Version};
 use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
 use crate::headers::{Edits, Nominated, is_hop_by_hop, write_field};
 use crate::held_body::HeldBody;
+use crate::mirror::Tee;
 use crate::plan::{Exchange, write_framing};
-use crate::pool::Upstream;
+use crate::pool::{Upstream, give_back};
 use crate::relay::{Coding, Relay, RelayFailure};
 use crate::worker::Worker;
 
@@ -29,6 +30,8 @@ pub(crate) struct Conversation<'c> {
     pub(crate) forwarding: &'c Forwarding,
     pub(crate) endpoint: &'c EndpointState,
     pub(crate) deadlines: &'c Deadlines,
+    /// Where copies of a body go that is relayed.
+    pub(crate) tee: Option<&'c Tee>,
     /// The whole request body, where it is at hand. `None`: it is relayed as it comes.
     pub(crate) held_body: Option<&'c HeldBody>,
 }
@@ -102,19 +105,11 @@ impl Conversation<'_> {
         }
     }
 
-    fn keep(&self, mut upstream: Upstream, download: &Download, progress: &Progress) {
-        let worker = self.worker;
-        let limits = self.forwarding.cluster().map(|c| &c.live.model.pool);
-        let spent =
-            limits.and_then(|l| l.requests_per_connection_max).is_some_and(|max| max > 0 && upstream.served + 1 >= max);
-        if !download.reusable || !progress.upload_done.get() || !upstream.stream.input.is_empty() || spent {
-            return;
+    fn keep(&self, upstream: Upstream, download: &Download, progress: &Progress) {
+        if download.reusable && progress.upload_done.get() && upstream.stream.input.is_empty() {
+            let limits = self.forwarding.cluster().map(|c| &c.live.model.pool);
+            give_back(self.worker, limits, self.endpoint.id, upstream);
         }
-        upstream.stream.input.release(&worker.buffers);
-        let configured = limits.and_then(|l| l.idle_timeout).filter(|t| !t.is_zero());
-        let idle = configured.map_or(worker.settings.pool_idle_timeout, |t| t.min(worker.settings.pool_idle_timeout));
-        let until_ms = worker.clock.now_ms() + idle.as_millis() as u64;
-        worker.pool.put(self.endpoint.id, upstream, until_ms, &worker.settings);
     }
 
     async fn converse(
@@ -181,6 +176,7 @@ impl Conversation<'_> {
             idle_timeout: self.worker.settings.body_idle_timeout,
             bytes_read: &progress.body_bytes_read,
             bytes_written: &progress.upstream_bytes_written,
+            tee: self.tee,
         };
         relay.run(client, upstream, head).await
     }
@@ -251,6 +247,7 @@ impl Conversation<'_> {
             idle_timeout: self.worker.settings.upstream_idle_timeout,
             bytes_read: &progress.upstream_bytes_read,
             bytes_written: &self.exchange.bytes_sent,
+            tee: None,
         };
         relay.run(upstream, client, pending).await.map_err(|failure| match failure {
             RelayFailure::Sink => Reason::ClientGone,

@@ -21,6 +21,7 @@ use crate::failure::Reason;
 use crate::h1::body::Framing;
 use crate::h1::stream::Stream;
 use crate::held_body::HeldBody;
+use crate::mirror;
 use crate::plan::Exchange;
 use crate::pool::Upstream;
 use crate::record::{EndpointStats, HeldGauge, Raised};
@@ -75,15 +76,15 @@ pub(crate) struct Broken {
 }
 
 /// One chosen endpoint.
-struct Choice<'f> {
-    state: Chosen<'f>,
-    stats: Rc<EndpointStats>,
+pub(crate) struct Choice<'f> {
+    pub(crate) state: Chosen<'f>,
+    pub(crate) stats: Rc<EndpointStats>,
     connect_timeout: Duration,
 }
 
 /// The state of a chosen endpoint. That of a cluster is borrowed: to count one more reference to it would be a write to
 /// memory that all workers share.
-enum Chosen<'f> {
+pub(crate) enum Chosen<'f> {
     OfCluster(&'f EndpointState),
     Dynamic(Arc<EndpointState>),
 }
@@ -101,7 +102,7 @@ impl Deref for Chosen<'_> {
 
 /// Sends a request on and relays the answer.
 pub(crate) async fn forward(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     client: &mut Stream,
     exchange: &Exchange,
     forwarding: &Forwarding,
@@ -134,6 +135,8 @@ pub(crate) async fn forward(
     if held_body.is_some() {
         deadlines.request_is_here();
     }
+    let whole_body = held_body.as_ref().map(|body| body.wire(&client.input));
+    let tee = mirror::send(worker, exchange, forwarding, whole_body);
     let result = loop {
         let was_reused = reused.is_some();
         deadlines.try_begins();
@@ -160,6 +163,7 @@ pub(crate) async fn forward(
             forwarding,
             endpoint: &choice.state,
             deadlines: &deadlines,
+            tee: tee.as_ref(),
             held_body: held_body.as_ref(),
         };
         match conversation.run(client, upstream).await {
@@ -214,24 +218,13 @@ impl Forwarding {
     }
 }
 
-type NoChoice = (Rc<EndpointStats>, Reason, String);
+/// What counts the request, why there is no endpoint, and the object at fault.
+pub(crate) type NoChoice = (Rc<EndpointStats>, Reason, String);
 
 /// Chooses the endpoint; `now` is when the request came, which is exact enough for the age of endpoints.
 async fn choose<'f>(worker: &Worker, forwarding: &'f Forwarding, now: Instant) -> Result<Choice<'f>, NoChoice> {
     match &forwarding.destination {
-        Destination::Cluster(cluster) => {
-            let picked = cluster.pick(forwarding.key, &mut worker.rng.borrow_mut(), now);
-            let Some(index) = picked else {
-                cluster.stats.none_healthy.inc();
-                let cause = cluster.live.model.name.to_string();
-                return Err((cluster.no_endpoint.clone(), Reason::NoEndpoint, cause));
-            };
-            Ok(Choice {
-                state: Chosen::OfCluster(&cluster.live.hosts[index]),
-                stats: cluster.endpoint_stats(index, &worker.recorder),
-                connect_timeout: cluster.live.model.connect_timeout,
-            })
-        }
+        Destination::Cluster(cluster) => choose_in(worker, cluster, forwarding.key, now),
         Destination::Original { cluster, host, port } => {
             let stats = cluster.no_endpoint.clone();
             let address =
@@ -247,6 +240,24 @@ async fn choose<'f>(worker: &Worker, forwarding: &'f Forwarding, now: Instant) -
             Ok(Choice { state, stats, connect_timeout: PASSTHROUGH_CONNECT_TIMEOUT })
         }
     }
+}
+
+/// Chooses among the endpoints of a cluster.
+pub(crate) fn choose_in<'c>(
+    worker: &Worker,
+    cluster: &'c WorkerCluster,
+    key: Option<u64>,
+    now: Instant,
+) -> Result<Choice<'c>, NoChoice> {
+    let Some(index) = cluster.pick(key, &mut worker.rng.borrow_mut(), now) else {
+        cluster.stats.none_healthy.inc();
+        return Err((cluster.no_endpoint.clone(), Reason::NoEndpoint, cluster.live.model.name.to_string()));
+    };
+    Ok(Choice {
+        state: Chosen::OfCluster(&cluster.live.hosts[index]),
+        stats: cluster.endpoint_stats(index, &worker.recorder),
+        connect_timeout: cluster.live.model.connect_timeout,
+    })
 }
 
 /// Small writes leave at once; a peer that vanished is noticed. A socket that refuses an option still works.
@@ -288,7 +299,12 @@ async fn dial(address: SocketAddr, source: Option<IpAddr>) -> std::io::Result<Tc
     socket.connect(address).await
 }
 
-async fn connect(worker: &Worker, choice: &Choice<'_>, cluster: Option<&WorkerCluster>) -> Result<Upstream, Reason> {
+/// Opens a connection to a chosen endpoint.
+pub(crate) async fn connect(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    cluster: Option<&WorkerCluster>,
+) -> Result<Upstream, Reason> {
     let address = choice.state.endpoint.address;
     if worker.shared.is_own_address(address) {
         return Err(Reason::Loop);

@@ -19,6 +19,7 @@ mod h1;
 mod headers;
 mod held_body;
 mod labels;
+mod mirror;
 mod plan;
 mod policy;
 mod pool;

@@ -7,9 +7,12 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use outrigger_model::ConnectionPool;
+
 use crate::h1::stream::Stream;
 use crate::record::HeldGauge;
 use crate::settings::Settings;
+use crate::worker::Worker;
 
 /// A connection to an endpoint.
 #[derive(Debug)]
@@ -33,6 +36,20 @@ pub(crate) struct Pool {
     idle: RefCell<HashMap<u64, Vec<Idle>, foldhash::fast::RandomState>>,
 }
 
+/// Keeps a connection that is at a message boundary for the next request to its endpoint, if its cluster's `limits` let
+/// it serve one more.
+pub(crate) fn give_back(worker: &Worker, limits: Option<&ConnectionPool>, endpoint_id: u64, mut upstream: Upstream) {
+    let requests_max = limits.and_then(|l| l.requests_per_connection_max).filter(|max| *max > 0);
+    if requests_max.is_some_and(|max| upstream.served + 1 >= max) {
+        return;
+    }
+    upstream.stream.input.release(&worker.buffers);
+    let configured = limits.and_then(|l| l.idle_timeout).filter(|t| !t.is_zero());
+    let idle = configured.map_or(worker.settings.pool_idle_timeout, |t| t.min(worker.settings.pool_idle_timeout));
+    let until_ms = worker.clock.now_ms() + idle.as_millis() as u64;
+    worker.pool.put(endpoint_id, upstream, until_ms, &worker.settings);
+}
+
 impl Pool {
     /// Whether nothing is idle.
     pub(crate) fn is_empty(&self) -> bool {
@@ -52,7 +69,7 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request to this endpoint.
-    pub(crate) fn put(&self, endpoint_id: u64, mut upstream: Upstream, until_ms: u64, settings: &Settings) {
+    fn put(&self, endpoint_id: u64, mut upstream: Upstream, until_ms: u64, settings: &Settings) {
         upstream.served += 1;
         let mut pools = self.idle.borrow_mut();
         let idle = pools.entry(endpoint_id).or_default();

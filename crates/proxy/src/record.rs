@@ -14,6 +14,7 @@ use outrigger_telemetry::{Counter, Gauge, Histogram, Shard};
 
 use crate::failure::{Flag, Reason};
 use crate::labels::{endpoint_labels, route_labels, workload_label};
+use crate::mirror::Mirrored;
 
 /// What became of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +48,7 @@ pub(crate) struct Side<'s> {
 
 /// One worker's recorder.
 pub(crate) struct Recorder {
-    shard: Shard,
+    pub(crate) shard: Shard,
     /// The workload beside the proxy.
     own: RefCell<Arc<Workload>>,
     stranger: Arc<Workload>,
@@ -84,6 +85,7 @@ pub(crate) struct ClusterStats {
     pub(crate) connect_failures: Counter,
     pub(crate) connect_timeouts: Counter,
     pub(crate) none_healthy: Counter,
+    pub(crate) mirrored: Mirrored,
     name: Arc<str>,
 }
 
@@ -172,6 +174,7 @@ impl Recorder {
             connect_failures: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_CONNECT_FAIL),
             connect_timeouts: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_CONNECT_TIMEOUT),
             none_healthy: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_NONE_HEALTHY),
+            mirrored: Mirrored::default(),
             name,
         }
     }
@@ -265,6 +268,13 @@ impl Recorder {
         self.shard.counter(&catalogue::OUTRIGGER_PROXY_REPLIES_TOTAL, &labels).inc();
     }
 
+    /// Counts what a cluster, or the proxy in its stead, answered; 0: there was no answer.
+    pub(crate) fn upstream_completed(&self, cluster: &ClusterStats, status: u16, duration: Duration) {
+        if status != 0 {
+            cluster.completed(&self.shard, status, duration.as_secs_f64() * 1000.0);
+        }
+    }
+
     /// Counts a finished exchange.
     pub(crate) fn exchange(
         &self,
@@ -280,10 +290,8 @@ impl Recorder {
             downstream.classes[class - 1].inc();
         }
         downstream.request_time.observe(duration_ms);
-        if let Some(cluster) = cluster
-            && outcome.status != 0
-        {
-            cluster.completed(&self.shard, outcome.status, duration_ms);
+        if let Some(cluster) = cluster {
+            self.upstream_completed(cluster, outcome.status, outcome.duration);
         }
         let series = endpoint.series(self, side, outcome);
         series.total.inc();

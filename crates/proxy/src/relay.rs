@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::h1::body::{BadChunk, Decoder, write_chunk, write_last_chunk};
 use crate::h1::buffer::{Buffer, BufferPool};
 use crate::h1::stream::{IoFailure, Reader, Writer};
+use crate::mirror::Tee;
 use crate::settings::Settings;
 
 /// How data is framed when it leaves.
@@ -43,6 +44,8 @@ pub(crate) struct Relay<'r> {
     pub(crate) bytes_read: &'r Cell<u64>,
     /// Bytes written, framing and the bytes before included.
     pub(crate) bytes_written: &'r Cell<u64>,
+    /// Where copies of the body go, in the framing it leaves in.
+    pub(crate) tee: Option<&'r Tee>,
 }
 
 impl Relay<'_> {
@@ -68,6 +71,7 @@ impl Relay<'_> {
         pending: &mut Vec<u8>,
     ) -> Result<(), RelayFailure> {
         let (mut payload, mut trailers) = (Vec::new(), Vec::new());
+        let mut head_bytes = pending.len();
         loop {
             let direct = match (&self.decoder, self.coding) {
                 (Decoder::Chunked(_), _) | (_, Coding::Chunked) => {
@@ -81,6 +85,11 @@ impl Relay<'_> {
                 let joined = if direct <= Self::JOINED_BYTES_MAX { direct } else { 0 };
                 pending.extend_from_slice(&source.input.bytes()[..joined]);
                 let data = &source.input.bytes()[joined..direct];
+                if let Some(tee) = self.tee {
+                    tee.push(&pending[head_bytes..]);
+                    tee.push(data);
+                    head_bytes = 0;
+                }
                 sink.write(pending, data, self.settings.write_stall_timeout).await.map_err(|_| RelayFailure::Sink)?;
                 self.bytes_written.set(self.bytes_written.get() + (pending.len() + data.len()) as u64);
                 self.bytes_read.set(self.bytes_read.get() + direct as u64);
@@ -88,7 +97,13 @@ impl Relay<'_> {
                 source.input.consume(direct);
             }
             if self.decoder.is_done() {
+                if let Some(tee) = self.tee {
+                    tee.finish();
+                }
                 return Ok(());
+            }
+            if self.tee.is_some_and(Tee::is_behind) {
+                tokio::task::yield_now().await;
             }
             match self.fill(source).await {
                 Err(IoFailure::Closed) if matches!(self.decoder, Decoder::UntilClose) => {

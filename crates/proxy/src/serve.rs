@@ -72,7 +72,7 @@ fn client(worker: &Worker, current: &Current, site: &Site, peer: SocketAddr, lis
 }
 
 /// The phases of one request, in order, under one policy.
-async fn serve(worker: &Worker, client: &mut Stream, who: &Client) -> After {
+async fn serve(worker: &Rc<Worker>, client: &mut Stream, who: &Client) -> After {
     let started = Instant::now();
     let (exchange, plan) = match read_request(worker, client, who, started).await {
         Ok(Some(request)) => request,

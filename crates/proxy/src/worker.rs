@@ -19,6 +19,7 @@ use crate::balance::Balancer;
 use crate::cluster::{EndpointState, LiveCluster};
 use crate::h1::buffer::BufferPool;
 use crate::h1::stream::Stream;
+use crate::mirror::Mirrors;
 use crate::policy::Policy;
 use crate::pool::Pool;
 use crate::record::{ClusterStats, EndpointStats, Recorder};
@@ -36,6 +37,7 @@ pub(crate) struct Worker {
     pub(crate) buffers: Rc<BufferPool>,
     pub(crate) pool: Pool,
     pub(crate) recorder: Recorder,
+    pub(crate) mirrors: Mirrors,
     pub(crate) rng: RefCell<fastrand::Rng>,
     /// Raised when the proxy drains: answers say `connection: close`.
     pub(crate) draining: Cell<bool>,
@@ -45,7 +47,7 @@ pub(crate) struct Worker {
     dynamic: RefCell<HashMap<SocketAddr, Arc<EndpointState>, foldhash::fast::RandomState>>,
     current: RefCell<Rc<Current>>,
     clusters: RefCell<HashMap<ClusterName, Rc<WorkerCluster>, foldhash::fast::RandomState>>,
-    /// Connections and acceptors.
+    /// Connections, acceptors and mirrored requests.
     tasks: RefCell<JoinSet<()>>,
     ticks: Cell<u32>,
 }
@@ -80,6 +82,7 @@ impl Worker {
 
     /// A worker that obeys `policy`.
     pub(crate) fn new(index: usize, shared: Arc<Shared>, policy: Arc<Policy>, seed: u64, bench: &Bench) -> Self {
+        let mirrors = Mirrors::new(&shared.settings);
         let recorder = Recorder::new(shared.registry.shard(), &policy.snapshot.workload);
         Self {
             settings: shared.settings,
@@ -89,6 +92,7 @@ impl Worker {
             buffers: bench.buffers.clone(),
             pool: Pool::default(),
             recorder,
+            mirrors,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             draining: Cell::new(false),
             complained: Cell::new(u64::MAX),

@@ -69,6 +69,13 @@ metrics! {
         "Configured weight of a backend of a rule.",
     )
     .labels(ROUTE_LABELS);
+    /// `result`: `answered`, else why not: `limit`, `no_cluster`, `no_endpoint`, `connect`, `slow`, `cut`, `timeout`,
+    /// `broken`, `stopped`.
+    OUTRIGGER_MIRRORED_REQUESTS_TOTAL = Desc::counter(
+        "outrigger_mirrored_requests_total",
+        "Copies of requests for a mirror, by what became of them.",
+    )
+    .labels(&["cluster_name", "service", "service_namespace", "subset", "result"]);
     /// Requests that came in for a container of the pod; `response_code` is 0 where no answer began.
     OUTRIGGER_CONTAINER_REQUESTS_TOTAL = Desc::counter(
         "outrigger_container_requests_total",
