@@ -63,7 +63,8 @@ impl ParentRef {
     }
 }
 
-/// Reports parents that are named twice, or of which one reference names a section and the other does not.
+/// Reports parents that are named twice, or of which one reference names a section and the other does not;
+/// called with the path of the list.
 pub(super) fn check_parents(parents: &[Spanned<ParentRef>], cx: &mut Cx) {
     let target = |p: &ParentRef| (p.group.clone(), p.kind.clone(), p.namespace.clone(), p.name.value.clone());
     let section = |p: &ParentRef| (p.section_name.as_ref().map(|s| s.value.clone()), p.port.as_ref().map(|p| p.value));
@@ -78,7 +79,7 @@ pub(super) fn check_parents(parents: &[Spanned<ParentRef>], cx: &mut Cx) {
                 continue;
             };
             let hint = "give each reference to one parent a `sectionName` or `port` of its own";
-            cx.report(codes::SCHEMA, second.pos, format!("parentRefs[{index}]: {fault}"), hint);
+            cx.at_index(index, |cx| cx.report(codes::SCHEMA, second.pos, fault, hint));
             break;
         }
     }

@@ -81,19 +81,22 @@ fn rules(node: &Node<'_>, cx: &mut Cx) -> Option<Vec<Spanned<Arc<HttpRouteRule>>
 
 fn check_spec(spec: &HttpRouteSpec, pos: Pos, cx: &mut Cx) {
     const MATCHES_MAX: usize = 128;
-    check_parents(&spec.parents, cx);
+    cx.within("parentRefs", |cx| check_parents(&spec.parents, cx));
     let matches: usize = spec.rules.iter().map(|rule| rule.matches.len()).sum();
-    if matches > MATCHES_MAX {
-        let message = format!("rules: the rules have {matches} matches in all, expected at most {MATCHES_MAX}");
-        cx.report(codes::SCHEMA, pos, message, "spread them over several HTTPRoutes");
-    }
-    for (index, rule) in spec.rules.iter().enumerate() {
-        let Some(name) = &rule.name else { continue };
-        if spec.rules[..index].iter().any(|earlier| earlier.name.as_ref() == Some(name)) {
-            let message = format!("rules[{index}].name: {:?} is the name of an earlier rule", clip(name));
-            cx.report(codes::SCHEMA, rule.pos, message, "give each rule a name of its own");
+    cx.within("rules", |cx| {
+        if matches > MATCHES_MAX {
+            let message = format!("found {matches} matches in all rules, expected at most {MATCHES_MAX}");
+            cx.report(codes::SCHEMA, pos, message, "spread them over several HTTPRoutes");
         }
-    }
+        for (index, rule) in spec.rules.iter().enumerate() {
+            let Some(name) = &rule.name else { continue };
+            if spec.rules[..index].iter().any(|earlier| earlier.name.as_ref() == Some(name)) {
+                let message = format!("the name {:?} is that of an earlier rule", clip(name));
+                let hint = "give each rule a name of its own";
+                cx.at_index(index, |cx| cx.report(codes::SCHEMA, rule.pos, message, hint));
+            }
+        }
+    });
 }
 
 object! {
@@ -119,9 +122,11 @@ object! {
 }
 
 fn check_rule(rule: &HttpRouteRule, _: Pos, cx: &mut Cx) {
-    check_filters(&rule.filters, "", cx);
+    let by_prefix = rule.is_one_prefix();
+    cx.within("filters", |cx| check_list(&rule.filters, by_prefix, cx));
     for (index, backend) in rule.backends.iter().enumerate() {
-        check_filters(&backend.filters, &format!("backendRefs[{index}]."), cx);
+        let check = |cx: &mut Cx| cx.within("filters", |cx| check_list(&backend.filters, by_prefix, cx));
+        cx.within("backendRefs", |cx| cx.at_index(index, check));
     }
     let redirect = rule.filters.iter().find(|f| matches!(f.value, Filter::Redirect(_)));
     if let Some(redirect) = redirect
@@ -130,20 +135,15 @@ fn check_rule(rule: &HttpRouteRule, _: Pos, cx: &mut Cx) {
         let message = "`backendRefs` and a RequestRedirect filter are given together: nothing is sent on";
         cx.report(codes::SCHEMA, redirect.pos, message, "remove one of the two");
     }
-    let of_backends = rule.backends.iter().flat_map(|b| &b.filters);
-    for filter in rule.filters.iter().chain(of_backends) {
-        if filter.replaced_prefix().is_some() && !rule.is_one_prefix() {
-            let message = format!(
-                "`replacePrefixMatch` of a {} filter needs a rule with exactly one match, of type PathPrefix",
-                filter.kind().as_str()
-            );
-            cx.report(
-                codes::SCHEMA,
-                filter.pos,
-                message,
-                "give each prefix a rule of its own, or use `replaceFullPath`",
-            );
-        }
+}
+
+/// The filters of a rule or backend; `by_prefix`: whether its requests have a matched prefix.
+fn check_list(filters: &[Spanned<Filter>], by_prefix: bool, cx: &mut Cx) {
+    check_filters(filters, cx);
+    for (index, filter) in filters.iter().enumerate().filter(|(_, f)| !by_prefix && f.replaced_prefix().is_some()) {
+        let message = "`replacePrefixMatch` needs a rule with exactly one match, of type PathPrefix";
+        let hint = "give each prefix a rule of its own, or use `replaceFullPath`";
+        cx.at_index(index, |cx| cx.report(codes::SCHEMA, filter.pos, message, hint));
     }
 }
 

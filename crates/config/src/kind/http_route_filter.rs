@@ -143,25 +143,26 @@ impl Decode for Filter {
     }
 }
 
-/// Reports filters that cannot stand in one list; `at` is the path of the list's owner within the object being read.
-pub(super) fn check_filters(filters: &[Spanned<Filter>], at: &str, cx: &mut Cx) {
+/// Reports filters that cannot stand in one list; called with its path.
+pub(super) fn check_filters(filters: &[Spanned<Filter>], cx: &mut Cx) {
     for (index, filter) in filters.iter().enumerate() {
         let earlier = |kind: FilterType| filters[..index].iter().any(|f| f.kind() == kind);
         let kind = filter.kind();
-        let repeats = !matches!(kind, FilterType::RequestMirror | FilterType::ExtensionRef) && earlier(kind);
-        let message = match kind {
-            _ if repeats => format!("a second {} filter", kind.as_str()),
-            FilterType::RequestRedirect if earlier(FilterType::UrlRewrite) => mixed(kind, FilterType::UrlRewrite),
-            FilterType::UrlRewrite if earlier(FilterType::RequestRedirect) => mixed(kind, FilterType::RequestRedirect),
-            _ => continue,
+        let excludes = match kind {
+            FilterType::RequestRedirect => Some(FilterType::UrlRewrite),
+            FilterType::UrlRewrite => Some(FilterType::RequestRedirect),
+            _ => None,
         };
-        let hint = if repeats { "put both into one filter" } else { "a redirected request is not sent on" };
-        cx.report(codes::SCHEMA, filter.pos, format!("{at}filters[{index}]: found {message}, expected one"), hint);
+        let (message, hint) = if let Some(other) = excludes.filter(|other| earlier(*other)) {
+            let message = format!("found {} after {}, expected one of them", kind.as_str(), other.as_str());
+            (message, "a redirected request is not sent on")
+        } else if earlier(kind) && !matches!(kind, FilterType::RequestMirror | FilterType::ExtensionRef) {
+            (format!("found a second {} filter, expected one", kind.as_str()), "put both into one filter")
+        } else {
+            continue;
+        };
+        cx.at_index(index, |cx| cx.report(codes::SCHEMA, filter.pos, message, hint));
     }
-}
-
-fn mixed(kind: FilterType, other: FilterType) -> String {
-    format!("{} after {}", kind.as_str(), other.as_str())
 }
 
 fn request_edits(node: &Node<'_>, cx: &mut Cx) -> Option<HeaderOperations> {

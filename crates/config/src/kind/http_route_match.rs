@@ -62,9 +62,10 @@ impl Decode for HttpRouteMatch {
     }
 }
 
-fn report_repeated(field: &str, index: usize, name: &str, pos: Pos, cx: &mut Cx) {
-    let message = format!("{field}[{index}]: {:?} is already asked for, and only the first counts", clip(name));
-    cx.report(codes::NO_EFFECT, pos, message, "remove it, or put it into a match of its own");
+fn report_repeated(field: &'static str, index: usize, name: &str, pos: Pos, cx: &mut Cx) {
+    let message = format!("{:?} is already asked for, and only the first counts", clip(name));
+    let hint = "remove it, or put it into a match of its own";
+    cx.within(field, |cx| cx.at_index(index, |cx| cx.report(codes::NO_EFFECT, pos, message, hint)));
 }
 
 choices! {

@@ -408,12 +408,13 @@ fn report_twice(loser: &RankedRoute, winner: &RankedRoute, resolver: &Resolver<'
     } else {
         format!("rules[{}] of {}", winner.rank.rule, first.object_ref())
     };
-    let message = format!(
-        "matches[{}] of rules[{}] can never be reached: {owner} at {} has the same match and comes first",
-        loser.rank.block,
-        loser.rank.rule,
-        first.source.place(winner.pos)
-    );
+    let rule = loser.rank.rule;
+    let what = match loser.object.spec.rules.get(rule) {
+        Some(written) if !written.matches.is_empty() => format!("matches[{}] of rules[{rule}]", loser.rank.block),
+        Some(_) | None => format!("rules[{rule}]"),
+    };
+    let place = first.source.place(winner.pos);
+    let message = format!("{what} can never be reached: {owner} at {place} has the same match and comes first");
     let hint = "remove one of the two, or make them different";
     resolver.report(codes::UNREACHABLE_RULE.about(meta, loser.pos, message, hint));
 }

@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use outrigger_config::kind::resilience::default_retry;
 use outrigger_config::loader::load_text;
 use outrigger_config::translate::{View, translate};
 use outrigger_model::*;
 
-/// Translates YAML for an anonymous client (`from` empty) or a workload `ns/name`, and compares what `show` selects.
+use crate::listeners::{gateway_view, gateways, listeners};
+
+/// Translates YAML for an anonymous client (`from` empty), a workload `ns/name` or a gateway `istio:ns/name`, `api:ns/name`,
+/// and compares what `show` selects.
 ///
 /// The expected text is compared line by line, without indentation and empty lines. `show` is a list of words:
 /// `routes` (virtual hosts and routes), `domains` (names of virtual hosts), `clusters`, `endpoints` (clusters with their
 /// endpoints), `findings` (diagnostics of loading and translation but for informational ones), `all-findings`,
-/// `services`; and `host=TEXT` keeps virtual hosts and clusters whose name contains the text.
+/// `services`, `listeners` (with chains, virtual hosts and routes), `gateways` (all gateway proxies); and `host=TEXT` keeps virtual hosts and clusters whose name contains the text.
 #[track_caller]
 pub(crate) fn check(from: &str, show: &str, yaml: &str, expected: &str) {
     let found = dump(from, show, yaml);
@@ -25,10 +29,10 @@ pub(crate) fn check(from: &str, show: &str, yaml: &str, expected: &str) {
 /// What `check` compares.
 pub(crate) fn dump(from: &str, show: &str, yaml: &str) -> String {
     let (resources, loading) = load_text("f.yaml", yaml);
-    let view = match from.split_once('/') {
+    let view = gateway_view(from).unwrap_or_else(|| match from.split_once('/') {
         Some((namespace, name)) => View::of(namespace, name),
         None => View::default(),
-    };
+    });
     let (snapshot, findings) = translate(&resources, &view);
     let findings: Vec<Diagnostic> = loading.into_iter().chain(findings).collect();
     let mut out = String::new();
@@ -70,6 +74,8 @@ pub(crate) fn dump(from: &str, show: &str, yaml: &str) -> String {
                     writeln!(out, "{}/{} {:?} {}", s.namespace, s.name, s.ports, s.endpoints).unwrap();
                 }
             }
+            "listeners" => listeners(&snapshot, &mut out),
+            "gateways" => gateways(&resources, &mut out),
             "unmatched" => writeln!(out, "{:?}", outbound(&snapshot).unmatched).unwrap(),
             other => assert!(other.starts_with("host="), "unknown word {other:?}"),
         }
@@ -89,7 +95,7 @@ fn virtual_host(vhost: &VirtualHost, domains: bool, out: &mut String) {
     }
 }
 
-fn domain(domain: &Domain) -> String {
+pub(crate) fn domain(domain: &Domain) -> String {
     let host = match &domain.host {
         HostPattern::Exact(name) => name.to_string(),
         HostPattern::Suffix(suffix) => format!("*{suffix}"),
@@ -104,7 +110,7 @@ fn domain(domain: &Domain) -> String {
 }
 
 /// `NAME [CONDITIONS] -> ACTION`.
-fn route(route: &Route) -> String {
+pub(crate) fn route(route: &Route) -> String {
     let mut out = format!("{}", route.name);
     let m = &route.matches;
     match &m.path {
@@ -163,6 +169,9 @@ fn route(route: &Route) -> String {
     if let Some(timeout) = route.timeout {
         write!(out, " timeout={timeout:?}").unwrap();
     }
+    if let Some(retry) = &route.retry {
+        out.push_str(&tries(retry));
+    }
     if let Some(fault) = &route.fault {
         write!(out, " fault={fault:?}").unwrap();
     }
@@ -171,6 +180,18 @@ fn route(route: &Route) -> String {
     }
     if let Some(cors) = &route.cors {
         write!(out, " cors={:?}", cors.origins).unwrap();
+    }
+    out
+}
+
+/// What of a retry policy differs from Istio's default.
+fn tries(retry: &RetryPolicy) -> String {
+    let default = default_retry();
+    let mut out = retry.per_try_timeout.map_or_else(String::new, |timeout| format!(" per-try={timeout:?}"));
+    if (RetryPolicy { per_try_timeout: None, ..retry.clone() }) != default {
+        let on = retry.retry_on.iter().map(ToString::to_string);
+        let on: Vec<String> = on.chain(retry.status_codes.iter().map(ToString::to_string)).collect();
+        write!(out, " tries=1+{}/{:?}:{}", retry.attempts, retry.back_off.base, on.join(",")).unwrap();
     }
     out
 }
@@ -190,7 +211,7 @@ fn value(value: &ValueMatch) -> String {
     }
 }
 
-fn destination(destination: &Destination) -> String {
+pub(crate) fn destination(destination: &Destination) -> String {
     let mut out = format!("{}*{}", destination.cluster, destination.weight);
     if let Some(missing) = &destination.missing {
         write!(out, "!{}", missing.status).unwrap();

@@ -3,6 +3,13 @@
 mod dump;
 mod endpoints;
 mod hosts;
+mod http_routes;
+mod http_routes_invalid;
+mod http_routes_mesh;
+mod istio_gateways;
+mod istio_gateways_tcp;
+mod istio_gateways_tls;
+mod listeners;
 mod mutations;
 mod oracle;
 mod policies;

@@ -1,4 +1,4 @@
-//! Istio's CRDs as oracle: every field they have is known here, and a field they do not have is not.
+//! The CRDs of Istio and of the Gateway API as oracle: every field they have is known here, and a field they do not have is not.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -80,43 +80,61 @@ fn example(schema: &Tree, out: &mut String) {
     }
 }
 
+/// The text of a file of other projects' CRDs, where there is one.
+fn crds(file: &str) -> Option<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/crds").join(file);
+    let text = std::fs::read_to_string(&path);
+    if text.is_err() {
+        eprintln!("passed over: {} is not there", path.display());
+    }
+    text.ok()
+}
+
+/// Loads an example of every version of a CRD, and one with a field that nobody has.
+fn check_kind(document: &str, group: &str, kind: &str) {
+    let crd: Tree = decode_nested(document, Pos { line: 1, column: 1 }, &mut Cx::default()).unwrap();
+    let Some(Tree::List(versions)) = crd.get("spec").and_then(|spec| spec.get("versions")) else { panic!("{kind}") };
+    for version in versions {
+        let spec = version.get("schema").and_then(|s| s.get("openAPIV3Schema")).and_then(|s| s.get("properties"));
+        let mut yaml =
+            format!("apiVersion: {group}/{}\nkind: {kind}\nmetadata: {{name: x}}\nspec: ", version.text("name"));
+        example(spec.and_then(|s| s.get("spec")).expect("a spec"), &mut yaml);
+        let (_, findings) = load_text("f.yaml", &yaml);
+        let unknown: Vec<String> = findings
+            .iter()
+            .filter(|f| matches!(f.code.0, "OUT0101" | "OUT0104" | "OUT0010"))
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(unknown, Vec::<String>::new(), "{kind} {}", version.text("name"));
+        let (_, findings) = load_text("f.yaml", &yaml.replacen("spec: {", "spec: {notAField: 1, ", 1));
+        assert!(findings.iter().any(|f| f.message.contains("`notAField`")), "{kind}");
+    }
+}
+
 #[test]
 fn every_field_of_istios_schemas_is_known() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/crds/istio.yaml");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        eprintln!("passed over: {} is not there", path.display());
-        return;
-    };
-    const KINDS: [&str; 7] =
-        ["DestinationRule", "VirtualService", "ServiceEntry", "WorkloadEntry", "WorkloadGroup", "Sidecar", "Gateway"];
+    const KINDS: [&str; 6] =
+        ["DestinationRule", "VirtualService", "ServiceEntry", "WorkloadEntry", "WorkloadGroup", "Sidecar"];
+    let Some(text) = crds("istio.yaml") else { return };
     let mut seen = Vec::new();
     for document in text.split("\n---\n") {
         let Some(kind) = KINDS.iter().find(|kind| document.contains(&format!("\n    kind: {kind}\n"))) else {
             continue;
         };
-        let crd: Tree = decode_nested(document, Pos { line: 1, column: 1 }, &mut Cx::default()).unwrap();
-        let Some(Tree::List(versions)) = crd.get("spec").and_then(|spec| spec.get("versions")) else {
-            panic!("{kind}")
-        };
-        for version in versions {
-            let spec = version.get("schema").and_then(|s| s.get("openAPIV3Schema")).and_then(|s| s.get("properties"));
-            let mut yaml = format!(
-                "apiVersion: networking.istio.io/{}\nkind: {kind}\nmetadata: {{name: x}}\nspec: ",
-                version.text("name")
-            );
-            example(spec.and_then(|s| s.get("spec")).expect("a spec"), &mut yaml);
-            let (_, findings) = load_text("f.yaml", &yaml);
-            let unknown: Vec<String> = findings
-                .iter()
-                .filter(|f| matches!(f.code.0, "OUT0101" | "OUT0104" | "OUT0010"))
-                .map(ToString::to_string)
-                .collect();
-            assert_eq!(unknown, Vec::<String>::new(), "{kind} {}", version.text("name"));
-            let (_, findings) = load_text("f.yaml", &yaml.replacen("spec: {", "spec: {notAField: 1, ", 1));
-            assert!(findings.iter().any(|f| f.message.contains("`notAField`")), "{kind}");
-        }
+        check_kind(document, "networking.istio.io", kind);
         seen.push(*kind);
     }
     seen.sort_unstable();
     assert_eq!(seen.len(), KINDS.len(), "{seen:?}");
+}
+
+#[test]
+fn every_field_of_the_gateway_apis_schemas_is_known() {
+    const GROUP: &str = "gateway.networking.k8s.io";
+    for channel in ["standard", "experimental"] {
+        for (kind, plural) in [("HTTPRoute", "httproutes")] {
+            let Some(text) = crds(&format!("gateway-api-{channel}/{GROUP}_{plural}.yaml")) else { return };
+            check_kind(&text, GROUP, kind);
+        }
+    }
 }
