@@ -35,9 +35,9 @@ pub(crate) async fn receive(worker: &Worker, client: &mut Stream, who: &mut Clie
     if let Failure::Nothing = failure {
         return Received::Ended;
     }
+    worker.recorder.handshake_failure(&who.listener, failure.reason());
     // A client that is gone already is no worse off.
     let _ = client.writer().write(failure.alert(), &[], left(until)).await;
-    worker.recorder.handshake_failure(&who.listener, failure.reason());
     if worker.may_complain() {
         let (listener, client, reason) = (&who.listener, who.address, failure.words());
         tracing::info!(%listener, %client, reason, "no TLS connection; told once a second at most");

@@ -18,6 +18,7 @@ mod forward;
 mod h1;
 mod headers;
 mod held_body;
+mod hello;
 mod labels;
 mod mirror;
 mod plan;
@@ -34,6 +35,7 @@ mod serve;
 mod settings;
 mod shared;
 mod site;
+mod tcp;
 mod threads;
 mod worker;
 

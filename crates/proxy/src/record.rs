@@ -3,6 +3,8 @@
 //! Every worker writes cells of its own. The handles of a series are found once, for a cluster, endpoint, status and
 //! flag, and kept beside what they count; from then on recording is a handful of plain stores.
 
+mod tcp;
+
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use outrigger_telemetry::{Counter, Gauge, Histogram, Shard};
 use crate::failure::{Flag, Reason};
 use crate::labels::{endpoint_labels, route_labels, workload_label};
 use crate::mirror::Mirrored;
+
+pub(crate) use tcp::Connection;
 
 /// What became of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +48,16 @@ pub(crate) struct Side<'s> {
     pub(crate) direction: &'s Direction,
     /// Who calls, on the way in.
     pub(crate) peer: Option<&'s Arc<Workload>>,
+}
+
+impl<'s> Side<'s> {
+    /// The container's port that it came in on, on the way in.
+    fn inbound(self) -> Option<&'s Arc<Inbound>> {
+        match self.direction {
+            Direction::Inbound(inbound) => Some(inbound),
+            Direction::Outbound | Direction::Gateway => None,
+        }
+    }
 }
 
 /// One worker's recorder.
@@ -261,6 +275,17 @@ impl Recorder {
         self.shard.counter(&catalogue::OUTRIGGER_LIMIT_HITS_TOTAL, &[limit.into()]).inc();
     }
 
+    /// A handshake of TLS that came to an end; rare beside what it costs, so it looks its series up.
+    pub(crate) fn handshake(&self, listener: &Arc<str>, version: &'static str) {
+        self.shard.counter(&catalogue::OUTRIGGER_TLS_HANDSHAKES_TOTAL, &[listener.clone(), version.into()]).inc();
+    }
+
+    /// A connection that did not come to a handshake's good end.
+    pub(crate) fn handshake_failure(&self, listener: &Arc<str>, reason: &'static str) {
+        let labels = [listener.clone(), reason.into()];
+        self.shard.counter(&catalogue::OUTRIGGER_TLS_HANDSHAKE_FAILURES_TOTAL, &labels).inc();
+    }
+
     /// An answer the proxy made itself.
     pub(crate) fn proxy_reply(&self, reason: Reason) {
         let row = reason.row();
@@ -350,10 +375,7 @@ impl EndpointStats {
 
     fn series(&self, recorder: &Recorder, side: Side<'_>, outcome: &Outcome) -> Rc<RequestSeries> {
         let own = recorder.own.borrow();
-        let inbound = match side.direction {
-            Direction::Inbound(inbound) => Some(inbound),
-            Direction::Outbound | Direction::Gateway => None,
-        };
+        let inbound = side.inbound();
         let source = if inbound.is_some() { side.peer.unwrap_or(&recorder.stranger) } else { &*own };
         let key = SeriesKey {
             status: outcome.status,
@@ -392,19 +414,6 @@ impl EndpointStats {
     fn labels(&self, reporter: &str, source: &Workload, destination: &Workload, outcome: &Outcome) -> Vec<Arc<str>> {
         let label = |name: &&str| match *name {
             "reporter" => reporter.into(),
-            name => self.label(name, source, destination, outcome),
-        };
-        catalogue::HTTP_LABELS.iter().map(label).collect()
-    }
-
-    fn label(&self, name: &str, source: &Workload, destination: &Workload, outcome: &Outcome) -> Arc<str> {
-        if let Some(fact) = name.strip_prefix("source_") {
-            return workload_label(fact, source);
-        }
-        match name {
-            "destination_service" => self.service.host.clone(),
-            "destination_service_name" => self.service.name.clone(),
-            "destination_service_namespace" => self.service.namespace.clone(),
             "request_protocol" => if outcome.grpc.is_some() { "grpc" } else { "http" }.into(),
             "response_code" => outcome.status.to_string().into(),
             "grpc_response_status" => match outcome.grpc {
@@ -412,6 +421,20 @@ impl EndpointStats {
                 _ => Arc::default(),
             },
             "response_flags" => outcome.flag.as_str().into(),
+            name => self.peer_label(name, source, destination),
+        };
+        catalogue::HTTP_LABELS.iter().map(label).collect()
+    }
+
+    /// A label that says who talks to whom.
+    fn peer_label(&self, name: &str, source: &Workload, destination: &Workload) -> Arc<str> {
+        if let Some(fact) = name.strip_prefix("source_") {
+            return workload_label(fact, source);
+        }
+        match name {
+            "destination_service" => self.service.host.clone(),
+            "destination_service_name" => self.service.name.clone(),
+            "destination_service_namespace" => self.service.namespace.clone(),
             // Plain text until mutual TLS arrives: the real value, on the source side too.
             "connection_security_policy" => "none".into(),
             _ => workload_label(name.strip_prefix("destination_").unwrap_or(name), destination),

@@ -14,9 +14,11 @@ use crate::forward::{Broken, forward};
 use crate::h1::body::Framing;
 use crate::h1::head::{self, Bounds, Refusal};
 use crate::h1::stream::{IoFailure, Stream};
+use crate::hello::{self, Received};
 use crate::plan::{Client, Exchange, Plan, Refused, exchange, plan};
 use crate::record::{ClusterStats, EndpointStats, GrpcStatus, Outcome, Raised, Side};
 use crate::site::Site;
+use crate::tcp;
 use crate::worker::{Current, Worker};
 
 /// What becomes of the connection after a request.
@@ -36,22 +38,43 @@ pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: Sock
     let _ = socket.set_nodelay(true);
     let current = worker.current();
     let Some((site, _)) = current.policy.site(&listener) else { return };
+    let reads_hello = site.reads_hello;
+    let mut who = client(&worker, &current, site, peer, listener);
+    drop(current);
+    let mut client = Stream::new(socket, &worker.clock);
+    if reads_hello {
+        match hello::receive(&worker, &mut client, &mut who).await {
+            Received::Ready => {}
+            Received::Ended => return,
+            Received::Refused => return linger(&worker, &mut client).await,
+        }
+    }
+    let current = worker.current();
+    let Some((site, _)) = current.policy.site(&who.listener) else { return };
+    let chain = site.chain(who.server_name.as_deref());
+    if chain.is_some_and(|at| site.chains[at].tcp.is_some()) {
+        drop(current);
+        return tcp::relay(&worker, &mut client, &who).await;
+    }
     let downstream = worker.recorder.downstream(&site.listener.direction);
     downstream.connections_total.inc();
     let _active = Raised::new(&downstream.connections_active);
-    let who = client(&worker, &current, site, peer, listener);
     drop(current);
-    let mut client = Stream::new(socket, &worker.clock);
+    requests(&worker, &mut client, &who).await;
+}
+
+/// Serves the requests of a connection.
+async fn requests(worker: &Rc<Worker>, client: &mut Stream, who: &Client) {
     let mut wait = worker.settings.first_byte_timeout;
     loop {
-        if client.input.is_empty() && !worker.await_request(&mut client, wait).await {
-            return;
+        if client.input.is_empty() && !worker.await_request(client, wait).await {
+            return client.say_goodbye();
         }
         wait = worker.settings.idle_timeout;
-        match serve(&worker, &mut client, &who).await {
+        match serve(worker, client, who).await {
             After::Next => {}
-            After::Close => return,
-            After::Linger => return linger(&worker, &mut client).await,
+            After::Close => return client.say_goodbye(),
+            After::Linger => return linger(worker, client).await,
         }
     }
 }
@@ -248,6 +271,7 @@ fn cut(client: &Stream, broken: &Broken) -> After {
 /// lose the answer it has not read yet.
 async fn linger(worker: &Worker, client: &mut Stream) {
     client.writer().finish(worker.settings.write_stall_timeout).await;
+    client.leave_tls();
     let until = Instant::now() + worker.settings.linger_timeout;
     let mut left = worker.settings.linger_bytes_max;
     loop {

@@ -16,6 +16,11 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// From accept to the first byte of the first request. 60 s.
     pub first_byte_timeout: Duration,
+    /// From accept to the end of a TLS handshake, where a listener may speak TLS. 5 s: two round trips and a signature; who
+    /// takes longer has gone, or wants to tie up connections.
+    pub handshake_timeout: Duration,
+    /// Without a byte in either direction of a connection whose bytes are relayed. 1 h, as Envoy.
+    pub tcp_idle_timeout: Duration,
     /// Between requests of a kept connection. 1 h, as Envoy; longer than any client's pool should hold it.
     pub idle_timeout: Duration,
     /// Without a byte of the request body; then 408. 30 s.
@@ -67,6 +72,8 @@ impl Default for Settings {
             target_bytes_max: 16 * 1024,
             head_timeout: Duration::from_secs(10),
             first_byte_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(5),
+            tcp_idle_timeout: Duration::from_secs(3600),
             idle_timeout: Duration::from_secs(3600),
             body_idle_timeout: Duration::from_secs(30),
             upstream_idle_timeout: Duration::from_secs(300),

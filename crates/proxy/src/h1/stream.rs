@@ -159,6 +159,11 @@ impl Stream {
         let _ = self.socket.try_write(session.take_outgoing().bytes());
     }
 
+    /// Takes TLS off: what still comes is not for us, and is not even decrypted.
+    pub(crate) fn leave_tls(&mut self) {
+        self.tls = None;
+    }
+
     /// Has the connection end with a reset, so that the peer sees that what it got broke off.
     pub(crate) fn cut(&self) {
         if let Some(session) = &self.tls {

@@ -252,21 +252,15 @@ impl Session {
         stepped
     }
 
-    /// Makes outgoing what rustls wants the peer to know of a failure.
+    /// Makes outgoing what rustls wants the peer to know of a failure. It is one message, and is taken once: to go on
+    /// would be to read again what failed.
     fn collect_alert(&mut self) {
-        loop {
-            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(self.incoming.bytes_mut());
-            let told = match state {
-                Ok(state @ (ConnectionState::EncodeTlsData(_) | ConnectionState::TransmitTlsData(_))) => {
-                    self.queues.obey(state, &mut [], Task::None).is_ok()
-                }
-                _ => false,
-            };
-            self.incoming.consume(discard);
-            if !told {
-                return;
-            }
+        let UnbufferedStatus { discard, state } = self.connection.process_tls_records(self.incoming.bytes_mut());
+        if let Ok(state @ ConnectionState::EncodeTlsData(_)) = state {
+            // There is nobody to tell that the failure cannot be told.
+            let _ = self.queues.obey(state, &mut [], Task::None);
         }
+        self.incoming.consume(discard);
     }
 }
 

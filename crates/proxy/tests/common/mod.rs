@@ -3,6 +3,8 @@
 #![allow(unreachable_pub)] // A module of test binaries has no other way to share,
 #![allow(dead_code)] // and not every one of them needs all of it.
 
+pub mod gateway;
+
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

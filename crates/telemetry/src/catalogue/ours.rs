@@ -82,6 +82,20 @@ metrics! {
         "Requests that came in for a port of a container of the pod, by status.",
     )
     .labels(&["container", "port", "response_code"]);
+    /// `version` is `1.2` or `1.3`.
+    OUTRIGGER_TLS_HANDSHAKES_TOTAL = Desc::counter(
+        "outrigger_tls_handshakes_total",
+        "TLS handshakes with clients that were completed, by listener and version.",
+    )
+    .labels(&["listener", "version"]);
+    /// `reason` is one of a fixed set: `timeout`, `client_gone`, `plaintext`, `hello`, `server_name`, `settings`,
+    /// `incompatible`, `protocol`, `certificate_missing`, `certificate_refused`, `client_alert`, `broken`, `other`.
+    OUTRIGGER_TLS_HANDSHAKE_FAILURES_TOTAL = Desc::counter(
+        "outrigger_tls_handshake_failures_total",
+        "Connections of clients that ended before their TLS handshake was complete, by listener and reason.",
+    )
+    .labels(&["listener", "reason"])
+    .keep();
     /// `response_flags` as in access logs, `response_code` as sent, `details` a fixed set of causes.
     OUTRIGGER_PROXY_REPLIES_TOTAL = Desc::counter(
         "outrigger_proxy_replies_total",
