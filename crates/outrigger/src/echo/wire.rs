@@ -108,9 +108,13 @@ impl Wire {
     /// Waits for the first byte of a request.
     pub(super) async fn wait(&mut self) -> Result<(), ReadError> {
         if self.unused().is_empty() {
-            self.buffer.clear();
+            // Idle connections hold no buffer: there may be thousands.
+            self.buffer = Vec::new();
             self.start = 0;
-            self.fill(limits::IDLE).await.map_err(|_| ReadError::Gone)?;
+            match timeout(limits::IDLE, self.stream.readable()).await {
+                Ok(Ok(())) => self.fill(limits::IDLE).await.map_err(|_| ReadError::Gone)?,
+                _ => return Err(ReadError::Gone),
+            }
         }
         Ok(())
     }
@@ -173,7 +177,7 @@ impl Wire {
             self.buffer.drain(..self.start);
             self.start = 0;
         }
-        self.buffer.reserve(8 * 1024);
+        self.buffer.reserve(2 * 1024);
         match timeout(wait, self.stream.read_buf(&mut self.buffer)).await {
             Ok(Ok(count)) if count > 0 => Ok(()),
             Ok(_) => Err(ReadError::Gone),
