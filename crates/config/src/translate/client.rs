@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use outrigger_model::{Diagnostic, Locality, Workload};
 
+use super::View;
+use super::gateways::{self, Members};
 use super::workloads::{Naming, PodIndex, label_locality};
-use super::{View, gateways};
 use crate::codes;
 use crate::object::Labels;
 use crate::resources::Resources;
@@ -24,6 +25,8 @@ pub(crate) struct Client {
     pub(crate) locality: Locality,
     /// Nobody in particular: conditions on the source never hold.
     pub(crate) anonymous: bool,
+    /// The Istio Gateways it serves, where it is a proxy of theirs.
+    pub(crate) members: Members,
 }
 
 impl Client {
@@ -41,9 +44,9 @@ impl Client {
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
         if let Some(id) = &view.gateway {
-            let workload = gateways::workload(id, resources, naming);
+            let (workload, members) = gateways::workload(id, resources, naming);
             let namespace = workload.namespace.clone();
-            return Self { workload, namespace, locality: Locality::default(), anonymous: false };
+            return Self { workload, namespace, locality: Locality::default(), anonymous: false, members };
         }
         let Some(wanted) = &view.workload else {
             return Self {
@@ -51,6 +54,7 @@ impl Client {
                 namespace: ANONYMOUS_NAMESPACE.into(),
                 locality: Locality::default(),
                 anonymous: true,
+                members: Members::default(),
             };
         };
         let (namespace, name) = (&wanted.namespace, &wanted.name);
@@ -65,7 +69,7 @@ impl Client {
             let workload = Workload::new(name, namespace, "", &naming.cluster, Labels::new());
             (Arc::new(workload), Locality::default())
         });
-        Self { workload, namespace: namespace.clone(), locality, anonymous: false }
+        Self { workload, namespace: namespace.clone(), locality, anonymous: false, members: Members::default() }
     }
 }
 

@@ -8,6 +8,8 @@ mod api;
 pub(crate) mod grants;
 mod istio;
 
+pub(crate) use istio::Members;
+
 use std::sync::Arc;
 
 use outrigger_model::{Listener, Workload};
@@ -81,17 +83,17 @@ pub struct GatewayListener {
 pub fn list(resources: &Resources, view: &super::View) -> Vec<GatewayProxy> {
     let (mesh, _) = super::mesh::read(resources, None);
     let naming = Naming { trust_domain: mesh.trust_domain.clone(), cluster: view.cluster.clone() };
-    let mut all = istio::list(resources, &naming);
+    let mut all = istio::list(resources, &naming, &mesh, &view.domain, view.now());
     all.extend(api::list(resources, &naming, view.now()));
     all.sort_by(|a, b| a.id.cmp(&b.id));
     all
 }
 
-/// The facts of a gateway's workload.
-pub(crate) fn workload(id: &GatewayId, resources: &Resources, naming: &Naming) -> Arc<Workload> {
+/// The facts of a gateway's workload, and the Istio Gateways it serves.
+pub(crate) fn workload(id: &GatewayId, resources: &Resources, naming: &Naming) -> (Arc<Workload>, Members) {
     match id.kind {
-        GatewayKind::Istio => istio::workload(id, resources, naming),
-        GatewayKind::Api => api::workload(id, resources, naming),
+        GatewayKind::Istio => istio::find(id, resources, naming),
+        GatewayKind::Api => (api::workload(id, resources, naming), Members::default()),
     }
 }
 
@@ -103,7 +105,7 @@ pub(crate) fn listeners(
     builder: &VhostBuilder<'_>,
 ) -> Vec<Listener> {
     match id.kind {
-        GatewayKind::Istio => istio::listeners(id, resources, builder),
+        GatewayKind::Istio => istio::listeners(resources, builder),
         GatewayKind::Api => api::listeners(id, sites, builder),
     }
 }

@@ -1,0 +1,1 @@
+//! Istio Gateways that take connections: TLS by server name, and TCP.

@@ -1,0 +1,1 @@
+//! Istio Gateways that end TLS: certificates, clients, versions, and what is left out.
