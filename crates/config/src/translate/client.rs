@@ -1,12 +1,13 @@
 //! For whom a snapshot is made: one workload, or an anonymous client.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use outrigger_model::{Diagnostic, Locality, Workload};
 
 use super::View;
 use super::gateways::{self, Members};
-use super::workloads::{Naming, PodIndex, label_locality};
+use super::workloads::{Naming, PodFacts, PodIndex, label_locality};
 use crate::codes;
 use crate::object::Labels;
 use crate::resources::Resources;
@@ -41,6 +42,7 @@ impl Client {
         resources: &Resources,
         naming: &Naming,
         pods: &mut PodIndex<'_>,
+        by_workload: &mut ByWorkload,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
         if let Some(id) = &view.gateway {
@@ -58,7 +60,8 @@ impl Client {
             };
         };
         let (namespace, name) = (&wanted.namespace, &wanted.name);
-        let found = by_pod(resources, pods, namespace, name)
+        let found = by_workload
+            .find(resources, pods, namespace, name)
             .or_else(|| by_template(resources, naming, namespace, name))
             .or_else(|| by_entry(resources, pods, namespace, name));
         let (workload, locality) = found.unwrap_or_else(|| {
@@ -73,21 +76,46 @@ impl Client {
     }
 }
 
-/// By a pod of this name, or one whose workload has it.
-fn by_pod(
-    resources: &Resources,
-    pods: &mut PodIndex<'_>,
-    namespace: &Arc<str>,
-    name: &Arc<str>,
-) -> Option<(Arc<Workload>, Locality)> {
-    if let Some(pod) = pods.named(namespace, name) {
-        let facts = pods.facts(&pod);
-        return Some((facts.workload, facts.locality));
+/// The first pod of each workload of the namespaces that were asked for.
+#[derive(Debug, Default)]
+pub(crate) struct ByWorkload(HashMap<Arc<str>, HashMap<Arc<str>, PodFacts>>);
+
+impl ByWorkload {
+    /// Begins anew, as pods changed.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
     }
-    resources.pods.in_namespace(namespace).into_iter().filter(|p| !p.is_over()).find_map(|pod| {
-        let facts = pods.facts(pod);
-        (facts.workload.name == *name).then_some((facts.workload, facts.locality))
-    })
+
+    /// By a pod of this name, or one whose workload has it.
+    fn find(
+        &mut self,
+        resources: &Resources,
+        pods: &mut PodIndex<'_>,
+        namespace: &Arc<str>,
+        name: &Arc<str>,
+    ) -> Option<(Arc<Workload>, Locality)> {
+        let facts = match pods.named(namespace, name) {
+            Some(pod) => pods.facts(&pod),
+            None => self.of_namespace(resources, pods, namespace).get(name)?.clone(),
+        };
+        Some((facts.workload, facts.locality))
+    }
+
+    fn of_namespace(
+        &mut self,
+        resources: &Resources,
+        pods: &mut PodIndex<'_>,
+        namespace: &Arc<str>,
+    ) -> &HashMap<Arc<str>, PodFacts> {
+        self.0.entry(namespace.clone()).or_insert_with(|| {
+            let mut first = HashMap::new();
+            for pod in resources.pods.in_namespace(namespace).into_iter().filter(|pod| !pod.is_over()) {
+                let facts = pods.facts(pod);
+                first.entry(facts.workload.name.clone()).or_insert(facts);
+            }
+            first
+        })
+    }
 }
 
 /// By the template of a workload that has no pods in the input.

@@ -1,5 +1,6 @@
 //! Clusters: one for every port of every service, and one more for each of its subsets.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +10,8 @@ use outrigger_model::{
 
 use super::client::Client;
 use super::endpoints::ServiceEndpoints;
+use super::fingerprint;
+use super::lender::Lender;
 use super::locality::{self, Near};
 use super::policy::{Effective, Merged};
 use super::registry::{PortInfo, ServiceInfo};
@@ -26,6 +29,8 @@ pub(crate) struct ClusterContext<'c> {
     pub(crate) client: &'c Client,
     /// The clusters of the snapshot before, lent where nothing changed.
     pub(crate) before: &'c HashMap<ClusterName, Arc<Cluster>>,
+    /// Lends the clusters of other clients.
+    pub(crate) lender: &'c RefCell<Lender>,
 }
 
 /// The clusters of one service.
@@ -33,6 +38,8 @@ pub(crate) struct ClusterContext<'c> {
 pub(crate) struct ServiceClusters {
     /// In order of ports, the one without subset first.
     pub(crate) clusters: Vec<Arc<Cluster>>,
+    /// Of their content.
+    pub(crate) fingerprint: u64,
     /// What was found wrong.
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
@@ -46,13 +53,16 @@ impl ClusterContext<'_> {
         rule: Option<&Arc<Merged>>,
     ) -> ServiceClusters {
         let mut out = ServiceClusters::default();
+        let mut fingerprints = Vec::new();
         for (port, found) in info.ports.iter().zip(&endpoints.ports) {
-            out.clusters.push(self.cluster(info, port, found, rule, None));
-            let subsets = rule.into_iter().flat_map(|r| r.subsets().map(|(_, subset)| subset));
-            for subset in subsets {
-                out.clusters.push(self.cluster(info, port, found, rule, Some(subset)));
+            let subsets = rule.into_iter().flat_map(|r| r.subsets().map(|(_, subset)| Some(subset)));
+            for subset in std::iter::once(None).chain(subsets) {
+                let (cluster, fingerprint) = self.cluster(info, port, found, rule, subset);
+                out.clusters.push(cluster);
+                fingerprints.push(fingerprint);
             }
         }
+        out.fingerprint = fingerprint::combine(fingerprints.into_iter());
         if let Some(rule) = rule {
             out.diagnostics.extend(empty_subsets(info, endpoints, rule));
         }
@@ -66,7 +76,7 @@ impl ClusterContext<'_> {
         endpoints: &[Arc<Endpoint>],
         rule: Option<&Arc<Merged>>,
         subset: Option<&Subset>,
-    ) -> Arc<Cluster> {
+    ) -> (Arc<Cluster>, u64) {
         let mut effective = rule.map(|r| r.effective(subset, port.number)).unwrap_or_default();
         if let Some(default) = &self.mesh.policy {
             effective.connection_pool = effective.connection_pool.or(default.connection_pool.as_ref());
@@ -112,8 +122,8 @@ impl ClusterContext<'_> {
             name,
         };
         match before {
-            Some(before) if **before == cluster => before.clone(),
-            _ => Arc::new(cluster),
+            Some(before) if **before == cluster => (before.clone(), fingerprint::cluster(before)),
+            _ => self.lender.borrow_mut().cluster(cluster),
         }
     }
 
@@ -135,7 +145,7 @@ impl ClusterContext<'_> {
 }
 
 /// Puts the endpoints of before in the place of equal new ones.
-fn reuse(endpoints: &mut [Arc<Endpoint>], before: &[Arc<Endpoint>]) {
+pub(crate) fn reuse(endpoints: &mut [Arc<Endpoint>], before: &[Arc<Endpoint>]) {
     // Most often the same endpoints stand in the same order; a search is needed from the first difference on only.
     let same = |a: &Arc<Endpoint>, b: &Arc<Endpoint>| Arc::ptr_eq(a, b) || a == b;
     let prefix = endpoints.iter().zip(before).take_while(|(a, b)| same(a, b)).count();

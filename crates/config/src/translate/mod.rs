@@ -18,6 +18,7 @@ mod endpoints;
 pub(crate) mod fingerprint;
 pub mod gateways;
 mod http_routes;
+mod lender;
 mod locality;
 mod mesh;
 mod mesh_routes;
@@ -29,6 +30,8 @@ mod resolve;
 mod route_filters;
 mod routes;
 mod scope;
+mod services;
+mod shared;
 mod splits;
 mod tables;
 mod vhosts;
@@ -40,30 +43,28 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use outrigger_model::{
-    Cluster, ClusterName, Diagnostic, Listener, Mesh, RetryPolicy, RouteTable, ServiceSummary, Snapshot, VirtualHost,
-};
+use outrigger_model::{Cluster, ClusterName, Diagnostic, Listener, RetryPolicy, RouteTable, Snapshot, VirtualHost};
 
 pub(crate) use mesh::read as read_mesh;
 pub(crate) use protocol::spoken;
 pub(crate) use workloads::{has_labels, owner_name};
 
 use crate::hosts;
-use crate::kind::endpoint_slice::EndpointSlice;
 use crate::kind::mesh_config::MeshConfig;
 use crate::resources::Resources;
 use crate::status::ObjectStatus;
 use client::Client;
-use clusters::{ClusterContext, ServiceClusters};
-use endpoints::{ServiceEndpoints, Slices};
 use gateways::{GatewayId, Sites};
+use lender::Lender;
 use mesh_routes::MeshRoutes;
 use policy::Rules;
 use registry::Registry;
 use resolve::Resolver;
 use scope::{Import, Scope};
+use services::ServiceMemo;
+use shared::Common;
+pub use shared::Shared;
 use vhosts::VhostBuilder;
-use workloads::PodIndex;
 pub(crate) use workloads::{Naming, Workloads};
 
 /// For whom a snapshot is made.
@@ -124,7 +125,8 @@ pub fn translate(resources: &Resources, view: &View) -> (Snapshot, Vec<Diagnosti
 #[derive(Debug)]
 pub struct Translator {
     view: View,
-    workloads: Workloads,
+    /// What would be shared if there were other clients.
+    own: Shared,
     before: Option<Memo>,
 }
 
@@ -133,18 +135,16 @@ pub struct Translator {
 struct Memo {
     resources: Resources,
     mesh: Arc<MeshConfig>,
-    mesh_diagnostics: Vec<Diagnostic>,
-    naming: Naming,
     client: Arc<Client>,
     config: Arc<Config>,
-    services: Vec<Arc<ServiceMemo>>,
+    services: Vec<ServiceMemo>,
     clusters: HashMap<ClusterName, Arc<Cluster>>,
 }
 
 /// Everything but endpoints and clusters.
 #[derive(Debug)]
 struct Config {
-    registry: Registry,
+    registry: Arc<Registry>,
     rules: Rules,
     /// Which services get clusters, by index.
     needed: Vec<bool>,
@@ -159,61 +159,43 @@ struct Config {
     conditions: Vec<ObjectStatus>,
 }
 
-/// The endpoints and clusters of one service.
-#[derive(Debug)]
-struct ServiceMemo {
-    /// What the endpoints were made from.
-    slices: Vec<Arc<EndpointSlice>>,
-    endpoints: Arc<ServiceEndpoints>,
-    clusters: Arc<ServiceClusters>,
-    fingerprint: u64,
-    summary: ServiceSummary,
-}
-
 impl Translator {
     /// A translator for one client.
     pub fn new(view: View) -> Self {
-        Self { view, workloads: Workloads::default(), before: None }
+        Self { view, own: Shared::default(), before: None }
     }
 
     /// Translates an input. Findings are complete every time, sorted by file and line.
     pub fn translate(&mut self, resources: &Resources) -> (Snapshot, Vec<Diagnostic>) {
+        let mut own = std::mem::take(&mut self.own);
+        let translated = self.translate_sharing(resources, &mut own);
+        self.own = own;
+        translated
+    }
+
+    /// Translates an input for one of many clients: what does not depend on the client is worked out for the first of
+    /// them, and equal parts of their snapshots are the same in memory.
+    pub fn translate_sharing(&mut self, resources: &Resources, shared: &mut Shared) -> (Snapshot, Vec<Diagnostic>) {
         let before = self.before.take();
-        let (mesh, mesh_diagnostics) = match &before {
-            Some(memo) if Arc::ptr_eq(&memo.resources.config_maps, &resources.config_maps) => {
-                (memo.mesh.clone(), memo.mesh_diagnostics.clone())
-            }
-            _ => mesh::read(resources, before.as_ref().map(|m| &m.mesh)),
-        };
-        let mut diagnostics = mesh_diagnostics.clone();
-        let naming = Naming { trust_domain: mesh.trust_domain.clone(), cluster: self.view.cluster.clone() };
-        let same_owners = before.as_ref().is_some_and(|memo| {
-            memo.naming == naming
-                && Arc::ptr_eq(&memo.resources.replica_sets, &resources.replica_sets)
-                && Arc::ptr_eq(&memo.resources.nodes, &resources.nodes)
-        });
-        let mut pods = self.workloads.index(resources, &naming, same_owners);
-        let client = Client::find(&self.view, resources, &naming, &mut pods, &mut diagnostics);
+        let mut diagnostics = shared.update(resources, &self.view);
+        let client = shared.client(&self.view, resources, &mut diagnostics);
         let client = match before.as_ref().map(|memo| &memo.client) {
             Some(known) if **known == client => known.clone(),
             _ => Arc::new(client),
         };
-        let pass = Pass { view: &self.view, resources, mesh: &mesh, client: &client, before: before.as_ref() };
+        let (common, lender) = shared.parts();
+        let pass = Pass { view: &self.view, resources, common, lender, client: &client, before: before.as_ref() };
         let config = pass.config();
-        let services = pass.services(&config, &mut pods, same_owners);
-        self.workloads.keep(pods);
+        let services = pass.services(&config);
         diagnostics.extend(config.diagnostics.iter().cloned());
         for service in &services {
             diagnostics.extend(service.endpoints.diagnostics.iter().chain(&service.clusters.diagnostics).cloned());
         }
-        pass.orphans(&config.registry, &services, &mut diagnostics);
         let snapshot = pass.snapshot(&config, &services);
         self.before = Some(Memo {
             resources: resources.clone(),
             clusters: snapshot.clusters.clone(),
-            mesh,
-            mesh_diagnostics,
-            naming,
+            mesh: common.mesh.clone(),
             client,
             config,
             services,
@@ -232,7 +214,8 @@ impl Translator {
 struct Pass<'p> {
     view: &'p View,
     resources: &'p Resources,
-    mesh: &'p Arc<MeshConfig>,
+    common: &'p Common,
+    lender: &'p RefCell<Lender>,
     client: &'p Arc<Client>,
     before: Option<&'p Memo>,
 }
@@ -241,7 +224,7 @@ impl Pass<'_> {
     /// The configuration, or that of before when nothing it depends on changed.
     fn config(&self) -> Arc<Config> {
         if let Some(memo) = self.before
-            && memo.mesh == *self.mesh
+            && memo.mesh == self.common.mesh
             && Arc::ptr_eq(&memo.client, self.client)
             && tables::are_same(self.view, &memo.resources, self.resources)
         {
@@ -251,11 +234,10 @@ impl Pass<'_> {
     }
 
     fn fresh_config(&self) -> Config {
-        let (resources, mesh, client, domain) = (self.resources, &**self.mesh, &**self.client, &*self.view.domain);
+        let (resources, client, domain) = (self.resources, &**self.client, &*self.view.domain);
+        let (mesh, registry) = (&*self.common.mesh, self.common.registry.clone());
         let mut diagnostics = Vec::new();
-        let registry = Registry::build(resources, mesh, domain);
         let rules = Rules::build(resources, mesh, domain, client, &mut diagnostics);
-        policy::review(resources, &registry, domain, &mut diagnostics);
         let scope = match &self.view.gateway {
             None => Scope::build(resources, mesh, client, &mut diagnostics),
             Some(_) => Scope::everything(client),
@@ -295,6 +277,7 @@ impl Pass<'_> {
             mesh,
             now: self.view.now(),
             before: self.before.map_or(&lent, |memo| &memo.config.vhosts),
+            lender: self.lender,
         };
         let listeners = match &self.view.gateway {
             None => {
@@ -341,7 +324,7 @@ impl Pass<'_> {
     /// The listener, or that of before if it is the same; so the TLS settings of its chains.
     fn lend(&self, mut listener: Listener) -> Arc<Listener> {
         let before = self.before.and_then(|memo| memo.config.listeners.iter().find(|l| l.name == listener.name));
-        let Some(before) = before else { return Arc::new(listener) };
+        let Some(before) = before else { return self.lender.borrow_mut().listener(listener) };
         if **before == listener {
             return before.clone();
         }
@@ -351,129 +334,7 @@ impl Pass<'_> {
                 *tls = same.clone();
             }
         }
-        Arc::new(listener)
-    }
-
-    /// Endpoints and clusters, service by service.
-    fn services<'r>(
-        &'r self,
-        config: &Arc<Config>,
-        pods: &mut PodIndex<'r>,
-        same_owners: bool,
-    ) -> Vec<Arc<ServiceMemo>> {
-        let slices = endpoints::group_slices(self.resources);
-        let none = HashMap::new();
-        let context = ClusterContext {
-            mesh: self.mesh,
-            client: self.client,
-            before: self.before.map_or(&none, |memo| &memo.clusters),
-        };
-        let same_config = self.before.is_some_and(|memo| Arc::ptr_eq(&memo.config, config));
-        // The sources of endpoints that are not told apart by service.
-        let same_others = same_owners
-            && self.before.is_some_and(|memo| {
-                Arc::ptr_eq(&memo.resources.pods, &self.resources.pods)
-                    && Arc::ptr_eq(&memo.resources.endpoints, &self.resources.endpoints)
-                    && Arc::ptr_eq(&memo.resources.workload_entries, &self.resources.workload_entries)
-            });
-        let mut services = Vec::with_capacity(config.registry.services.len());
-        for index in 0..config.registry.services.len() {
-            let known = self.before.filter(|_| same_config).map(|memo| &memo.services[index]);
-            services.push(self.service(index, config, &slices, known, same_others, pods, &context));
-        }
-        services
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "one step of a loop; the arguments are the loop's state")]
-    fn service<'r>(
-        &'r self,
-        index: usize,
-        config: &Config,
-        slices: &Slices<'r>,
-        known: Option<&Arc<ServiceMemo>>,
-        same_others: bool,
-        pods: &mut PodIndex<'r>,
-        context: &ClusterContext<'_>,
-    ) -> Arc<ServiceMemo> {
-        let info = &config.registry.services[index];
-        let own = match info.source {
-            registry::Source::Service(_) => slices.get(&*info.namespace).and_then(|n| n.get(&*info.name)),
-            registry::Source::Entry(_) => None,
-        };
-        let own = own.map_or(&[][..], Vec::as_slice);
-        if let Some(known) = known
-            && same_others
-            && known.slices.len() == own.len()
-            && known.slices.iter().zip(own).all(|(a, b)| Arc::ptr_eq(a, b))
-        {
-            return known.clone();
-        }
-        let found = Arc::new(endpoints::gather(info, own, self.resources, pods));
-        let endpoints = known.map(|k| &k.endpoints).filter(|k| **k == found).cloned().unwrap_or(found);
-        let clusters = match known {
-            Some(known) if Arc::ptr_eq(&known.endpoints, &endpoints) => known.clusters.clone(),
-            _ if config.needed[index] && info.alias_of.is_none() => {
-                Arc::new(context.build(info, &endpoints, config.rules.find(info, self.client)))
-            }
-            _ => Arc::default(),
-        };
-        let fingerprint = match known {
-            Some(known) if Arc::ptr_eq(&known.clusters, &clusters) => known.fingerprint,
-            _ => fingerprint::combine(clusters.clusters.iter().map(|c| fingerprint::cluster(c))),
-        };
-        Arc::new(ServiceMemo {
-            slices: own.iter().map(|s| Arc::clone(s)).collect(),
-            summary: ServiceSummary {
-                namespace: info.namespace.clone(),
-                name: info.name.clone(),
-                ports: info.ports.iter().map(|p| p.number).collect(),
-                endpoints: endpoints.count(),
-            },
-            endpoints,
-            clusters,
-            fingerprint,
-        })
-    }
-
-    /// Slices that name a service which does not exist.
-    fn orphans(&self, registry: &Registry, services: &[Arc<ServiceMemo>], diagnostics: &mut Vec<Diagnostic>) {
-        // When every slice was used there is none to look for.
-        if services.iter().map(|s| s.slices.len()).sum::<usize>() == self.resources.endpoint_slices.len() {
-            return;
-        }
-        for slice in self.resources.endpoint_slices.iter() {
-            let Some(name) = slice.service_name() else { continue };
-            if self.resources.services.get(&slice.meta.namespace, name).is_none() {
-                let host = hosts::service_host(name, &slice.meta.namespace, &self.view.domain);
-                let hint = policy::nearest_host(&host, registry, &self.view.domain);
-                let message = format!("its Service {}/{name} does not exist, so nothing uses it", slice.meta.namespace);
-                diagnostics.push(crate::codes::ORPHAN_ENDPOINTS.about(&slice.meta, slice.meta.pos, message, hint));
-            }
-        }
-    }
-
-    fn snapshot(&self, config: &Config, services: &[Arc<ServiceMemo>]) -> Snapshot {
-        let count = services.iter().map(|s| s.clusters.clusters.len()).sum();
-        let mut clusters = HashMap::with_capacity(count);
-        // Two ServiceEntries may have one host and port; the client's own namespace wins, as it does for virtual hosts.
-        let own = |s: &&Arc<ServiceMemo>| s.summary.namespace == self.client.namespace;
-        let (near, far) = (services.iter().filter(own), services.iter().filter(|s| !own(s)));
-        for cluster in near.chain(far).flat_map(|s| &s.clusters.clusters) {
-            clusters.entry(cluster.name.clone()).or_insert_with(|| cluster.clone());
-        }
-        let summaries = config.order.iter().map(|index| services[*index as usize].summary.clone()).collect();
-        let mesh = Mesh { trust_domain: self.mesh.trust_domain.clone(), domain: self.view.domain.clone() };
-        let workload = fingerprint::workload(&self.client.workload, &mesh);
-        let parts = [config.fingerprint, workload].into_iter().chain(services.iter().map(|s| s.fingerprint));
-        Snapshot {
-            version: fingerprint::combine(parts),
-            workload: self.client.workload.clone(),
-            mesh,
-            listeners: config.listeners.clone(),
-            clusters,
-            peers: Arc::default(),
-            services: summaries,
-        }
+        self.lender.borrow_mut().listener(listener)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Virtual hosts: which names each service and each VirtualService answers to, and with which routes.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,9 +10,10 @@ use outrigger_model::{
     Rewrite, Route, RouteMatch, VirtualHost,
 };
 
-use super::http_routes::{self, HttpRouteBuilder};
-use super::mesh_routes::MeshRoutes;
 use super::bindings;
+use super::http_routes::{self, HttpRouteBuilder};
+use super::lender::Lender;
+use super::mesh_routes::MeshRoutes;
 use super::protocol::Protocol;
 use super::reach;
 use super::registry::{PortInfo, ServiceInfo};
@@ -66,6 +68,8 @@ pub(crate) struct VhostBuilder<'b> {
     pub(crate) now: SystemTime,
     /// The virtual hosts of the snapshot before, lent where nothing changed.
     pub(crate) before: &'b HashMap<Arc<str>, Arc<VirtualHost>>,
+    /// Lends the virtual hosts of other clients.
+    pub(crate) lender: &'b RefCell<Lender>,
 }
 
 /// VirtualService hosts, ready for look-ups.
@@ -340,21 +344,27 @@ impl VhostBuilder<'_> {
         vhosts.map(|vhost| self.lend(named(vhost))).collect()
     }
 
-    /// The virtual host, or that of before if it is the same; so its routes.
+    /// The virtual host, or that of before or of another client if it is the same; so its routes.
     pub(crate) fn lend(&self, mut vhost: VirtualHost) -> Arc<VirtualHost> {
-        let Some(before) = self.before.get(&vhost.name) else { return Arc::new(vhost) };
-        if **before == vhost {
-            return before.clone();
+        let mut lender = self.lender.borrow_mut();
+        let mut known = lender.vhosts(&vhost.name);
+        known.extend(self.before.get(&vhost.name).cloned());
+        // That of before is the most likely one.
+        if let Some(same) = known.iter().rev().find(|known| ***known == vhost) {
+            return same.clone();
         }
-        let mut old: HashMap<_, Vec<&Arc<Route>>> = HashMap::new();
-        before.routes.iter().for_each(|route| old.entry(route_key(route)).or_default().push(route));
+        let mut routes: HashMap<_, Vec<&Arc<Route>>> = HashMap::new();
+        let all = known.iter().rev().flat_map(|known| &known.routes);
+        all.for_each(|route| routes.entry(route_key(route)).or_default().push(route));
         for route in &mut vhost.routes {
-            let same = old.get(&route_key(route)).and_then(|routes| routes.iter().find(|r| **r == route));
+            let same = routes.get(&route_key(route)).and_then(|routes| routes.iter().find(|r| **r == route));
             if let Some(same) = same {
                 *route = Arc::clone(same);
             }
         }
-        Arc::new(vhost)
+        let vhost = Arc::new(vhost);
+        lender.keep_vhost(&vhost);
+        vhost
     }
 
     fn report_claimed(&self, info: &ServiceInfo, port: &PortInfo, first: &ServiceInfo) {

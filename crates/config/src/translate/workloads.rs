@@ -50,7 +50,7 @@ pub(crate) struct Workloads {
 pub(crate) struct PodIndex<'r> {
     resources: &'r Resources,
     naming: &'r Naming,
-    zones: HashMap<Arc<str>, Locality>,
+    zones: OnceCell<HashMap<Arc<str>, Locality>>,
     by_ip: OnceCell<AddressIndex>,
     by_label: OnceCell<LabelIndex>,
     before: Facts,
@@ -72,17 +72,10 @@ impl Workloads {
         same_owners: bool,
     ) -> PodIndex<'r> {
         let before = std::mem::take(&mut self.facts);
-        let mut zones: HashMap<Arc<str>, Locality> = HashMap::new();
-        for node in resources.nodes.iter() {
-            let locality = node.locality();
-            if !locality.zone.is_empty() {
-                zones.entry(locality.zone.clone()).or_insert(Locality { sub_zone: Arc::default(), ..locality });
-            }
-        }
         PodIndex {
             resources,
             naming,
-            zones,
+            zones: OnceCell::new(),
             by_ip: OnceCell::new(),
             by_label: OnceCell::new(),
             before: if same_owners { before } else { Facts::new() },
@@ -182,7 +175,8 @@ impl<'r> PodIndex<'r> {
 
     /// Where a zone is: its region is known when some node is in it.
     pub(crate) fn zone_locality(&self, zone: &Arc<str>) -> Locality {
-        self.zones.get(zone).cloned().unwrap_or_else(|| Locality { zone: zone.clone(), ..Locality::default() })
+        let zones = self.zones.get_or_init(|| zones(self.resources));
+        zones.get(zone).cloned().unwrap_or_else(|| Locality { zone: zone.clone(), ..Locality::default() })
     }
 
     /// The facts of an endpoint without pod.
@@ -198,6 +192,15 @@ impl<'r> PodIndex<'r> {
         }
         Arc::new(workload)
     }
+}
+
+/// Where the zones are that some node is in.
+fn zones(resources: &Resources) -> HashMap<Arc<str>, Locality> {
+    let mut zones = HashMap::new();
+    for locality in resources.nodes.iter().map(|node| node.locality()).filter(|locality| !locality.zone.is_empty()) {
+        zones.entry(locality.zone.clone()).or_insert(Locality { sub_zone: Arc::default(), ..locality });
+    }
+    zones
 }
 
 fn label_index(resources: &Resources) -> LabelIndex {

@@ -6,6 +6,7 @@ mod readiness;
 mod replicas;
 mod samples;
 mod scaling;
+mod sharing;
 mod sidecars;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,74 @@
+//! The second half of a translation: clusters, service by service, and the snapshot of it all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use outrigger_model::{Mesh, Snapshot};
+
+use super::clusters::{ClusterContext, ServiceClusters};
+use super::endpoints::ServiceEndpoints;
+use super::{Config, Pass, fingerprint};
+
+/// The endpoints and clusters of one service.
+#[derive(Clone, Debug)]
+pub(super) struct ServiceMemo {
+    /// What the clusters were made from.
+    pub(super) endpoints: Arc<ServiceEndpoints>,
+    /// The clusters.
+    pub(super) clusters: Arc<ServiceClusters>,
+}
+
+impl Pass<'_> {
+    /// Clusters, service by service.
+    pub(super) fn services(&self, config: &Arc<Config>) -> Vec<ServiceMemo> {
+        let none = HashMap::new();
+        let context = ClusterContext {
+            mesh: &self.common.mesh,
+            client: self.client,
+            before: self.before.map_or(&none, |memo| &memo.clusters),
+            lender: self.lender,
+        };
+        let before = self.before.filter(|memo| Arc::ptr_eq(&memo.config, config));
+        let service = |(index, endpoints): (usize, &Arc<ServiceEndpoints>)| {
+            if let Some(known) = before.map(|memo| &memo.services[index])
+                && Arc::ptr_eq(&known.endpoints, endpoints)
+            {
+                return known.clone();
+            }
+            let info = &config.registry.services[index];
+            let clusters = if config.needed[index] && info.alias_of.is_none() {
+                Arc::new(context.build(info, endpoints, config.rules.find(info, self.client)))
+            } else {
+                Arc::default()
+            };
+            ServiceMemo { endpoints: endpoints.clone(), clusters }
+        };
+        self.common.endpoints().enumerate().map(service).collect()
+    }
+
+    /// What the client obeys.
+    pub(super) fn snapshot(&self, config: &Config, services: &[ServiceMemo]) -> Snapshot {
+        let count = services.iter().map(|s| s.clusters.clusters.len()).sum();
+        let mut clusters = HashMap::with_capacity(count);
+        // Two ServiceEntries may have one host and port; the client's own namespace wins, as it does for virtual hosts.
+        let all = || config.registry.services.iter().zip(services);
+        let is_near = |namespace: &Arc<str>| *namespace == self.client.namespace;
+        let near = all().filter(|(info, _)| is_near(&info.namespace));
+        let far = all().filter(|(info, _)| !is_near(&info.namespace));
+        for cluster in near.chain(far).flat_map(|(_, service)| &service.clusters.clusters) {
+            clusters.entry(cluster.name.clone()).or_insert_with(|| cluster.clone());
+        }
+        let mesh = Mesh { trust_domain: self.common.mesh.trust_domain.clone(), domain: self.view.domain.clone() };
+        let workload = fingerprint::workload(&self.client.workload, &mesh);
+        let parts = [config.fingerprint, workload].into_iter();
+        Snapshot {
+            version: fingerprint::combine(parts.chain(services.iter().map(|s| s.clusters.fingerprint))),
+            workload: self.client.workload.clone(),
+            mesh,
+            listeners: config.listeners.clone(),
+            clusters,
+            peers: Arc::default(),
+            services: config.order.iter().map(|index| self.common.summary(*index)).collect(),
+        }
+    }
+}
