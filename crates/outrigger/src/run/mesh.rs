@@ -6,7 +6,7 @@
 //! 3. All proxies take their new snapshots.
 //! 4. What is gone drains, and gives its address back.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -153,6 +153,7 @@ impl Mesh {
             objects: loaded.objects,
             workloads: self.pods.iter().map(WorkloadReport::of).collect(),
             gateways: self.gateways.iter().flat_map(GatewayReport::of).collect(),
+            status: self.views.conditions().into(),
             proxies: Arc::new(self.proxies()),
             snapshot,
         };
@@ -195,7 +196,9 @@ impl Mesh {
     }
 
     fn send_load(&mut self, main: &Arc<Snapshot>) {
-        let Some(load) = &mut self.load else { return };
+        if self.load.is_none() {
+            return;
+        }
         let outbound: Arc<str> = Listener::OUTBOUND.into();
         let mut ways: BTreeMap<_, Vec<SocketAddr>> = BTreeMap::new();
         for pod in self.pods.iter() {
@@ -209,14 +212,26 @@ impl Mesh {
         if views.is_empty() {
             views.push(load::View { snapshot: main.clone(), listener: outbound, ways: vec![self.outbound] });
         }
-        for gateway in self.gateways.iter() {
-            let Some(snapshot) = self.views.gateway(&gateway.gateway.id) else { continue };
-            for (listener, bound) in gateway.listeners() {
-                let (snapshot, listener) = (snapshot.clone(), listener.clone());
-                views.push(load::View { snapshot, listener, ways: vec![bound] });
-            }
+        views.extend(self.gateway_views());
+        if let Some(load) = &mut self.load {
+            load.follow(&views);
         }
-        load.follow(&views);
+    }
+
+    /// What each port of each gateway routes.
+    fn gateway_views(&self) -> impl Iterator<Item = load::View> {
+        self.gateways.iter().flat_map(|gateway| {
+            let snapshot = self.views.gateway(&gateway.gateway.id);
+            let listeners = gateway.listeners().map(move |(name, bound)| {
+                Some(load::View { snapshot: snapshot?.clone(), listener: name.clone(), ways: vec![bound] })
+            });
+            listeners.flatten()
+        })
+    }
+
+    /// A request for each port of the gateways, host and target, for a person to copy.
+    pub(super) fn examples(&self) -> HashMap<SocketAddr, (String, String)> {
+        self.gateway_views().filter_map(|view| Some((view.ways[0], load::example(&view)?))).collect()
     }
 
     /// Ends what is gone, in the background.

@@ -85,7 +85,8 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let servers = start_servers(&admin, &stats, Arc::new(status), &server, &registry, &stopped)?;
     server.readiness.set(ServerState::Live);
     let (admin, metrics) = (admin.local_addr()?, stats.local_addr()?);
-    report::Report { admin, outbound: mesh.outbound(), metrics, in_force }.print(args.output);
+    let examples = mesh.examples();
+    report::Report { admin, outbound: mesh.outbound(), metrics, in_force, examples }.print(args.output);
     let mut sweep = tokio::time::interval(SERIES_SWEEP);
     loop {
         let began = Instant::now();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use outrigger_config::resources::Resources;
 use outrigger_config::simulate::SimulatedPod;
+use outrigger_config::status::ObjectStatus;
 use outrigger_config::translate::gateways::{GatewayId, GatewayProxy};
 use outrigger_config::translate::{Translator, View};
 use outrigger_model::{Diagnostic, Snapshot};
@@ -19,6 +20,9 @@ pub(super) type WorkloadKey = (Arc<str>, Arc<str>);
 /// The translations, kept from one configuration to the next.
 pub(super) struct Views {
     main: Translated,
+    /// Where the main listener is a workload's, which sees nothing of gateways: the view that tells of the objects of the
+    /// Gateway API.
+    status: Option<Translated>,
     workloads: HashMap<WorkloadKey, Translated>,
     gateways: HashMap<GatewayId, Translated>,
 }
@@ -38,12 +42,16 @@ pub(super) fn workload_of(pod: &SimulatedPod) -> WorkloadKey {
 impl Views {
     /// With this view for the main listener.
     pub(super) fn new(main: View) -> Self {
-        Self { main: Translated::new(main), workloads: HashMap::new(), gateways: HashMap::new() }
+        let status = main.workload.is_some().then(|| Translated::new(View { workload: None, ..main.clone() }));
+        Self { main: Translated::new(main), status, workloads: HashMap::new(), gateways: HashMap::new() }
     }
 
     /// Translates an input for everybody who is there.
     pub(super) fn translate(&mut self, resources: &Resources, pods: &[Arc<SimulatedPod>], gateways: &[GatewayProxy]) {
         self.main.translate(resources);
+        if let Some(status) = &mut self.status {
+            status.translate(resources);
+        }
         let workloads: Vec<WorkloadKey> = pods.iter().map(|pod| workload_of(pod)).collect();
         follow(&mut self.workloads, workloads, |(namespace, name)| View::of(namespace, name));
         self.workloads.values_mut().for_each(|view| view.translate(resources));
@@ -84,6 +92,11 @@ impl Views {
     /// What a gateway obeys.
     pub(super) fn gateway(&self, id: &GatewayId) -> Option<&Arc<Snapshot>> {
         self.gateways.get(id)?.snapshot.as_ref()
+    }
+
+    /// The conditions of the Gateway API's objects.
+    pub(super) fn conditions(&self) -> &[ObjectStatus] {
+        self.status.as_ref().unwrap_or(&self.main).translator.conditions()
     }
 
     /// What was found, in no order and some of it more than once.

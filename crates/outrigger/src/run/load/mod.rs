@@ -21,7 +21,8 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::client::Server;
-pub(super) use plan::{Aim, View, aims};
+use plan::{Aim, aims};
+pub(super) use plan::{View, example};
 
 /// Requests under way at once.
 const UNDER_WAY_MAX: usize = 64;

@@ -85,6 +85,24 @@ pub(in crate::run) fn aims(views: &[View]) -> (Vec<Aim>, Vec<String>) {
     (aims, left_out)
 }
 
+/// Host and target of a plain GET that a view routes, for a person to copy; the host is empty where any will do.
+pub(in crate::run) fn example(view: &View) -> Option<(String, String)> {
+    let (aims, _) = aims(std::slice::from_ref(view));
+    aims.iter().find_map(|aim| {
+        let head = str::from_utf8(&aim.request.bytes).ok()?;
+        let mut lines = head.trim_end().split("\r\n");
+        let target = lines.next()?.strip_prefix("GET ")?.strip_suffix(" HTTP/1.1")?;
+        let host = lines.next()?.strip_prefix("host: ")?;
+        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+        // A host and a name of our own is all there may be.
+        let plain = lines.next()?.starts_with("user-agent: ") && lines.next().is_none();
+        plain.then(|| (if host == ANY_HOST { String::new() } else { host.to_owned() }, target.to_owned()))
+    })
+}
+
+/// The host of requests to routes that take any.
+const ANY_HOST: &str = "load";
+
 fn name(host: &VirtualHost, route: &Route) -> String {
     match &route.origin {
         Some(o) => format!("{} {}/{} rule {} at {}", o.kind, o.namespace, o.name, o.rule, host.name),
@@ -249,9 +267,9 @@ fn authority(domains: &[Domain]) -> Option<String> {
     let domain = domains.iter().min_by_key(rank)?;
     let host = match &domain.host {
         HostPattern::Exact(host) => host.to_string(),
-        HostPattern::Suffix(suffix) => format!("load{suffix}"),
-        HostPattern::Prefix(prefix) => format!("{prefix}load"),
-        HostPattern::Any => "load".to_owned(),
+        HostPattern::Suffix(suffix) => format!("www{suffix}"),
+        HostPattern::Prefix(prefix) => format!("{prefix}test"),
+        HostPattern::Any => ANY_HOST.to_owned(),
     };
     Some(match domain.port {
         DomainPort::Exact(port) => format!("{host}:{port}"),

@@ -2,10 +2,11 @@
 
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use outrigger_config::status::ObjectStatus;
 use outrigger_model::Diagnostic;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,6 +22,8 @@ pub(super) struct Report {
     pub(super) outbound: SocketAddr,
     pub(super) metrics: SocketAddr,
     pub(super) in_force: InForce,
+    /// Host and target of a request to each port of a gateway.
+    pub(super) examples: HashMap<SocketAddr, (String, String)>,
 }
 
 /// A simulated pod.
@@ -118,7 +121,38 @@ pub(super) fn facts(in_force: &InForce) -> Value {
         "gateways": *in_force.gateways,
         "services": services(in_force),
         "diagnostics": diagnostics(&in_force.diagnostics),
+        "status": in_force.status.iter().map(status).collect::<Vec<_>>(),
     })
+}
+
+/// The status of an object of the Gateway API; what does not apply to it is left out.
+fn status(of: &ObjectStatus) -> Value {
+    let conditions = of.conditions.iter().map(|condition| {
+        json!({
+            "type": condition.kind,
+            "status": condition.status.as_str(),
+            "reason": condition.reason,
+            "message": condition.message,
+        })
+    });
+    let mut told = json!({
+        "kind": of.kind,
+        "namespace": of.namespace,
+        "name": of.name,
+        "conditions": conditions.collect::<Vec<_>>(),
+    });
+    for (member, value) in [
+        ("parent", of.parent.as_ref().map(|parent| json!(parent))),
+        ("listener", of.listener.as_ref().map(|listener| json!(listener))),
+        ("attached_routes", of.attached_routes.map(|count| json!(count))),
+        ("supported_kinds", of.supported_kinds.as_ref().map(|kinds| json!(kinds))),
+        ("attached_listener_sets", of.attached_listener_sets.map(|count| json!(count))),
+    ] {
+        if let Some(value) = value {
+            told[member] = value;
+        }
+    }
+    told
 }
 
 impl WorkloadReport {

@@ -1,8 +1,11 @@
 //! The start-up report for people.
 
+use std::net::SocketAddr;
+
+use outrigger_config::status::{Condition, ConditionStatus, ObjectStatus};
 use outrigger_model::{Diagnostic, Level};
 
-use super::{GatewayReport, ListenerReport, Report, WorkloadReport};
+use super::{ListenerReport, Report, WorkloadReport};
 use crate::cli::{is_coloured, print_line};
 use crate::run::configuration::InForce;
 
@@ -11,7 +14,7 @@ const SHOWN_MAX: usize = 40;
 
 pub(super) fn print(report: &Report) {
     let colour = is_coloured(&std::io::stdout());
-    let InForce { diagnostics, files, objects, workloads, gateways, snapshot, .. } = &report.in_force;
+    let InForce { diagnostics, files, objects, workloads, gateways, snapshot, status, .. } = &report.in_force;
     for diagnostic in diagnostics.iter() {
         print_line(&paint(diagnostic, colour));
     }
@@ -35,8 +38,32 @@ pub(super) fn print(report: &Report) {
             "gateway   {} {}/{} at {}",
             gateway.kind, gateway.namespace, gateway.name, gateway.address
         ));
-        gateway.listeners.iter().for_each(|listener| print_line(&format!("  {}", line(gateway, listener))));
+        gateway.listeners.iter().for_each(|listener| print_line(&format!("  {}", line(report, listener))));
     }
+    status.iter().flat_map(failures).for_each(|line| print_line(&line));
+}
+
+/// Conditions that are bad news when they hold.
+const NEGATIVE: [&str; 3] = ["Conflicted", "OverlappingTLSConfig", "PartiallyInvalid"];
+
+/// The conditions that are not as they should be, each a line.
+fn failures(of: &ObjectStatus) -> impl Iterator<Item = String> {
+    let bad = |condition: &&Condition| match condition.status {
+        ConditionStatus::True => NEGATIVE.contains(&condition.kind),
+        ConditionStatus::False | ConditionStatus::Unknown => !NEGATIVE.contains(&condition.kind),
+    };
+    of.conditions.iter().filter(bad).map(|condition| {
+        let name = match &*of.namespace {
+            "" => of.name.to_string(),
+            namespace => format!("{namespace}/{}", of.name),
+        };
+        let listener = of.listener.as_ref().map(|listener| format!(" listener {listener}")).unwrap_or_default();
+        let parent = of.parent.as_ref().map(|parent| format!(" at {parent}")).unwrap_or_default();
+        let Condition { kind, status, reason, message } = condition;
+        format!("status    {} {name}{listener}{parent}: {kind} is {} ({reason}) {message}", of.kind, status.as_str())
+            .trim_end()
+            .to_owned()
+    })
 }
 
 fn pod(pod: &WorkloadReport) -> [String; 3] {
@@ -56,24 +83,27 @@ fn pod(pod: &WorkloadReport) -> [String; 3] {
 }
 
 /// A listener, with a command to copy where one will do.
-fn line(gateway: &GatewayReport, listener: &ListenerReport) -> String {
+fn line(report: &Report, listener: &ListenerReport) -> String {
     let ListenerReport { name, port, bound, protocol, hostname } = listener;
     let Some(bound) = bound else { return format!("{name} {protocol} {port} {hostname}  (not served)") };
-    let host = match hostname.strip_prefix("*.") {
-        Some(rest) => format!("www.{rest}"),
-        None => hostname.to_string(),
-    };
-    let default = if &**protocol == "HTTPS" { 443 } else { 80 };
-    let at = if bound.port() == default { gateway.address.to_string() } else { bound.to_string() };
-    let any = &*host == "*" || host.is_empty();
-    let command = match &**protocol {
-        "HTTP" if any => format!("curl http://{at}/"),
-        "HTTP" => format!("curl -H 'Host: {host}' http://{at}/"),
-        "HTTPS" if any => format!("curl -k https://{at}/"),
-        "HTTPS" => format!("curl -k --connect-to ::{bound} https://{host}/"),
+    // Without a route to take as an example, a name that the listener takes in.
+    let (host, target) = report.examples.get(bound).cloned().unwrap_or_else(|| {
+        let host = hostname.strip_prefix("*.").map_or(hostname.to_string(), |rest| format!("www.{rest}"));
+        (if host == "*" { String::new() } else { host }, "/".to_owned())
+    });
+    let command = match (&**protocol, &*host) {
+        ("HTTP", "") => format!("curl http://{}{target}", without_default(*bound, 80)),
+        ("HTTP", host) => format!("curl -H 'Host: {host}' http://{}{target}", without_default(*bound, 80)),
+        ("HTTPS", "") => format!("curl -k https://{}{target}", without_default(*bound, 443)),
+        ("HTTPS", host) => format!("curl -k --connect-to ::{bound} https://{host}{target}"),
         _ => bound.to_string(),
     };
     format!("{name} {protocol} {port} {hostname}  {command}")
+}
+
+/// An address as a URL has it.
+fn without_default(address: SocketAddr, port: u16) -> String {
+    if address.port() == port { address.ip().to_string() } else { address.to_string() }
 }
 
 /// Three columns, aligned.
