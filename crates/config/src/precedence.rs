@@ -5,6 +5,9 @@
 //! | VirtualService, HTTPRoute, TrafficSplit, Service | VirtualService, then HTTPRoutes, then TrafficSplit, then the Service's default route | the richer API is the more deliberate statement; Istio's own order of VirtualService over default |
 //! | VirtualServices: one names the host, one has a wildcard for it | the one that names it; of wildcards the longest | Istio's most specific host |
 //! | VirtualServices for the very same host | seen by the client's namespace alone (`exportTo: [.]`), then exported to it by name, then to all; in each the oldest | Istio does not merge VirtualServices inside the mesh |
+//! | VirtualServices for one host on one Istio Gateway | all: merged in the order of the row above, and what takes every request comes last | Istio's `SortVHostRoutes`, see `translate/gateways/istio/routes.rs` |
+//! | Istio Gateways on one proxy: servers with one port | servers of plain HTTP share it, servers with TLS share it if no host stands in two; else the server of the older Gateway | Istio's `mergeGateways`, see `translate/gateways/istio/servers.rs` |
+//! | rules for connections with one server name on one port of an Istio Gateway | the first in the order above | a connection goes one way |
 //! | HTTPRoutes for one Service: one in the client's namespace, one in the Service's | that in the client's namespace, in silence: it is there to override | Gateway API (GEP-1294); those of one namespace are merged, see `translate/http_routes.rs` |
 //! | TrafficSplits for one root service | the oldest | SMI says nothing; stable |
 //! | Services and ServiceEntries with one host and port | the client's own namespace, then Services, then the oldest | |
@@ -88,6 +91,17 @@ pub fn taken(host: &str, loser: (&Metadata, Pos), winner: (&Metadata, Pos)) -> D
         loser.1,
         format!("has no effect for {host}: {} at {place} already has it", winner.0.object_ref()),
         "objects of this kind are not merged for one host; put the rules into one object",
+    )
+}
+
+/// Reports an object that loses a server name to an earlier one.
+pub fn server_name_taken(name: &str, loser: (&Metadata, Pos), winner: (&Metadata, Pos)) -> Diagnostic {
+    let place = winner.0.source.place(winner.1);
+    codes::HOST_TAKEN.about(
+        loser.0,
+        loser.1,
+        format!("has no effect for server name {name}: {} at {place} already has it", winner.0.object_ref()),
+        "a connection goes one way; name the host in one of the two",
     )
 }
 

@@ -3,7 +3,7 @@
 use crate::dump::{check, service};
 
 /// The proxy of `selector: {istio: ingressgateway}`.
-const INGRESS: &str = "istio:istio-system/istio-ingressgateway";
+pub(crate) const INGRESS: &str = "istio:istio-system/istio-ingressgateway";
 
 /// A Gateway `namespace/name` with selector `istio: ingressgateway`.
 pub(crate) fn gateway(name: &str, servers: &str) -> String {

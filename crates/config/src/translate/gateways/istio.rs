@@ -22,7 +22,7 @@ use super::{GatewayId, GatewayKind, GatewayListener, GatewayObject, GatewayProxy
 use crate::hosts;
 use crate::kind::istio_gateway::{IstioGateway, Protocol, Server};
 use crate::kind::mesh_config::MeshConfig;
-use crate::node::{Pos, Spanned};
+use crate::node::Spanned;
 use crate::object::Metadata;
 use crate::resources::Resources;
 use crate::translate::reach;
@@ -198,17 +198,10 @@ fn names_of<'p>(
     taken: &mut Names<'p>,
     findings: &mut Vec<Diagnostic>,
 ) -> Vec<Arc<str>> {
-    let hosts = served.wanted.server().hosts.iter();
-    let named = hosts.map(|host| (&host.host, host.pos));
     let mut names: Vec<Arc<str>> = Vec::new();
-    for (name, pos) in named {
-        let own = |(owner, _): &(&Metadata, Pos)| std::ptr::eq(*owner, meta);
-        // Hosts of several namespaces may be one name.
-        if taken.get(name).is_some_and(own) && names.contains(name) {
-            continue;
-        }
-        if connections::give(name, (meta, pos), taken, findings) {
-            names.push(name.clone());
+    for host in &served.wanted.server().hosts {
+        if !names.contains(&host.host) && connections::give(&host.host, (meta, host.pos), taken, findings) {
+            names.push(host.host.clone());
         }
     }
     names

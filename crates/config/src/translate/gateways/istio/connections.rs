@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use outrigger_model::{Destination, Diagnostic, HeaderEdits, Origin, TcpRoute};
 
 use super::bound::Bound;
@@ -38,7 +39,8 @@ struct Conditions<'m> {
     pos: Pos,
     source_labels: &'m Labels,
     source_namespace: Option<&'m Arc<str>>,
-    subnets: Option<Pos>,
+    destination_subnets: &'m [Spanned<IpNet>],
+    source_subnet: Option<&'m Spanned<IpNet>>,
 }
 
 /// The ways of a server that passes TLS through, each for other server names.
@@ -67,7 +69,8 @@ pub(super) fn by_name<'b>(
                     pos: block.pos,
                     source_labels: &block.source_labels,
                     source_namespace: block.source_namespace.as_ref(),
-                    subnets: block.destination_subnets.first().map(|subnet| subnet.pos),
+                    destination_subnets: &block.destination_subnets,
+                    source_subnet: None,
                 };
                 conditions.report(object, findings);
                 let (pos, route) = (rule.pos, &*rule.route);
@@ -92,12 +95,12 @@ pub(super) fn by_port<'b>(wanted: Wanted<'_>, bound: &'b [Bound], findings: &mut
                 continue;
             }
             if let Some(block) = block {
-                let subnets = block.destination_subnets.first().or(block.source_subnet.as_ref());
                 let conditions = Conditions {
                     pos: block.pos,
                     source_labels: &block.source_labels,
                     source_namespace: block.source_namespace.as_ref(),
-                    subnets: subnets.map(|subnet| subnet.pos),
+                    destination_subnets: &block.destination_subnets,
+                    source_subnet: block.source_subnet.as_ref(),
                 };
                 conditions.report(object, findings);
             }
@@ -156,7 +159,10 @@ pub(super) fn give<'n>(
             true
         }
         Some(first) => {
-            findings.push(precedence::taken(name, to, *first));
+            // Hosts of several namespaces, or of two servers of the Gateway, may be one name.
+            if !std::ptr::eq(first.0, to.0) || first.1 != to.1 {
+                findings.push(precedence::server_name_taken(name, to, *first));
+            }
             false
         }
     }
@@ -167,11 +173,12 @@ impl Conditions<'_> {
         let parts = [
             ("sourceLabels", (!self.source_labels.is_empty()).then_some(self.pos)),
             ("sourceNamespace", self.source_namespace.map(|_| self.pos)),
-            ("destinationSubnets and sourceSubnet", self.subnets),
+            ("destinationSubnets", self.destination_subnets.first().map(|subnet| subnet.pos)),
+            ("sourceSubnet", self.source_subnet.map(|subnet| subnet.pos)),
         ];
         for (field, pos) in parts {
             if let Some(pos) = pos {
-                let message = format!("{field}: gateways do not look at it, as in Istio");
+                let message = format!("match.{field}: gateways do not look at it, as in Istio");
                 let hint = "the rule takes connections whoever they are from";
                 findings.push(codes::NO_EFFECT.about(&object.meta, pos, message, hint));
             }
