@@ -41,7 +41,7 @@ pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: Sock
     let reads_hello = site.reads_hello;
     let mut who = client(&worker, &current, site, peer, listener);
     drop(current);
-    let mut client = Stream::new(socket, &worker.clock);
+    let mut client = Stream::accepted(socket, &worker.clock);
     if reads_hello {
         match hello::receive(&worker, &mut client, &mut who).await {
             Received::Ready => {}

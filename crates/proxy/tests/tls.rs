@@ -5,7 +5,8 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::World;
@@ -13,7 +14,7 @@ use common::gateway::{Clients, TlsClient, chain, gateway, start, tls, to_http};
 use outrigger_model as model;
 use outrigger_proxy::Settings;
 use outrigger_testkit::certificates::{Authority, Made};
-use outrigger_testkit::{Backend, Client, How, Reply, eventually, response};
+use outrigger_testkit::{Backend, Client, How, PATIENCE, Reply, eventually, response};
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 
@@ -273,10 +274,12 @@ fn a_slow_reader_gets_all_of_the_last_answer_and_its_end() {
 
 #[test]
 fn a_client_that_has_finished_still_gets_its_answer() {
-    let (begin, wait) = std::sync::mpsc::channel::<()>();
-    let wait = std::sync::Mutex::new(wait);
+    let (arrived, has_arrived) = channel::<()>();
+    let (begin, may_begin) = channel::<()>();
+    let may_begin = Mutex::new(may_begin);
     let backend = Backend::start(move |_| {
-        let _ = wait.lock().unwrap().recv_timeout(outrigger_testkit::PATIENCE);
+        arrived.send(()).unwrap();
+        may_begin.lock().unwrap().recv_timeout(PATIENCE).unwrap();
         Reply::Keep(response(200, &[], b"hello"))
     });
     let (world, authority) = simple(&backend);
@@ -285,7 +288,7 @@ fn a_client_that_has_finished_still_gets_its_answer() {
     client.stream.conn.send_close_notify();
     client.stream.flush().unwrap();
     client.stream.sock.shutdown(Shutdown::Write).unwrap();
-    eventually("the request", || (backend.seen().len() == 1).then_some(()));
+    has_arrived.recv_timeout(PATIENCE).unwrap();
     begin.send(()).unwrap();
     assert_eq!(client.read_answer().unwrap().body, b"hello");
     assert_eq!(client.until_end().expect("an end that is announced"), b"");

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
@@ -77,6 +78,15 @@ impl Stream {
     /// Around a connected socket.
     pub(crate) fn new(socket: TcpStream, clock: &Rc<Clock>) -> Self {
         Self { input: Buffer::default(), socket, tls: None, read_alarm: clock.alarm(), write_alarm: clock.alarm() }
+    }
+
+    /// Around a socket that was accepted just now. The runtime takes such a socket for readable until it has been tried,
+    /// which would make every silent client look like one that has begun to speak.
+    pub(crate) fn accepted(socket: TcpStream, clock: &Rc<Clock>) -> Self {
+        let peek = || socket2::SockRef::from(&socket).peek(&mut [MaybeUninit::uninit()]);
+        // Whatever there is shows when it is read.
+        let _ = socket.try_io(Interest::READABLE, peek);
+        Self::new(socket, clock)
     }
 
     /// Both sides, to be used at the same time.
@@ -376,5 +386,24 @@ fn poll_plaintext(
         if ready!(poll_incoming(session, half, cx))? == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_client_is_not_readable_and_holds_no_buffer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let _client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let (socket, _) = listener.accept().await.expect("a client");
+        let pool = BufferPool::default();
+        let mut stream = Stream::accepted(socket, &Clock::new());
+        let wait = stream.wait_readable(&pool, Duration::from_secs(60));
+        let waited = tokio::time::timeout(Duration::from_millis(50), wait).await;
+        assert!(waited.is_err(), "nothing was sent");
     }
 }
