@@ -1,4 +1,4 @@
-//! Policies that stand in the configuration and are not enforced by the data plane yet.
+//! Policies whose day has not come, or has just come: what the data plane enforces of them says so.
 //!
 //! They are translated completely, so that the day a policy is enforced nothing but the data plane changes. Until then
 //! the translation reports each of them as not enforced, with its place.
@@ -114,7 +114,8 @@ pub struct UpstreamTls {
 pub struct RetryPolicy {
     /// `attempts`: retries after the first try; 0 turns them off.
     pub attempts: u32,
-    /// `perTryTimeout`.
+    /// `perTryTimeout` (HTTPRoute `timeouts.backendRequest`): from the end of the request, or the start of the try, to the
+    /// head of its answer. Enforced, whatever `attempts` is.
     pub per_try_timeout: Option<Duration>,
     /// `retryOn` words, as written.
     pub retry_on: Vec<Arc<str>>,
@@ -168,7 +169,7 @@ pub struct FaultAbort {
     pub share: Fraction,
 }
 
-/// VirtualService `mirror` / `mirrors[]`.
+/// VirtualService `mirror` / `mirrors[]`, HTTPRoute `RequestMirror`. Enforced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
     /// Where copies go.

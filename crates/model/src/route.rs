@@ -91,13 +91,13 @@ pub struct Route {
     pub response_headers: HeaderEdits,
     /// Cross-origin policy.
     pub cors: Option<Cors>,
-    /// `timeout`; not enforced yet. `None`: none.
+    /// `timeout` (HTTPRoute `timeouts.request`): from the end of the request to the end of its answer. `None`: none.
     pub timeout: Option<Duration>,
-    /// `retries`; not enforced yet.
+    /// `retries`; but for the time of one try not enforced yet.
     pub retry: Option<RetryPolicy>,
     /// `fault`; not enforced yet.
     pub fault: Option<Fault>,
-    /// `mirror` and `mirrors`; not enforced yet.
+    /// `mirror` and `mirrors` (HTTPRoute `RequestMirror`): who gets a copy of the request.
     pub mirrors: Vec<Mirror>,
 }
 

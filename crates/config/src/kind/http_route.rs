@@ -185,19 +185,11 @@ object! {
     #[derive(Default)]
     pub struct Timeouts {
         /// `request`: of the whole exchange.
-        pub request: Option<Duration> = with(later_timeout) "request",
+        pub request: Option<Duration> = with(gateway_refs::duration) "request",
         /// `backendRequest`: of one try.
-        pub backend_request: Option<Duration> = with(later_timeout) "backendRequest",
+        pub backend_request: Option<Duration> = with(gateway_refs::duration) "backendRequest",
     }
     check check_timeouts
-}
-
-fn later_timeout(node: &Node<'_>, cx: &mut Cx) -> Option<Duration> {
-    let timeout = gateway_refs::duration(node, cx)?;
-    if !timeout.is_zero() {
-        report_later(node, cx);
-    }
-    Some(timeout)
 }
 
 fn check_timeouts(timeouts: &Timeouts, pos: Pos, cx: &mut Cx) {

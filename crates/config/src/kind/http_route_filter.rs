@@ -11,7 +11,7 @@ use super::cors::read_route_cors;
 use super::gateway_refs::{self, BackendObjectRef, at_most, text};
 use super::header_edits::{HeaderOperations, editable, is_authority};
 use super::http_route_match::is_path;
-use super::istio::{header_name, header_value, later};
+use super::istio::{header_name, header_value};
 use super::virtual_service::path_text;
 use crate::choices;
 use crate::codes;
@@ -116,7 +116,7 @@ impl Decode for Filter {
         let found = [
             fields.with("requestHeaderModifier", cx, request_edits).map(Self::RequestHeaders),
             fields.with("responseHeaderModifier", cx, response_edits).map(Self::ResponseHeaders),
-            fields.with("requestMirror", cx, later).map(Self::Mirror),
+            fields.optional("requestMirror", cx).map(Self::Mirror),
             fields.optional("requestRedirect", cx).map(Self::Redirect),
             fields.optional("urlRewrite", cx).map(Self::Rewrite),
             fields.optional("extensionRef", cx).map(Self::Extension),

@@ -1,4 +1,4 @@
-//! `retries` and `fault` of a VirtualService: translated completely, obeyed later.
+//! `retries` and `fault` of a VirtualService: translated completely; but for `perTryTimeout`, obeyed later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,23 @@ fn check_retries(retries: &Retries, pos: Pos, cx: &mut Cx) {
     if off && (retries.per_try_timeout.is_some() || retries.retry_on.is_some()) {
         cx.report(codes::NO_EFFECT, pos, "`attempts` is 0, which turns retries off", "remove the other fields");
     }
+}
+
+/// Reads `retries`, and says what of it is not enforced yet: everything but the time of one try.
+pub fn read_retries(node: &Node<'_>, cx: &mut Cx) -> Option<Retries> {
+    let retries = Retries::decode(node, cx)?;
+    let Retries { attempts, per_try_timeout: _, retry_on, remote_localities, avoid_previous_hosts, back_off } =
+        &retries;
+    let asks_for_more = attempts.is_some()
+        || retry_on.is_some()
+        || remote_localities.is_some()
+        || avoid_previous_hosts.is_some()
+        || back_off.is_some();
+    if asks_for_more && *attempts != Some(0) {
+        let message = "understood, but no request is tried again yet";
+        cx.report(codes::NOT_ENFORCED, node.pos, message, "of this field, only `perTryTimeout` is enforced");
+    }
+    Some(retries)
 }
 
 /// `retryOn`: words and status codes.
@@ -108,9 +125,10 @@ impl Retries {
                 Some(on) => (on.words.clone(), on.codes.clone()),
                 None => (default.retry_on.clone(), default.status_codes.clone()),
             };
+        let attempts = self.attempts.unwrap_or(default.attempts);
         RetryPolicy {
-            attempts: self.attempts.unwrap_or(default.attempts),
-            per_try_timeout: self.per_try_timeout.filter(|t| !t.is_zero()),
+            attempts,
+            per_try_timeout: self.per_try_timeout.filter(|t| attempts > 0 && !t.is_zero()),
             retry_on,
             status_codes,
             headers: default.headers.clone(),
@@ -224,4 +242,25 @@ fn grpc(node: &Node<'_>, cx: &mut Cx) -> Option<u32> {
         cx.mismatch(node, &format!("one of {}", list(GRPC_STATUS)));
     }
     number.and_then(|n| u32::try_from(n).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_that_are_off_have_no_time_for_one_try() {
+        let retries = |attempts| Retries {
+            attempts,
+            per_try_timeout: Some(Duration::from_secs(2)),
+            retry_on: None,
+            remote_localities: None,
+            avoid_previous_hosts: None,
+            back_off: None,
+        };
+        for (attempts, expected) in [(None, Some(2)), (Some(1), Some(2)), (Some(0), None)] {
+            let policy = retries(attempts).model(&default_retry());
+            assert_eq!(policy.per_try_timeout, expected.map(Duration::from_secs), "{attempts:?}");
+        }
+    }
 }

@@ -11,9 +11,9 @@ use outrigger_model::{Cors, DirectResponse, Fault, HeaderValue, Pattern, Redirec
 use super::cors::read_cors;
 use super::header_edits::Headers;
 use super::http_match::HttpMatch;
-use super::istio::{Destination, ExportTo, Percent, header_value, later, pattern, report_later};
+use super::istio::{Destination, ExportTo, Percent, header_value, pattern, report_later};
 use super::l4_route::{TcpRoute, TlsRoute, check_sni_hosts, check_weights};
-use super::resilience::{Retries, read_fault};
+use super::resilience::{Retries, read_fault, read_retries};
 use crate::address;
 use crate::codes;
 use crate::decode::{Cx, Decode, Fields, clip};
@@ -112,15 +112,15 @@ object! {
         /// `rewrite`.
         pub rewrite: Option<Rewrite> = optional "rewrite",
         /// `timeout`; zero is off.
-        pub timeout: Option<Duration> = with(read_timeout) "timeout",
+        pub timeout: Option<Duration> = optional "timeout",
         /// `retries`.
-        pub retries: Option<Retries> = with(later) "retries",
+        pub retries: Option<Retries> = with(read_retries) "retries",
         /// `fault`.
         pub fault: Option<Fault> = with(later_fault) "fault",
         /// `mirror`.
-        pub mirror: Option<Destination> = with(later) "mirror",
+        pub mirror: Option<Destination> = optional "mirror",
         /// `mirrors`.
-        pub mirrors: Vec<MirrorTo> = or_default_with(later) "mirrors",
+        pub mirrors: Vec<MirrorTo> = or_default "mirrors",
         /// `mirrorPercentage`; all when absent.
         pub mirror_percentage: Option<Percent> = optional "mirrorPercentage",
         /// `mirrorPercent`, the old form.
@@ -242,14 +242,6 @@ pub(super) fn path_text(node: &Node<'_>, cx: &mut Cx) -> Option<Arc<str>> {
         return None;
     }
     Some(text)
-}
-
-fn read_timeout(node: &Node<'_>, cx: &mut Cx) -> Option<Duration> {
-    let timeout = Duration::decode(node, cx)?;
-    if !timeout.is_zero() {
-        report_later(node, cx);
-    }
-    Some(timeout)
 }
 
 fn later_fault(node: &Node<'_>, cx: &mut Cx) -> Option<Fault> {

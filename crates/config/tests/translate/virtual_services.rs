@@ -351,7 +351,7 @@ fn what_is_not_enforced_yet_is_said_once_a_place_and_translated() {
   mirrorPercentage: {value: 50}
   corsPolicy: {allowOrigins: [{exact: '*'}, {regex: 'x.*'}], allowMethods: [GET], maxAge: 24h}
   route: [{destination: {host: a}}]";
-    check("", "codes", &(base() + &virtual_service(http)), "OUT0103 37\nOUT0103 38\nOUT0103 39\nOUT0103 40");
+    check("", "codes", &(base() + &virtual_service(http)), "OUT0103 38\nOUT0103 39");
     check(
         "",
         "routes host=a.default",
