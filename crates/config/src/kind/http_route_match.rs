@@ -54,7 +54,7 @@ impl Decode for HttpRouteMatch {
             match block.query.iter().any(|q| q.name == parameter.name) {
                 true => report_repeated("queryParams", index, &parameter.name, parameter.pos, cx),
                 false => {
-                    block.query.push(QueryMatch { name: parameter.name.clone(), value: parameter.condition.clone() })
+                    block.query.push(QueryMatch { name: parameter.name.clone(), value: parameter.condition.clone() });
                 }
             }
         }

@@ -109,7 +109,8 @@ impl MeshRoutes {
         let mut found: Vec<(&Arc<HttpRoute>, Pos)> = Vec::new();
         for bound in self.by_service.get(&service).into_iter().flatten() {
             let parent = bound.parent();
-            let known = found.iter().any(|(route, _)| Arc::ptr_eq(route, &bound.route));
+            // The parents of one route stand together.
+            let known = found.last().is_some_and(|(route, _)| Arc::ptr_eq(route, &bound.route));
             if is_of_port(parent, port) && !known {
                 found.push((&bound.route, parent.name.pos));
             }

@@ -1,12 +1,12 @@
 //! A second translation lends what did not change, and works out the rest.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use outrigger_config::loader::load_text;
 use outrigger_config::translate::{Translator, View};
-use outrigger_model::Snapshot;
+use outrigger_model::{Route, Snapshot};
 
 use crate::dump::service;
 
@@ -15,6 +15,15 @@ apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: a}
 spec: {hosts: [a], http: [{match: [{uri: {exact: /x}}], route: [{destination: {host: a}}]}, {route: [{destination: {host: b}}]}]}
+";
+
+const HTTP_ROUTE: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: a}
+spec:
+  parentRefs: [{group: '', kind: Service, name: a}]
+  rules: [{matches: [{path: {value: /x}}], backendRefs: [{name: a, port: 9080}]}]
 ";
 
 fn snapshots(first: &str, second: &str) -> (Snapshot, Snapshot) {
@@ -80,6 +89,8 @@ fn a_second_translation_equals_a_fresh_one() {
         yaml.replace("9002", "9009"),
         yaml.replace("name: b,", "name: c,"),
         yaml.clone() + "---\n" + RULES,
+        yaml.clone() + "---\n" + HTTP_ROUTE,
+        yaml.clone() + "---\n" + &HTTP_ROUTE.replace("/x", "/longer"),
         String::new(),
         yaml.clone(),
     ];
@@ -163,4 +174,29 @@ fn ten_thousand_rules_of_one_host_are_no_trouble() {
     let shared = routes(&first).iter().zip(&routes(&second)).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
     assert_eq!(shared, 9_999);
     eprintln!("10000 rules, loaded and translated twice: {:?}", started.elapsed());
+}
+
+/// So it is with the matches of a thousand HTTPRoutes for one Service.
+#[test]
+fn a_thousand_http_routes_of_one_service_are_no_trouble() {
+    let mut yaml = service("default", "a", &[]);
+    for index in 0..1_000 {
+        let route = HTTP_ROUTE.replace("name: a}\nspec", &format!("name: r{index}}}\nspec"));
+        let rules: Vec<String> = (0..10)
+            .map(|rule| {
+                format!("{{matches: [{{path: {{value: /{index}/{rule}}}}}], backendRefs: [{{name: a, port: 9080}}]}}")
+            })
+            .collect();
+        let (head, _) = route.split_once("rules: ").expect("rules");
+        write!(yaml, "{head}rules: [{}]\n---", rules.join(", ")).unwrap();
+    }
+    let started = std::time::Instant::now();
+    let (first, second) = snapshots(&yaml, &yaml.replace("/500/9}", "/q}"));
+    let routes = |s: &Snapshot| crate::dump::outbound(&s).virtual_hosts[0].routes.clone();
+    let (first, second) = (routes(&first), routes(&second));
+    assert_eq!((first.len(), second.len()), (10_000, 10_000));
+    let known: HashSet<*const Route> = second.iter().map(Arc::as_ptr).collect();
+    let shared = first.iter().filter(|route| known.contains(&Arc::as_ptr(route))).count();
+    assert_eq!(shared, 9_999);
+    eprintln!("1000 HTTPRoutes, loaded and translated twice: {:?}", started.elapsed());
 }
