@@ -81,6 +81,9 @@ struct Download {
     reusable: bool,
 }
 
+/// Milliseconds the upstream took until its answer began.
+const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
+
 impl Conversation<'_> {
     /// Runs it; the connection goes back to the pool when it can be used again.
     pub(crate) async fn run(&self, client: &mut Stream, mut upstream: Upstream) -> Result<Answered, Lost> {
@@ -328,8 +331,13 @@ impl Conversation<'_> {
         let mut dated = false;
         for header in answer.headers {
             let name = header.name;
-            let ours = name.len() == 14 && name.eq_ignore_ascii_case("content-length")
-                || cors.iter().any(|(n, _)| *n != "vary" && name.eq_ignore_ascii_case(n));
+            let ours = match name.len() {
+                14 => name.eq_ignore_ascii_case("content-length"),
+                // That of the last hop counts, as in Envoy.
+                29 => name.eq_ignore_ascii_case(SERVICE_TIME),
+                _ => false,
+            };
+            let ours = ours || cors.iter().any(|(n, _)| *n != "vary" && name.eq_ignore_ascii_case(n));
             if ours || is_hop_by_hop(name) || edits.replaces(name) || nominated.contains(name) {
                 continue;
             }
@@ -340,7 +348,7 @@ impl Conversation<'_> {
             write_field("date", self.worker.date().as_bytes(), out);
         }
         let waited_ms = asked.elapsed().as_millis() as u64;
-        write_field("x-envoy-upstream-service-time", itoa::Buffer::new().format(waited_ms).as_bytes(), out);
+        write_field(SERVICE_TIME, itoa::Buffer::new().format(waited_ms).as_bytes(), out);
         cors.iter().for_each(|(name, value)| write_field(name, value, out));
         if let Some(cookie) = &self.forwarding.set_cookie {
             write_field("set-cookie", cookie, out);

@@ -79,7 +79,10 @@ fn the_destination_knows_its_caller_by_address() {
     let web = start(&threads, model::Listener::OUTBOUND, Some(caller), outbound);
     let answer =
         Client::connect(web.address).unwrap().exchange(b"GET /c HTTP/1.1\r\nHost: cart\r\nConnection: close\r\n\r\n");
-    assert_eq!(answer.unwrap().status, 200);
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 200);
+    let times = answer.fields.iter().filter(|(name, _)| name == "x-envoy-upstream-service-time");
+    assert_eq!(times.count(), 1, "each hop tells its own: {:?}", answer.fields);
 
     let source = only_series(&web.registry, "istio_requests_total");
     let destination = only_series(&cart.registry, "istio_requests_total");
