@@ -62,7 +62,9 @@ impl Watcher {
     /// Fails only when the thread cannot be started; where the system has no file events, polling remains.
     pub fn start(paths: &[PathBuf], timing: Timing, on_change: impl FnMut() + Send + 'static) -> std::io::Result<Self> {
         let (signals, received) = mpsc::channel();
-        let watched: Vec<PathBuf> = paths.iter().filter(|path| path.as_os_str() != STDIN).cloned().collect();
+        let watched = paths.iter().filter(|path| path.as_os_str() != STDIN);
+        // Events name files by their absolute paths, however a watch was asked for.
+        let watched = watched.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect();
         let mut watches = Watches::new(watched, signals.clone());
         // Before the thread starts, so that no change after this call is missed.
         watches.renew();
@@ -131,7 +133,7 @@ fn settle(first: Signal, signals: &Receiver<Signal>, timing: Timing) -> Settled 
     }
 }
 
-/// The file events of the system for a set of paths.
+/// The file events of the system for a set of absolute paths.
 struct Watches {
     paths: Vec<PathBuf>,
     signals: Sender<Signal>,
@@ -203,11 +205,8 @@ impl Watches {
 /// The folders to watch for a path: a folder itself, and the one around it, where it would be replaced; for a file only the
 /// one around it.
 fn folders_of(path: &Path) -> Vec<(PathBuf, RecursiveMode)> {
-    let around = match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
-        Some(parent) => parent.to_owned(),
-        None => return vec![(path.to_owned(), RecursiveMode::Recursive)],
-    };
+    let Some(around) = path.parent() else { return vec![(path.to_owned(), RecursiveMode::Recursive)] };
+    let around = around.to_owned();
     if path.is_dir() {
         vec![(path.to_owned(), RecursiveMode::Recursive), (around, RecursiveMode::NonRecursive)]
     } else {
@@ -248,14 +247,14 @@ impl Filter {
     }
 
     fn is_root(&self, path: &Path) -> bool {
-        self.paths.iter().any(|root| same(root, path))
+        self.paths.iter().any(|root| root == path)
     }
 
     fn is_relevant(&self, path: &Path) -> bool {
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
         // `..data` of a mounted ConfigMap, whose swap changes every file at once.
         let config_map = name.starts_with(b"..");
-        let beneath = || self.paths.iter().any(|root| path.strip_prefix(plain(root)).is_ok() || path.starts_with(root));
+        let beneath = || self.paths.iter().any(|root| path.starts_with(root));
         let folder_or_manifest = || !name.starts_with(b".") && (is_manifest(path) || path.extension().is_none());
         self.is_root(path) || config_map || (beneath() && folder_or_manifest()) || self.is_folder_beneath(path)
     }
@@ -268,15 +267,6 @@ impl Filter {
 
 fn is_rename(kind: EventKind) -> bool {
     matches!(kind, EventKind::Modify(ModifyKind::Name(_)))
-}
-
-/// Whether two spellings name the same path: `./x` and `x`.
-fn same(a: &Path, b: &Path) -> bool {
-    plain(a) == plain(b)
-}
-
-fn plain(path: &Path) -> &Path {
-    path.strip_prefix(".").unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -328,6 +318,21 @@ mod tests {
         told(&changes);
         write(&folder.path().join("sub.d/b.yaml"), "b: 1");
         told(&changes);
+    }
+
+    #[test]
+    fn a_relative_path_is_told_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let here = std::env::current_dir().expect("tests run in a folder");
+        let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+        let relative = up.join(folder.path().strip_prefix("/").expect("it is absolute"));
+        let file = folder.path().join("a.yaml");
+        write(&file, "a: 1");
+        for path in [relative.clone(), Path::new(".").join(&relative), relative.join("a.yaml")] {
+            let (_watcher, changes) = watch(&[path], LONG);
+            write(&file, "a: 2");
+            told(&changes);
+        }
     }
 
     #[test]
