@@ -7,6 +7,7 @@
 
 mod balance;
 mod corners;
+mod filters;
 mod hosts;
 mod inputs;
 mod judge;
@@ -37,6 +38,11 @@ fn matches() {
 #[test]
 fn reactions() {
     judge::all("reactions", reactions::CASES);
+}
+
+#[test]
+fn filters() {
+    judge::all("filters", filters::CASES);
 }
 
 #[test]
