@@ -23,8 +23,11 @@ pub(super) struct Gateways {
     running: BTreeMap<GatewayId, Gateway>,
     /// Gone from the configuration, and perhaps still at their address.
     leaving: Vec<Gateway>,
-    /// Those among them that were handed out to end.
+    /// Those that were handed out to end.
     ending: HashSet<GatewayId>,
+    /// Those that have ended. They keep their addresses while there are others, so that one that comes back is where it
+    /// was.
+    resting: HashSet<GatewayId>,
     failed: Vec<Diagnostic>,
     /// Whether one has to wait until its predecessor has ended.
     waits: bool,
@@ -68,16 +71,24 @@ impl Gateways {
             }
             let prepared = match self.running.get_mut(&gateway.id) {
                 Some(running) => running.adopt(gateway, snapshot),
-                None => match simulation.gateway_address(&gateway.id) {
-                    Some(address) => Gateway::bind(gateway, address, snapshot, host)
-                        .map(|new| drop(self.running.insert(gateway.id.clone(), new))),
-                    None => Err(io::Error::other("there is no loopback address left")),
-                },
+                None => self
+                    .address(&gateway.id, simulation)
+                    .and_then(|address| Gateway::bind(gateway, address, snapshot, host))
+                    .map(|new| drop(self.running.insert(gateway.id.clone(), new))),
             };
             if let Err(error) = prepared {
                 self.fail(gateway, &error);
             }
         }
+    }
+
+    fn address(&mut self, id: &GatewayId, simulation: &mut Simulation) -> io::Result<Ipv4Addr> {
+        self.resting.remove(id);
+        if let Some(address) = simulation.gateway_address(id) {
+            return Ok(address);
+        }
+        self.resting.drain().for_each(|id| simulation.release_gateway(&id));
+        simulation.gateway_address(id).ok_or_else(|| io::Error::other("there is no loopback address left"))
     }
 
     /// Starts the new ones, and tells the others.
@@ -115,6 +126,7 @@ impl Gateways {
     /// A gateway that was gone has ended. Whether another waits for its address.
     pub(super) fn ended(&mut self, id: &GatewayId) -> bool {
         self.ending.remove(id);
+        self.resting.insert(id.clone());
         self.waits
     }
 

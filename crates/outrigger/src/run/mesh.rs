@@ -255,14 +255,14 @@ impl Mesh {
 
     /// Gives the address of what has ended back. `Some` when that lets something start that waited for it.
     pub(super) fn release(&mut self, ended: Ended) -> Option<anyhow::Result<InForce>> {
-        let (_, simulation) = self.network.as_mut()?;
         match ended {
             Ended::Pod(address) => {
-                simulation.release(address);
+                if let Some((_, simulation)) = &mut self.network {
+                    simulation.release(address);
+                }
                 None
             }
             Ended::Gateway(id) => {
-                simulation.release_gateway(&id);
                 let waits = self.gateways.ended(&id);
                 let last = if waits { self.last.take() } else { None };
                 last.map(|last| self.follow(last))
