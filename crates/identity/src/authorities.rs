@@ -20,7 +20,7 @@ pub(crate) fn authorities(text: &[u8], object: &Arc<str>) -> Result<RootCertStor
     {
         // One that cannot be used is an error: whoever listed it expects its clients to be let in.
         if store.add(certificate).is_err() {
-            let message = format!("authority {} of the bundle cannot be read as X.509 version 3", index + 1);
+            let message = format!("authority {} of the bundle cannot be read as X.509", index + 1);
             return Err(Finding::new(
                 object,
                 message,

@@ -15,8 +15,41 @@ pub(crate) struct Fields<'c> {
     pub(crate) not_before: i64,
     /// Last second of its life, since 1970.
     pub(crate) not_after: i64,
+    /// The issuer's name.
+    pub(crate) issuer: &'c [u8],
+    /// Its own name.
+    pub(crate) subject: &'c [u8],
     /// The SubjectPublicKeyInfo with its tag, as keys show theirs.
     pub(crate) public_key: &'c [u8],
+}
+
+/// What the issuer has signed, and how.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Signed<'c> {
+    /// The signed part of the certificate.
+    pub(crate) message: &'c [u8],
+    /// The AlgorithmIdentifier of the signature, without its tag. It stands in the signed part, too, and is the same there.
+    pub(crate) algorithm: &'c [u8],
+    /// The signature.
+    pub(crate) signature: &'c [u8],
+}
+
+impl<'c> Signed<'c> {
+    /// Reads it (RFC 5280 §4.1.1); `None` for what is no certificate.
+    pub(crate) fn read(certificate: &'c [u8]) -> Option<Self> {
+        let mut outer = Reader(certificate);
+        let mut whole = Reader(outer.take(SEQUENCE)?.content);
+        let message = whole.take(SEQUENCE)?;
+        let algorithm = whole.take(SEQUENCE)?.content;
+        // The first byte counts unused bits, of which whole bytes have none.
+        let signature = whole.take(BIT_STRING)?.content.strip_prefix(&[0])?;
+        let mut body = Reader(message.content);
+        body.take_if(VERSION);
+        body.take(INTEGER)?;
+        let same = body.take(SEQUENCE)?.content == algorithm;
+        let ends = whole.0.is_empty() && outer.0.is_empty();
+        (same && ends).then_some(Self { message: message.whole, algorithm, signature })
+    }
 }
 
 impl<'c> Fields<'c> {
@@ -31,17 +64,18 @@ impl<'c> Fields<'c> {
         };
         body.take(INTEGER)?; // Serial number.
         body.take(SEQUENCE)?; // Signature algorithm.
-        body.take(SEQUENCE)?; // Issuer.
+        let issuer = body.take(SEQUENCE)?.content;
         let mut validity = Reader(body.take(SEQUENCE)?.content);
         let not_before = validity.time()?;
         let not_after = validity.time()?;
-        body.take(SEQUENCE)?; // Subject.
+        let subject = body.take(SEQUENCE)?.content;
         let public_key = body.take(SEQUENCE)?.whole;
-        Some(Self { version, not_before, not_after, public_key })
+        Some(Self { version, not_before, not_after, issuer, subject, public_key })
     }
 }
 
 const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
@@ -138,6 +172,7 @@ mod tests {
         let (certificate, _) = made();
         for end in 0..certificate.len() {
             assert_eq!(Fields::read(&certificate[..end]), None, "cut after {end}");
+            assert_eq!(Signed::read(&certificate[..end]), None, "cut after {end}");
         }
     }
 
@@ -147,7 +182,7 @@ mod tests {
             let (mut certificate, _) = made();
             let index = at % certificate.len();
             certificate[index] = byte;
-            let _ = Fields::read(&certificate);
+            let _ = (Fields::read(&certificate), Signed::read(&certificate));
         }
     }
 }

@@ -12,6 +12,7 @@ mod key_pair;
 mod pem;
 mod resolver;
 mod server;
+mod version_one;
 
 pub use authorities::check_authorities;
 pub use finding::Finding;

@@ -14,6 +14,7 @@ use crate::finding::Finding;
 use crate::key_pair::Loaded;
 use crate::provider;
 use crate::resolver::ByServerName;
+use crate::version_one::VersionOne;
 
 /// Sessions of clients of TLS 1.2 that know no tickets, kept per configuration; what rustls keeps by itself.
 const SESSIONS_MAX: usize = 256;
@@ -58,5 +59,7 @@ fn client_verifier(client: &ClientCertificate, object: &Arc<str>) -> Result<Arc<
     let roots = Arc::new(authorities(text, &object)?);
     let builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
     let builder = if optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map_err(|error| Finding::new(&object, error.to_string(), "name at least one authority"))
+    let verifier =
+        builder.build().map_err(|error| Finding::new(&object, error.to_string(), "name at least one authority"))?;
+    Ok(Arc::new(VersionOne::new(verifier, text, provider().signature_verification_algorithms)))
 }

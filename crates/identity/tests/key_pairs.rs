@@ -247,7 +247,7 @@ fn authorities_are_judged() {
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAAAAAA\n-----END CERTIFICATE-----\n";
     assert_eq!(
         said(&format!("{}{garbage}", made.certificate)).unwrap_err(),
-        "Secret shop/web-tls-cacert: authority 2 of the bundle cannot be read as X.509 version 3; issue it again with \
+        "Secret shop/web-tls-cacert: authority 2 of the bundle cannot be read as X.509; issue it again with \
          basicConstraints, or take it out of the bundle"
     );
 }

@@ -9,6 +9,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, ServerConfig, ServerConnection,
     SignatureScheme, SupportedProtocolVersion,
@@ -88,7 +89,9 @@ fn client(versions: &[&'static SupportedProtocolVersion], own: Option<&Made>) ->
         Some(made) => {
             let chain = CertificateDer::pem_slice_iter(made.certificate.as_bytes()).map(Result::unwrap).collect();
             let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).expect("key");
-            builder.with_client_auth_cert(chain, key).expect("client certificate")
+            // Not `with_client_auth_cert`, which looks whether the two belong together.
+            let key = aws_lc_rs::sign::any_supported_type(&key).expect("a key that signs");
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))))
         }
     }
 }
@@ -253,6 +256,39 @@ fn mutual_refuses_all_but_certificates_of_its_authorities() {
             let error = meet(own.as_ref()).expect("refused");
             assert!(error.starts_with("server: ") && error.contains(expected), "{error}, expected {expected}");
         }
+    }
+}
+
+#[test]
+fn a_client_may_show_a_certificate_of_version_one_of_its_authority() {
+    let (authority, other, impostor) = (Authority::new("ours"), Authority::new("theirs"), Authority::new("ours"));
+    let config = server_config(&mutual(&Made::for_names(&["a.example"]), &authority), &[]).expect("usable");
+    let own = authority.issue_version_one("client");
+    let mut vouched = Authority::usurped("client", &own).issue(&["leaf"]);
+    vouched.certificate.push_str(&own.certificate);
+    for versions in [&[&rustls::version::TLS12][..], &[&rustls::version::TLS13]] {
+        let meet = |own: &Made| meet(&config, &Arc::new(client(versions, Some(own))), "a.example").error;
+        assert_eq!(meet(&own), None);
+        for (own, expected) in [
+            (other.issue_version_one("client"), "UnknownIssuer"),
+            (impostor.issue_version_one("client"), "BadSignature"),
+            // Of what it would vouch for, nothing is taken.
+            (vouched.clone(), "UnsupportedCertVersion"),
+        ] {
+            let error = meet(&own).expect("refused");
+            assert!(error.contains(expected), "{error}, expected {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_certificate_of_version_one_is_no_proof_without_its_key() {
+    let authority = Authority::new("ours");
+    let config = server_config(&mutual(&Made::for_names(&["a.example"]), &authority), &[]).expect("usable");
+    let stolen = Made { key: Made::for_names(&["client"]).key, ..authority.issue_version_one("client") };
+    for versions in [&[&rustls::version::TLS12][..], &[&rustls::version::TLS13]] {
+        let error = meet(&config, &Arc::new(client(versions, Some(&stolen))), "a.example").error.expect("refused");
+        assert!(error.starts_with("server: ") && error.contains("BadSignature"), "{error}");
     }
 }
 

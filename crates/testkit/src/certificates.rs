@@ -47,6 +47,14 @@ impl Authority {
         Self { made, name: name.to_owned(), issuer: Issuer::new(params, key) }
     }
 
+    /// Whoever holds this certificate of this name, and takes itself for an authority.
+    pub fn usurped(name: &str, made: &Made) -> Self {
+        let mut params = params(&[]);
+        params.distinguished_name = common_name(name);
+        let key = KeyPair::from_pem(&made.key).expect("a key");
+        Self { made: made.clone(), name: name.to_owned(), issuer: Issuer::new(params, key) }
+    }
+
     /// A certificate for these host names.
     pub fn issue(&self, names: &[&str]) -> Made {
         self.issue_as(params(names))
