@@ -6,13 +6,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use outrigger_model::Diagnostic;
+
 use super::fault::Fault;
 use super::hosts::{ANY, intersect};
 use super::listeners::{Entry, HTTP_ROUTE};
 use super::site::{Site, selects};
 use crate::codes;
 use crate::decode::clip;
-use crate::kind::gateway_api::RoutesFrom;
+use crate::kind::gateway_api::{GROUP, RoutesFrom};
 use crate::kind::gateway_refs::ParentRef;
 use crate::kind::http_route::HttpRoute;
 use crate::node::{Pos, Spanned};
@@ -43,13 +45,18 @@ pub(super) struct ParentState<'r> {
 }
 
 /// Attaches all routes, the oldest first, to the listeners of the sites.
-pub(super) fn attach<'r>(resources: &'r Resources, sites: &mut [Site<'r>]) -> Vec<RouteState<'r>> {
+pub(super) fn attach<'r>(
+    resources: &'r Resources,
+    sites: &mut [Site<'r>],
+    notes: &mut Vec<Diagnostic>,
+) -> Vec<RouteState<'r>> {
     let mut index = Index::build(resources, sites);
     for route in resources.http_routes.oldest_first() {
         for parent in &route.spec.parents {
             index.attach(route, parent, sites);
         }
     }
+    notes.append(&mut index.notes);
     // The order of precedence is that of age; that of the answer is that of the input.
     let states = resources.http_routes.iter().map(|route| {
         let key = (&*route.meta.namespace, &*route.meta.name);
@@ -68,21 +75,30 @@ struct Index<'r> {
     /// Their ListenerSets, refused ones among them.
     sets: HashMap<Name<'r>, (usize, usize)>,
     results: HashMap<Name<'r>, Vec<ParentState<'r>>>,
+    notes: Vec<Diagnostic>,
 }
 
 /// What a `parentRef` names.
 enum Target {
     /// A Gateway, or one of its ListenerSets.
     Here(usize, Option<usize>),
-    /// Something of another controller, or of a kind that is not this API's.
+    /// Something of another controller, or of another API.
     Elsewhere,
+    /// A kind of this API that takes no routes.
+    NoParent,
     /// Nothing.
     Missing,
 }
 
 impl<'r> Index<'r> {
     fn build(resources: &'r Resources, sites: &[Site<'r>]) -> Self {
-        let mut index = Self { resources, gateways: HashMap::new(), sets: HashMap::new(), results: HashMap::new() };
+        let mut index = Self {
+            resources,
+            gateways: HashMap::new(),
+            sets: HashMap::new(),
+            results: HashMap::new(),
+            notes: Vec::new(),
+        };
         for (at, site) in sites.iter().enumerate() {
             index.gateways.insert((&site.gateway.meta.namespace, &site.gateway.meta.name), at);
             for (of, set) in site.sets.iter().enumerate() {
@@ -96,6 +112,11 @@ impl<'r> Index<'r> {
         let namespace = parent.namespace_or(&route.meta.namespace);
         let refused = match self.target(parent, namespace) {
             Target::Elsewhere => return,
+            Target::NoParent => {
+                let message = format!("a {} is no parent: Gateways, ListenerSets and Services are", parent.kind);
+                self.notes.push(codes::NO_EFFECT.about(&route.meta, parent.pos, message, ""));
+                return;
+            }
             Target::Here(site, set) => self.meet(route, parent, &mut sites[site], set),
             Target::Missing => {
                 let message = format!("{} {namespace}/{} does not exist", parent.kind, clip(&parent.name));
@@ -124,7 +145,7 @@ impl<'r> Index<'r> {
                 None => Target::Missing,
             };
         }
-        Target::Elsewhere
+        if *parent.group == *GROUP { Target::NoParent } else { Target::Elsewhere }
     }
 
     /// Attaches a route to those listeners of a parent that it names and that take it; or says why there is none.

@@ -204,9 +204,8 @@ impl<'r> Entry<'r> {
         gateway: &'r gateway_api::Gateway,
         vault: &Vault<'r>,
     ) -> Option<ClientCertificate> {
-        let FrontendTls { default, per_port } = match &gateway.spec.tls.frontend {
-            None => return Some(ClientCertificate::None),
-            Some(frontend) => frontend,
+        let Some(FrontendTls { default, per_port }) = &gateway.spec.tls.frontend else {
+            return Some(ClientCertificate::None);
         };
         let own = per_port.iter().find(|p| p.port == self.spec.port).map(|p| &p.value.tls);
         let Some(validation) = &own.unwrap_or(default).validation else { return Some(ClientCertificate::None) };
@@ -246,13 +245,13 @@ pub(super) fn find_conflicts(entries: &mut [Entry<'_>]) {
             let earlier = *index < at && !same_object;
             *index != at && other.protocol.is_served() && (earlier || same_object && entry.protocol.is_served())
         });
-        // Another protocol on the port weighs more than the same host name.
+        // Another protocol on the port weighs more than the same host name; of equals the first is named.
         let mut worst = None;
         for (index, other) in others {
-            match conflict(entry, other) {
-                Some(PROTOCOL) => worst = Some((PROTOCOL, index)),
-                Some(reason) if worst.is_none() => worst = Some((reason, index)),
-                Some(_) | None => {}
+            match (conflict(entry, other), worst) {
+                (Some(PROTOCOL), None | Some((HOSTNAME, _))) => worst = Some((PROTOCOL, index)),
+                (Some(reason), None) => worst = Some((reason, index)),
+                _ => {}
             }
         }
         found.extend(worst.map(|(reason, index)| (at, reason, index)));

@@ -106,7 +106,7 @@ impl<'r> Sites<'r> {
             sites.gateways.push(site);
         }
         sites.notes.extend(vault.doubts.take());
-        sites.routes = attach::attach(resources, &mut sites.gateways);
+        sites.routes = attach::attach(resources, &mut sites.gateways, &mut sites.notes);
         sites
     }
 
@@ -177,7 +177,7 @@ impl<'r> Sites<'r> {
             site.sets.push(Set { set, refused });
         }
         find_conflicts(&mut site.entries);
-        self.not_enforced(gateway);
+        self.not_enforced(gateway, site.refused.is_some());
         for entry in &site.entries {
             for (key, value) in entry.spec.tls.iter().flat_map(|tls| &tls.options) {
                 let message =
@@ -227,7 +227,7 @@ impl<'r> Sites<'r> {
     }
 
     /// Says what of a Gateway means nothing here, or not yet.
-    fn not_enforced(&mut self, gateway: &Gateway) {
+    fn not_enforced(&mut self, gateway: &Gateway, refused: bool) {
         let spec = &gateway.spec;
         let meta = &gateway.meta;
         let mut note = |code: &CodeInfo, pos, message: &str, hint: &str| {
@@ -241,7 +241,7 @@ impl<'r> Sites<'r> {
             let message = "spec.defaultScope: not enforced yet, routes attach by `parentRefs` only";
             note(codes::NOT_ENFORCED, scope.pos, message, "");
         }
-        if let Some(parameters) = &spec.infrastructure.parameters {
+        if let Some(parameters) = spec.infrastructure.parameters.as_ref().filter(|_| !refused) {
             let message =
                 "spec.infrastructure.parametersRef: it changes how a gateway is deployed, and nothing is here";
             note(codes::NO_EFFECT, parameters.pos, message, "");

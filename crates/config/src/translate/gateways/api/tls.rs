@@ -22,11 +22,14 @@ pub(super) struct Vault<'r> {
     resources: &'r Resources,
     grants: Grants<'r>,
     now: SystemTime,
-    /// Secrets that were looked at, by namespace and name: several listeners share one.
-    judged: RefCell<HashMap<(Arc<str>, Arc<str>), Judged>>,
+    /// Secrets that were looked at, by name: several listeners share one.
+    judged: RefCell<HashMap<SecretName, Judged>>,
     /// What clients may dislike about certificates that are served.
     pub(super) doubts: RefCell<Vec<Diagnostic>>,
 }
+
+/// Namespace and name.
+type SecretName = (Arc<str>, Arc<str>);
 
 /// What became of a Secret.
 type Judged = Result<Arc<KeyPair>, Refusal>;
