@@ -291,12 +291,17 @@ async fn resolve(worker: &Worker, host: &str, port: u16) -> Result<SocketAddr, R
 
 /// Opens a connection, from a local address of ours where the upstream is to know us by it.
 async fn dial(address: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
-    let Some(source) = source.filter(|source| source.is_ipv4() == address.is_ipv4()) else {
+    let Some(source) = source.filter(|source| reaches(*source, address.ip())) else {
         return TcpStream::connect(address).await;
     };
     let socket = if source.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.bind(SocketAddr::new(source, 0))?;
     socket.connect(address).await
+}
+
+/// Whether a connection from one address to another can be: from loopback there is no way out of the machine.
+fn reaches(source: IpAddr, to: IpAddr) -> bool {
+    source.is_ipv4() == to.is_ipv4() && (to.is_loopback() || !source.is_loopback())
 }
 
 /// Opens a connection to a chosen endpoint.
@@ -332,4 +337,22 @@ pub(crate) async fn connect(
     set_options(&socket);
     let counted = stats.map(|s| HeldGauge::new(&s.connections_active));
     Ok(Upstream { stream: Stream::new(socket, &worker.clock), served: 0, _counted: counted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loopback_source_is_for_loopback_alone() {
+        for (source, to, want) in [
+            ("127.0.1.7", "127.0.1.8", true),
+            ("127.0.1.7", "192.0.2.1", false),
+            ("10.0.0.1", "192.0.2.1", true),
+            ("10.0.0.1", "127.0.0.1", true),
+            ("127.0.1.7", "::1", false),
+        ] {
+            assert_eq!(reaches(source.parse().unwrap(), to.parse().unwrap()), want, "{source} to {to}");
+        }
+    }
 }
