@@ -64,7 +64,10 @@ pub fn sidecar(
         let Some((_, application)) = applications.iter().find(|(number, _)| *number == port.port) else { continue };
         let listener = listener(port);
         let cluster = cluster(pod, port, *application);
-        parts.extend([fingerprint::listener(&listener), fingerprint::cluster(&cluster)]);
+        parts.extend([
+            fingerprint::listener(&listener, |vhost| fingerprint::virtual_host(vhost)),
+            fingerprint::cluster(&cluster),
+        ]);
         parts.push(fingerprint::service(&cluster.service));
         listeners.push(match before.and_then(|before| before.listener(&listener.name)) {
             Some(same) if **same == listener => same.clone(),

@@ -70,8 +70,8 @@ pub(crate) fn virtual_host(vhost: &VirtualHost) -> u64 {
     sink.0.finish()
 }
 
-/// Of a listener with its virtual hosts.
-pub(crate) fn listener(listener: &Listener) -> u64 {
+/// Of a listener with its virtual hosts, whose fingerprints the caller may know.
+pub(crate) fn listener(listener: &Listener, mut of_vhost: impl FnMut(&Arc<VirtualHost>) -> u64) -> u64 {
     let mut sink = Sink(Xxh3::new());
     let _ = write!(sink, "{}{:?}{}", listener.name, listener.direction, listener.port);
     for chain in &listener.chains {
@@ -79,7 +79,7 @@ pub(crate) fn listener(listener: &Listener) -> u64 {
         match &chain.serve {
             Serve::Http(routes) => {
                 let _ = write!(sink, "{:?}", routes.unmatched);
-                routes.virtual_hosts.iter().for_each(|vhost| virtual_host(vhost).hash(&mut sink.0));
+                routes.virtual_hosts.iter().for_each(|vhost| of_vhost(vhost).hash(&mut sink.0));
             }
             Serve::Tcp(route) => {
                 let _ = write!(sink, "{route:?}");

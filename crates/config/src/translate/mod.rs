@@ -296,8 +296,9 @@ impl Pass<'_> {
             let info = registry.at(*index);
             (info.namespace.clone(), info.name.clone())
         });
-        let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(|listener| self.lend(listener)).collect();
-        let fingerprint = fingerprint::combine(listeners.iter().map(|l| fingerprint::listener(l)));
+        let (listeners, fingerprints): (Vec<Arc<Listener>>, Vec<u64>) =
+            listeners.into_iter().map(|listener| self.lend(listener)).unzip();
+        let fingerprint = fingerprint::combine(fingerprints.into_iter());
         let tables = listeners.iter().flat_map(|l| l.route_tables());
         let vhosts = tables.flat_map(|t| &t.virtual_hosts).map(|v| (v.name.clone(), v.clone())).collect();
         Config { registry, rules, needed, order, listeners, vhosts, fingerprint, diagnostics, conditions }
@@ -322,19 +323,22 @@ impl Pass<'_> {
     }
 
     /// The listener, or that of before if it is the same; so the TLS settings of its chains.
-    fn lend(&self, mut listener: Listener) -> Arc<Listener> {
+    fn lend(&self, mut listener: Listener) -> (Arc<Listener>, u64) {
+        let mut lender = self.lender.borrow_mut();
         let before = self.before.and_then(|memo| memo.config.listeners.iter().find(|l| l.name == listener.name));
-        let Some(before) = before else { return self.lender.borrow_mut().listener(listener) };
+        let Some(before) = before else { return lender.listener(listener) };
         if **before == listener {
-            return before.clone();
+            return (before.clone(), lender.fingerprint(before));
         }
-        for tls in listener.chains.iter_mut().filter_map(|chain| chain.tls.as_mut()) {
-            let same = before.chains.iter().filter_map(|chain| chain.tls.as_ref()).find(|old| *old == tls);
-            if let Some(same) = same {
-                *tls = same.clone();
+        for chain in &mut listener.chains {
+            // Its own of before, rather than equal ones of another chain.
+            let own = before.chains.iter().filter(|old| old.server_names == chain.server_names);
+            let mut known = own.chain(&before.chains).filter_map(|old| old.tls.as_ref());
+            if let Some(same) = known.find(|old| Some(*old) == chain.tls.as_ref()) {
+                chain.tls = Some(same.clone());
             }
         }
-        self.lender.borrow_mut().listener(listener)
+        lender.listener(listener)
     }
 }
 

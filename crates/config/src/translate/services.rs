@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use outrigger_model::{Mesh, Snapshot};
+use outrigger_model::{Cluster, ClusterName, Mesh, Snapshot};
 
 use super::clusters::{ClusterContext, ServiceClusters};
 use super::endpoints::ServiceEndpoints;
-use super::{Config, Pass, fingerprint};
+use super::{Config, Memo, Pass, fingerprint};
 
 /// The endpoints and clusters of one service.
 #[derive(Clone, Debug)]
@@ -48,16 +48,9 @@ impl Pass<'_> {
 
     /// What the client obeys.
     pub(super) fn snapshot(&self, config: &Config, services: &[ServiceMemo]) -> Snapshot {
-        let count = services.iter().map(|s| s.clusters.clusters.len()).sum();
-        let mut clusters = HashMap::with_capacity(count);
-        // Two ServiceEntries may have one host and port; the client's own namespace wins, as it does for virtual hosts.
-        let all = || config.registry.services.iter().zip(services);
-        let is_near = |namespace: &Arc<str>| *namespace == self.client.namespace;
-        let near = all().filter(|(info, _)| is_near(&info.namespace));
-        let far = all().filter(|(info, _)| !is_near(&info.namespace));
-        for cluster in near.chain(far).flat_map(|(_, service)| &service.clusters.clusters) {
-            clusters.entry(cluster.name.clone()).or_insert_with(|| cluster.clone());
-        }
+        let same_config = self.before.filter(|memo| std::ptr::eq(&*memo.config, config));
+        let clusters = same_config.and_then(|memo| changed(memo, services));
+        let clusters = clusters.unwrap_or_else(|| self.all(config, services));
         let mesh = Mesh { trust_domain: self.common.mesh.trust_domain.clone(), domain: self.view.domain.clone() };
         let workload = fingerprint::workload(&self.client.workload, &mesh);
         let parts = [config.fingerprint, workload].into_iter();
@@ -71,4 +64,34 @@ impl Pass<'_> {
             services: config.order.iter().map(|index| self.common.summary(*index)).collect(),
         }
     }
+    fn all(&self, config: &Config, services: &[ServiceMemo]) -> HashMap<ClusterName, Arc<Cluster>> {
+        let count = services.iter().map(|s| s.clusters.clusters.len()).sum();
+        let mut clusters = HashMap::with_capacity(count);
+        // Two ServiceEntries may have one host and port; the client's own namespace wins, as it does for virtual hosts.
+        let all = || config.registry.services.iter().zip(services);
+        let is_near = |namespace: &Arc<str>| *namespace == self.client.namespace;
+        let near = all().filter(|(info, _)| is_near(&info.namespace));
+        let far = all().filter(|(info, _)| !is_near(&info.namespace));
+        for cluster in near.chain(far).flat_map(|(_, service)| &service.clusters.clusters) {
+            clusters.entry(cluster.name.clone()).or_insert_with(|| cluster.clone());
+        }
+        clusters
+    }
+}
+
+/// The clusters of before, those of services that changed replaced: the same configuration makes the same names in the same
+/// order. `None` if two services have one name; who has it is decided anew then.
+fn changed(before: &Memo, services: &[ServiceMemo]) -> Option<HashMap<ClusterName, Arc<Cluster>>> {
+    let count: usize = services.iter().map(|service| service.clusters.clusters.len()).sum();
+    if before.clusters.len() != count {
+        return None;
+    }
+    let mut clusters = before.clusters.clone();
+    for (old, new) in before.services.iter().zip(services) {
+        if !Arc::ptr_eq(&old.clusters, &new.clusters) {
+            let new = new.clusters.clusters.iter();
+            clusters.extend(new.map(|cluster| (cluster.name.clone(), cluster.clone())));
+        }
+    }
+    Some(clusters)
 }

@@ -105,13 +105,28 @@ fn fifty_clients_of_fifty_services_hold_each_part_once() {
 
 #[test]
 fn sharing_changes_no_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut loader = Loader::new(vec![folder.path().to_owned()]);
     let mut mesh = Mesh::new();
     let base = yaml(2);
     let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n, labels: {topology.kubernetes.io/region: r}}\n---\n";
     let settings = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: 'trustDomain: corp.example'}\n---\n";
+    // One host of two entries, both of which select pods that come and go.
+    let entries: String = [("default", "app2"), ("shop", "app7")]
+        .map(|(namespace, app)| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e, namespace: {namespace}}}\n\
+                 spec: {{hosts: [e.example.com], resolution: STATIC, ports: [{{number: 80, name: http, targetPort: 8080}}], \
+                 workloadSelector: {{labels: {{app: {app}}}}}}}\n---\n"
+            )
+        })
+        .concat();
     let changes = [
         base.clone(),
         yaml(5),
+        base.clone() + &entries,
+        yaml(5) + &entries,
+        yaml(0) + &entries,
         base.replace("{version: v1}}]", "{version: v9}}]"),
         base.clone() + node,
         base.clone() + settings,
@@ -120,7 +135,8 @@ fn sharing_changes_no_snapshot() {
         base,
     ];
     for change in changes {
-        let resources = mesh.simulation.stage(&load_text("f.yaml", &change).0).resources;
+        std::fs::write(folder.path().join("mesh.yaml"), change).unwrap();
+        let resources = mesh.simulation.stage(&loader.load().resources).resources;
         for (view, translator) in views().iter().zip(&mut mesh.translators).step_by(7) {
             let (shared, found) = translator.translate_sharing(&resources, &mut mesh.shared);
             let (alone, expected) = translate(&resources, view);
