@@ -13,6 +13,8 @@ pub(super) fn are_same(view: &View, before: &Resources, now: &Resources) -> bool
         && Arc::ptr_eq(&before.virtual_services, &now.virtual_services)
         && Arc::ptr_eq(&before.sidecars, &now.sidecars)
         && Arc::ptr_eq(&before.istio_gateways, &now.istio_gateways)
+        // A VirtualService that names one of these is told that it means the others.
+        && Arc::ptr_eq(&before.gateways, &now.gateways)
         && (view.gateway.is_none() || Arc::ptr_eq(&before.secrets, &now.secrets))
         && Arc::ptr_eq(&before.traffic_splits, &now.traffic_splits)
         && Arc::ptr_eq(&before.http_route_groups, &now.http_route_groups)
@@ -24,8 +26,7 @@ pub(super) fn are_same(view: &View, before: &Resources, now: &Resources) -> bool
 /// Listeners and conditions of the Gateway API.
 fn are_same_gateways(before: &Resources, now: &Resources) -> bool {
     let none = now.gateways.is_empty() && now.gateway_classes.is_empty();
-    Arc::ptr_eq(&before.gateways, &now.gateways)
-        && Arc::ptr_eq(&before.gateway_classes, &now.gateway_classes)
+    Arc::ptr_eq(&before.gateway_classes, &now.gateway_classes)
         && Arc::ptr_eq(&before.listener_sets, &now.listener_sets)
         && (none
             || Arc::ptr_eq(&before.namespaces, &now.namespaces)

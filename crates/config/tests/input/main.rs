@@ -5,6 +5,7 @@ mod fuzz;
 mod incremental;
 mod istio_gateways;
 mod kinds;
+mod l4_routes;
 mod limits;
 mod reloads;
 mod samples;

@@ -130,7 +130,7 @@ fn the_proxy_is_the_workload_that_the_selector_picks() {
          Gateway default/a
          http 80 HTTP a.com by gateway|80",
     );
-    let both = yaml.clone() + &rules("default/r", "'*'", "a, one", "  http: [{directResponse: {status: 200}}]");
+    let both = yaml + &rules("default/r", "'*'", "a, one", "  http: [{directResponse: {status: 200}}]");
     let hosts = "gateway|80\n[] http NotFound\na.com:80 = a.com:*\ndefault -> 200 \"\"";
     check("istio:pods/p", "listeners", &both, hosts);
     check("istio:edge/one", "listeners", &both, &format!("{hosts}\none.com:80 = one.com:*\ndefault -> 200 \"\""));

@@ -8,6 +8,7 @@ mod http_routes;
 mod http_routes_invalid;
 mod http_routes_mesh;
 mod istio_gateways;
+mod istio_gateways_samples;
 mod istio_gateways_tcp;
 mod istio_gateways_tls;
 mod listeners;

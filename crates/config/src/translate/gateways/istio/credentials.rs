@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use outrigger_model::{ClientCertificate, Diagnostic, KeyPair, ServerTls, TlsVersion};
 
-use super::servers::Wanted;
+use super::servers::{Refusal, Wanted};
 use crate::codes::{self, CodeInfo};
 use crate::decode::clip;
 use crate::kind::istio_gateway::{Mode, ServerTls as Settings, Version};
@@ -27,19 +27,15 @@ pub(super) struct Credentials<'r> {
     pub(super) now: SystemTime,
 }
 
-/// Why a server is left out.
-type Refusal = Box<Diagnostic>;
-
 impl<'r> Credentials<'r> {
     /// The TLS settings of a server that ends TLS, or why it cannot be served.
     pub(super) fn server_tls(
         &self,
         wanted: Wanted<'_>,
+        settings: &Settings,
         findings: &mut Vec<Diagnostic>,
-    ) -> Result<Arc<ServerTls>, Diagnostic> {
-        let Some(settings) = &wanted.server().tls else { unreachable!("asked for servers with `tls` only") };
-        let judge = Judge { credentials: self, wanted, settings };
-        judge.server_tls(findings).map(Arc::new).map_err(|refusal| *refusal)
+    ) -> Result<Arc<ServerTls>, Refusal> {
+        Judge { credentials: self, wanted, settings }.server_tls(findings).map(Arc::new)
     }
 }
 
@@ -160,7 +156,9 @@ impl<'r> Judge<'_, 'r> {
         if let Some(name) = &self.settings.authorities_name {
             return Ok((self.secret(name, "")?, name.pos));
         }
-        let Some(name) = self.settings.credentials().next() else { unreachable!("refused by `unsupported`") };
+        let Some(name) = self.settings.credentials().next() else {
+            return Err(self.left_out(self.wanted.server().pos, "it names no Secret", "add `credentialName`"));
+        };
         let found = self.secret(name, "-cacert").or_else(|_| self.secret(name, ""))?;
         Ok((found, name.pos))
     }
@@ -227,6 +225,6 @@ impl<'r> Judge<'_, 'r> {
     }
 
     fn refuse(&self, code: &CodeInfo, pos: Pos, message: &str, hint: String) -> Refusal {
-        Box::new(self.wanted.finding(code, pos, &format!("is left out: {message}"), hint))
+        self.wanted.refusal(code, pos, &format!("is left out: {message}"), hint)
     }
 }

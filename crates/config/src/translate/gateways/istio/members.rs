@@ -111,7 +111,7 @@ fn assumed<'d>(drafts: &'d mut BTreeMap<Key, Draft>, gateway: &IstioGateway) -> 
         let agrees = |(key, value): (&Arc<str>, &Arc<str>)| selector.get(key).is_none_or(|own| own == value);
         !draft.members.deployed && draft.labels.iter().all(agrees)
     };
-    let mut key = (namespace.clone(), Arc::from(&*name));
+    let mut key = (namespace, Arc::from(&*name));
     let mut number = 1;
     while drafts.get(&key).is_some_and(|draft| !fits(draft)) {
         number += 1;

@@ -13,6 +13,9 @@ use crate::decode::clip;
 use crate::kind::istio_gateway::{Bind, IstioGateway, Mode, Protocol, Server};
 use crate::node::{Pos, Spanned};
 
+/// Why a server is left out.
+pub(super) type Refusal = Box<Diagnostic>;
+
 /// What a port is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
@@ -80,6 +83,11 @@ impl<'r> Wanted<'r> {
         code.about(&self.gateway.meta, pos, format!("{} {message}", self.label()), hint)
     }
 
+    /// A finding that says why it is left out.
+    pub(super) fn refusal(&self, code: &CodeInfo, pos: Pos, message: &str, hint: impl Into<String>) -> Refusal {
+        Box::new(self.finding(code, pos, message, hint))
+    }
+
     fn place(&self) -> String {
         let meta = &self.gateway.meta;
         format!("{} of {} at {}", self.label(), meta.object_ref(), meta.source.place(self.server().pos))
@@ -96,8 +104,8 @@ pub(super) fn plan<'r>(
     for gateway in gateways {
         for index in 0..gateway.spec.servers.len() {
             let wanted = Wanted { gateway, index };
-            if let Err(finding) = add(wanted, &mut ports, credentials, findings) {
-                findings.push(finding);
+            if let Err(refusal) = add(wanted, &mut ports, credentials, findings) {
+                findings.push(*refusal);
             }
         }
     }
@@ -109,19 +117,9 @@ fn add<'r>(
     ports: &mut BTreeMap<u16, Port<'r>>,
     credentials: &Credentials<'_>,
     findings: &mut Vec<Diagnostic>,
-) -> Result<(), Diagnostic> {
+) -> Result<(), Refusal> {
     let server = wanted.server();
-    match &server.bind {
-        Some(Spanned { value: Bind::Unix(_), pos }) => {
-            let message = "is left out: Unix sockets are not supported";
-            return Err(wanted.finding(codes::SERVER_LEFT_OUT, *pos, message, "give it a port"));
-        }
-        Some(Spanned { value: Bind::Address(address), pos }) if !address.is_unspecified() => {
-            let message = "has `bind`, which is understood, but not enforced yet";
-            findings.push(wanted.finding(codes::NOT_ENFORCED, *pos, message, "it listens where the gateway does"));
-        }
-        None | Some(_) => {}
-    }
+    judge_bind(wanted, findings)?;
     let for_what = match (server.port.protocol, &server.tls) {
         (Protocol::Http(_), _) => Use::Http,
         (_, Some(_)) => Use::Tls,
@@ -142,26 +140,46 @@ fn add<'r>(
             port.first.place()
         );
         let hint = "a port serves plain HTTP, or servers with TLS, or one TCP server: use another port";
-        return Err(wanted.finding(codes::PORT_TAKEN, server.port.pos, &message, hint));
+        return Err(wanted.refusal(codes::PORT_TAKEN, server.port.pos, &message, hint));
     }
     if for_what == Use::Tls {
         claim_hosts(wanted, port)?;
     }
-    let tls = match server.mode() {
-        Some(Mode::AutoPassthrough) => {
-            let pos = server.tls.as_ref().and_then(|tls| tls.mode.as_ref()).map_or(server.pos, |mode| mode.pos);
-            let message = "is left out: mode AUTO_PASSTHROUGH joins networks of several clusters, and is not supported";
-            return Err(wanted.finding(codes::SERVER_LEFT_OUT, pos, message, "use mode PASSTHROUGH"));
-        }
-        Some(Mode::Passthrough) | None => None,
-        Some(_) => Some(credentials.server_tls(wanted, findings)?),
+    let tls = match &server.tls {
+        Some(settings) if for_what == Use::Tls => match settings.mode() {
+            Mode::Passthrough => None,
+            Mode::AutoPassthrough => {
+                let pos = settings.mode.as_ref().map_or(server.pos, |mode| mode.pos);
+                let message =
+                    "is left out: mode AUTO_PASSTHROUGH joins networks of several clusters, and is not supported";
+                return Err(wanted.refusal(codes::SERVER_LEFT_OUT, pos, message, "use mode PASSTHROUGH"));
+            }
+            _ => Some(credentials.server_tls(wanted, settings, findings)?),
+        },
+        Some(_) | None => None,
     };
     port.servers.push(Served { wanted, tls });
     Ok(())
 }
 
+/// Refuses sockets that are no ports; an address does not matter yet, and that is told.
+fn judge_bind(wanted: Wanted<'_>, findings: &mut Vec<Diagnostic>) -> Result<(), Refusal> {
+    match &wanted.server().bind {
+        Some(Spanned { value: Bind::Unix(_), pos }) => {
+            let message = "is left out: Unix sockets are not supported";
+            return Err(wanted.refusal(codes::SERVER_LEFT_OUT, *pos, message, "give it a port"));
+        }
+        Some(Spanned { value: Bind::Address(address), pos }) if !address.is_unspecified() => {
+            let message = "has `bind`, which is understood, but not enforced yet";
+            findings.push(wanted.finding(codes::NOT_ENFORCED, *pos, message, "it listens where the gateway does"));
+        }
+        None | Some(_) => {}
+    }
+    Ok(())
+}
+
 /// Takes the hosts of a server with TLS, all or none: two servers could not be told apart by them.
-fn claim_hosts<'r>(wanted: Wanted<'r>, port: &mut Port<'r>) -> Result<(), Diagnostic> {
+fn claim_hosts<'r>(wanted: Wanted<'r>, port: &mut Port<'r>) -> Result<(), Refusal> {
     let server = wanted.server();
     if let Some((host, first)) = server.hosts.iter().find_map(|host| Some((host, port.hosts.get(&host.host)?))) {
         let message = format!(
@@ -171,7 +189,7 @@ fn claim_hosts<'r>(wanted: Wanted<'r>, port: &mut Port<'r>) -> Result<(), Diagno
             first.place()
         );
         let hint = "name the host in one of the two";
-        return Err(wanted.finding(codes::CONFLICTING_GATEWAYS, host.pos, &message, hint));
+        return Err(wanted.refusal(codes::CONFLICTING_GATEWAYS, host.pos, &message, hint));
     }
     port.hosts.extend(server.hosts.iter().map(|host| (host.host.clone(), wanted)));
     Ok(())
