@@ -34,7 +34,7 @@ deny:
 docs:
     cargo xtask docs
 
-# Checks against real peers: Prometheus, curl, nginx, and every example's README.
+# Checks against real peers: Prometheus with the queries of dashboards, curl, nginx.
 peers:
     cargo xtask peers
 
@@ -46,9 +46,9 @@ bench *ARGS:
 scale *ARGS:
     cargo xtask scale {{ARGS}}
 
-# Runs an example with its echo servers.
+# Runs an example with simulated pods.
 run EXAMPLE="canary":
-    cargo run --release -- run examples/{{EXAMPLE}} --echo
+    cargo run --release -- run examples/{{EXAMPLE}} --simulate
 
 # All of CI, as it runs on a clean machine.
 ci:

@@ -26,16 +26,21 @@ fn get(address: SocketAddr, host: &str, target: &str) -> String {
     answer.expect("an answer").text()
 }
 
-/// The example of the README: weights are kept to the request, and metrics count what the client counted.
+/// Echo servers stand in for endpoints of loopback: weights are kept to the request, and metrics count what the client
+/// counted.
 #[test]
-fn the_canary_example_splits_as_it_says() {
+fn echo_servers_stand_in_for_endpoints() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/canary");
     let world = World::new();
-    for name in ["pods.yaml", "routing.yaml", "services.yaml"] {
-        let text = std::fs::read_to_string(example.join(name)).expect("the example is there");
-        // Addresses of its own, so that the example may be running meanwhile.
-        world.write(name, &text.replace("127.0.1.", "127.0.77."));
-    }
+    let routing = std::fs::read_to_string(example.join("routing.yaml")).expect("the example is there");
+    world.write("routing.yaml", &routing);
+    let pods = [("reviews-v1-0", "v1"), ("reviews-v1-1", "v1"), ("reviews-v2-0", "v2")];
+    let endpoints = pods.map(|(pod, version)| Endpoint {
+        address: free_address(),
+        pod: pod.to_owned(),
+        version: version.to_owned(),
+    });
+    world.write("services.yaml", &service_yaml("shop", "reviews", 9080, &endpoints));
     let process = start(world.path(), &["--echo", "--concurrency", "2"]);
     let admin = process.address("admin").to_string();
     let args = ["request", "http://reviews.shop:9080/", "--admin", &admin, "--count", "1000", "--concurrency", "4"];

@@ -1,4 +1,4 @@
-//! Examples: each has a README whose commands `cargo xtask peers` types, and the front page names it.
+//! Examples: each has a README whose commands the tests type, and the front page names it.
 
 use super::{Finding, TextFile};
 
@@ -22,7 +22,7 @@ pub(crate) fn check(files: &[TextFile]) -> Vec<Finding> {
                 findings.push(Finding::new(
                     &readme,
                     0,
-                    "has no ```console block with a command for `cargo xtask peers` to type",
+                    "has no ```console block with a command for the tests to type",
                 ));
             }
             Some(_) => {}

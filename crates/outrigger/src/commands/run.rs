@@ -9,14 +9,14 @@ use crate::cli::{Output, Verdict, WorkloadName, parse_address, parse_rate};
 
 const EXAMPLES: &str = "\
 Examples:
-  outrigger run examples/canary --echo
-      Serve a folder, starting echo servers for its loopback endpoints
+  outrigger run examples/canary --simulate
+      Serve a folder, with a simulated pod for every replica of its workloads
   outrigger run bookinfo.yaml --simulate --load 20
       A mesh on this machine: every pod with its sidecar, every gateway, and something to look at in the metrics
   outrigger request http://reviews:9080/ --from productpage-v1 --count 100
       Send through it as one of its workloads
-  curl -x 127.0.0.1:15001 http://reviews.default:9080/
-      Send a request through it (or: curl -H 'Host: reviews.default:9080' 127.0.0.1:15001/)
+  curl -x 127.0.0.1:15001 http://reviews.shop:9080/
+      Send a request through it (or: curl -H 'Host: reviews.shop:9080' 127.0.0.1:15001/)
   outrigger run k8s/ istio/ --workload shop/cart-v1
       See the mesh as that workload does: its labels, its namespace, its Sidecar
   cat all.yaml | outrigger run - --outbound :0 -o json
