@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use outrigger_model::{Cors, HeaderName, Pattern, StringMatch};
 
-use super::gateway_refs::at_most;
+use super::gateway_refs::distinct;
 use super::istio::{TextMatch, duration_1ms, header_name};
 use crate::choices;
 use crate::codes;
@@ -88,7 +88,7 @@ pub fn read_route_cors(node: &Node<'_>, cx: &mut Cx) -> Option<Cors> {
     let headers: Vec<CorsHeader> = fields.or_default_with("allowHeaders", cx, star_alone(64));
     let credentials = fields.or_default("allowCredentials", cx);
     let expose = fields.with("exposeHeaders", cx, |node, cx| {
-        let mut names: Vec<CorsHeader> = at_most(64)(node, cx)?;
+        let mut names: Vec<CorsHeader> = distinct(64)(node, cx)?;
         if credentials && names.iter().any(|name| name.0.as_str() == "*") {
             let message = "with `allowCredentials`, `*` means a header of that name and is left out";
             cx.report(codes::NO_EFFECT, node.pos, message, "name the headers");
@@ -120,7 +120,7 @@ fn star_alone<T: Decode>(max: usize) -> impl FnOnce(&Node<'_>, &mut Cx) -> Optio
         {
             cx.report(codes::SCHEMA, star.pos, "`*` stands beside others, expected it alone", "remove the others");
         }
-        at_most(max)(node, cx)
+        distinct(max)(node, cx)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Only decoding; what the references lead to is the translation's business.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::gateway_api::GROUP;
 use super::istio::spanned;
 use crate::address::parsed;
 use crate::codes;
-use crate::decode::{Cx, Decode, Fields};
+use crate::decode::{Cx, Decode, Fields, clip};
 use crate::duration::parse_duration;
 use crate::node::{Node, Spanned};
 use crate::object::{is_dns_label, is_dns_name};
@@ -219,6 +220,24 @@ pub(super) fn at_most<T: Decode>(max: usize) -> impl FnOnce(&Node<'_>, &mut Cx) 
             cx.report(codes::SCHEMA, node.pos, message, "");
         }
         Vec::decode(node, cx)
+    }
+}
+
+/// As [`at_most`], and no two items are the same text or mappings with the same `name`: sets and maps of the schema.
+pub(super) fn distinct<T: Decode>(max: usize) -> impl FnOnce(&Node<'_>, &mut Cx) -> Option<Vec<T>> {
+    move |node, cx| {
+        let items = node.items().unwrap_or_default();
+        let key = |item: &Node<'_>| item.get("name").unwrap_or(item).scalar().map(|scalar| scalar.text.to_string());
+        let mut seen = HashSet::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            if let Some(key) = key(item)
+                && !seen.insert(key.clone())
+            {
+                let message = format!("{:?} stands there already, expected each once", clip(&key));
+                cx.at_index(index, |cx| cx.report(codes::SCHEMA, item.pos, message, "remove one of the two"));
+            }
+        }
+        at_most(max)(node, cx)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use outrigger_model::PathMatch;
 
-use super::gateway_refs::{self, BackendObjectRef, ParentRef, at_most, check_parents};
+use super::gateway_refs::{self, BackendObjectRef, ParentRef, at_most, check_parents, distinct};
 use super::http_route_filter::{Filter, check_filters};
 use super::http_route_match::HttpRouteMatch;
 use super::istio::{header_name, later, report_later};
@@ -206,7 +206,7 @@ object! {
     /// `retry`.
     pub struct Retry {
         /// `codes` of answers that are tried again.
-        pub codes: Vec<RetryCode> = or_default "codes",
+        pub codes: Vec<RetryCode> = or_default_with(distinct(200)) "codes",
         /// `attempts` after the first.
         pub attempts: Option<u32> = with(scalar::within(1..=i32::MAX.into())) "attempts",
         /// `backoff`: the least time between two of them.

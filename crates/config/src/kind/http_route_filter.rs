@@ -8,7 +8,7 @@ use std::sync::Arc;
 use outrigger_model::{Cors, Fraction, HeaderName, HeaderValue};
 
 use super::cors::read_route_cors;
-use super::gateway_refs::{self, BackendObjectRef, at_most, text};
+use super::gateway_refs::{self, BackendObjectRef, at_most, distinct, text};
 use super::header_edits::{HeaderOperations, editable, is_authority};
 use super::http_route_match::is_path;
 use super::istio::{header_name, header_value};
@@ -179,7 +179,7 @@ fn edits(node: &Node<'_>, cx: &mut Cx, request: bool) -> Option<HeaderOperations
     let mut operations = HeaderOperations::default();
     // `set` is read last so that its authority wins.
     for field in ["add", "set"] {
-        let listed: Vec<Spanned<HeaderField>> = fields.or_default_with(field, cx, at_most(16));
+        let listed: Vec<Spanned<HeaderField>> = fields.or_default_with(field, cx, distinct(16));
         let mut pairs: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(listed.len());
         for item in listed {
             let HeaderField { name, value } = item.value;
@@ -200,7 +200,7 @@ fn edits(node: &Node<'_>, cx: &mut Cx, request: bool) -> Option<HeaderOperations
             _ => operations.edits.set = pairs,
         }
     }
-    let removed: Vec<Spanned<Arc<str>>> = fields.or_default_with("remove", cx, at_most(16));
+    let removed: Vec<Spanned<Arc<str>>> = fields.or_default_with("remove", cx, distinct(16));
     fields.finish(cx);
     for name in removed {
         if request && is_authority(&name) {

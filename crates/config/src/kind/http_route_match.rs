@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use outrigger_model::{HeaderMatch, PathMatch, QueryMatch, StringMatch, ValueMatch};
 
-use super::gateway_refs::at_most;
+use super::gateway_refs::distinct;
 use super::istio::{header_name, pattern};
 use crate::choices;
 use crate::codes;
 use crate::decode::{Cx, Decode, Fields, clip};
-use crate::node::{Node, Pos, Spanned};
+use crate::node::{Node, Spanned};
 use crate::scalar;
 
 /// One of `matches`: all of its conditions must hold.
@@ -19,7 +19,7 @@ pub struct HttpRouteMatch {
     pub path: PathMatch,
     /// `method`.
     pub method: Option<StringMatch>,
-    /// `headers`, each name once.
+    /// `headers`, each name once, whatever its case.
     pub headers: Vec<HeaderMatch>,
     /// `queryParams`, each name once.
     pub query: Vec<QueryMatch>,
@@ -40,32 +40,24 @@ impl Decode for HttpRouteMatch {
         }
         let method: Option<Method> = fields.optional("method", cx);
         block.method = method.map(|method| StringMatch::Exact(method.as_str().into()));
-        let headers: Vec<Spanned<NamedMatch>> = fields.or_default_with("headers", cx, at_most(16));
-        let query: Vec<Spanned<NamedMatch>> = fields.or_default_with("queryParams", cx, at_most(16));
+        let headers: Vec<Spanned<NamedMatch>> = fields.or_default_with("headers", cx, distinct(16));
+        let query: Vec<Spanned<NamedMatch>> = fields.or_default_with("queryParams", cx, distinct(16));
         fields.finish(cx);
         for (index, header) in headers.iter().enumerate() {
             let Some(name) = header_name(&header.name, header.pos, cx) else { continue };
-            match block.headers.iter().any(|h| h.name == name) {
-                true => report_repeated("headers", index, &header.name, header.pos, cx),
-                false => block.headers.push(HeaderMatch { name, value: header.condition.clone(), invert: false }),
+            if block.headers.iter().any(|h| h.name == name) {
+                let message = format!("{:?} is already asked for, and only the first counts", clip(&header.name));
+                let hint = "remove it, or put it into a match of its own";
+                let report = |cx: &mut Cx| cx.report(codes::NO_EFFECT, header.pos, message, hint);
+                cx.within("headers", |cx| cx.at_index(index, report));
+                continue;
             }
+            block.headers.push(HeaderMatch { name, value: header.condition.clone(), invert: false });
         }
-        for (index, parameter) in query.iter().enumerate() {
-            match block.query.iter().any(|q| q.name == parameter.name) {
-                true => report_repeated("queryParams", index, &parameter.name, parameter.pos, cx),
-                false => {
-                    block.query.push(QueryMatch { name: parameter.name.clone(), value: parameter.condition.clone() });
-                }
-            }
-        }
+        let parameter = |q: Spanned<NamedMatch>| QueryMatch { name: q.value.name, value: q.value.condition };
+        block.query = query.into_iter().map(parameter).collect();
         Some(block)
     }
-}
-
-fn report_repeated(field: &'static str, index: usize, name: &str, pos: Pos, cx: &mut Cx) {
-    let message = format!("{:?} is already asked for, and only the first counts", clip(name));
-    let hint = "remove it, or put it into a match of its own";
-    cx.within(field, |cx| cx.at_index(index, |cx| cx.report(codes::NO_EFFECT, pos, message, hint)));
 }
 
 choices! {

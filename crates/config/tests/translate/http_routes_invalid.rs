@@ -91,6 +91,24 @@ fn matches_name_what_there_is() {
 }
 
 #[test]
+fn what_is_named_is_named_once() {
+    let twice =
+        |at: &str, what: &str| format!("spec.rules[0].{at}[1]: {what:?} stands there already, expected each once");
+    let two = "[{name: A, value: b}, {name: A, value: c}]";
+    rule(&format!("matches: [{{headers: {two}}}], {BACKEND}"), &twice("matches[0].headers", "A"));
+    rule(&format!("matches: [{{queryParams: {two}}}], {BACKEND}"), &twice("matches[0].queryParams", "A"));
+    let edit = |operation: &str| {
+        format!("filters: [{{type: RequestHeaderModifier, requestHeaderModifier: {{{operation}}}}}], {BACKEND}")
+    };
+    rule(&edit(&format!("set: {two}")), &twice("filters[0].requestHeaderModifier.set", "A"));
+    rule(&edit(&format!("add: {two}")), &twice("filters[0].requestHeaderModifier.add", "A"));
+    rule(&edit("remove: [x, x]"), &twice("filters[0].requestHeaderModifier.remove", "x"));
+    let cors = |list: &str| format!("filters: [{{type: CORS, cors: {{{list}}}}}], {BACKEND}");
+    rule(&cors("allowMethods: [GET, GET]"), &twice("filters[0].cors.allowMethods", "GET"));
+    rule(&format!("retry: {{codes: [500, 500]}}, {BACKEND}"), &twice("retry.codes", "500"));
+}
+
+#[test]
 fn a_redirect_stands_alone() {
     rule(
         &format!("filters: [{{type: RequestRedirect, requestRedirect: {{port: 1}}}}], {BACKEND}"),
