@@ -241,6 +241,13 @@ impl Failure {
             Self::Plaintext => "the client speaks plain text where TLS is expected",
             Self::ServerName => "no certificate or route is for the server name that the client asks for",
             Self::Settings => "the TLS settings of the listener cannot be used; see the error when they were read",
+            Self::Refused(Error::NoCertificatesPresented, _) => "the client shows no certificate, and one is required",
+            Self::Refused(Error::InvalidCertificate(error), _) => {
+                return format!("the certificate that the client shows is refused: {error}");
+            }
+            Self::Refused(Error::NoApplicationProtocol, _) => {
+                "the client asks for protocols (ALPN) that are not served here"
+            }
             Self::Refused(Error::AlertReceived(alert), _) => {
                 return format!("the client refuses what it was shown: {alert:?}");
             }

@@ -100,6 +100,12 @@ impl Buffer {
         debug_assert!(self.end <= self.block.len(), "cannot fill more than the room");
     }
 
+    /// Whether it has memory of its own.
+    #[cfg(test)]
+    pub(crate) fn has_block(&self) -> bool {
+        !self.block.is_empty()
+    }
+
     /// Gives the block back when nothing is unread.
     pub(crate) fn release(&mut self, pool: &BufferPool) {
         if self.is_empty() && !self.block.is_empty() {

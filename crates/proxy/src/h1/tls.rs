@@ -336,3 +336,6 @@ impl Queues {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
