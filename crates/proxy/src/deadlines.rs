@@ -102,6 +102,12 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    /// So many milliseconds later, as the clock of the test goes.
+    async fn after(milliseconds: u64) -> u64 {
+        sleep_until(Instant::now() + ms(milliseconds)).await;
+        milliseconds
+    }
+
     /// What ends a wait for ever, and after how many milliseconds.
     async fn struck(deadlines: &Deadlines, answer_begun: u16) -> (Reason, u128) {
         let began = Instant::now();
@@ -130,9 +136,9 @@ mod tests {
         let deadlines = Deadlines::new(Some(ms(100)), Some(ms(50)));
         deadlines.try_begins();
         let upload = async {
-            tokio::time::sleep(ms(5_000)).await;
+            tokio::time::advance(ms(5_000)).await;
             deadlines.request_is_here();
-            tokio::time::sleep(ms(10_000)).await;
+            std::future::pending::<()>().await;
         };
         let began = Instant::now();
         let struck = deadlines.limit(pin!(upload), &Cell::new(0)).await;
@@ -145,17 +151,17 @@ mod tests {
         deadlines.request_is_here();
         let begun = Cell::new(0);
         let answer = async {
-            tokio::time::sleep(ms(90)).await;
+            tokio::time::advance(ms(90)).await;
             begun.set(200);
-            tokio::time::sleep(ms(1_000)).await;
+            std::future::pending::<()>().await;
         };
         let began = Instant::now();
         let struck = deadlines.limit(pin!(answer), &begun).await;
         assert_eq!((struck, began.elapsed()), (Err(Reason::RouteTimeout), ms(400)));
         let per_try = Deadlines::new(None, Some(ms(100)));
         per_try.request_is_here();
-        let answer = pin!(tokio::time::sleep(ms(1_000)));
-        assert_eq!(per_try.limit(answer, &Cell::new(200)).await, Ok(()));
+        let answer = pin!(after(1_000));
+        assert_eq!(per_try.limit(answer, &Cell::new(200)).await, Ok(1_000));
     }
 
     #[tokio::test(start_paused = true)]
@@ -173,11 +179,10 @@ mod tests {
         let deadlines = Deadlines::new(None, None);
         deadlines.request_is_here();
         deadlines.try_begins();
-        let day = pin!(tokio::time::sleep(Duration::from_secs(86_400)));
-        assert_eq!(deadlines.limit(day, &Cell::new(0)).await, Ok(()));
+        assert_eq!(deadlines.limit(pin!(after(86_400_000)), &Cell::new(0)).await, Ok(86_400_000));
         let deadlines = Deadlines::new(Some(Duration::MAX), Some(ms(100)));
         deadlines.request_is_here();
-        let soon = pin!(tokio::time::sleep(ms(99)));
-        assert_eq!(deadlines.limit(soon, &Cell::new(0)).await, Ok(()), "a limit beyond the clock is none");
+        let soon = deadlines.limit(pin!(after(99)), &Cell::new(0)).await;
+        assert_eq!(soon, Ok(99), "a limit beyond the clock is none");
     }
 }

@@ -50,6 +50,11 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
+    /// Of which nothing was sent.
+    pub(crate) fn unsent(reason: Reason) -> Self {
+        Self { reason, status_sent: 0, heard: false, sent: false, body_begun: false }
+    }
+
     /// Whether the request may be sent again on a fresh connection: no byte of an answer came, all of the request is
     /// still at hand, and the upstream either cannot have acted on it or may act twice.
     pub(crate) fn may_be_sent_again(&self, exchange: &Exchange) -> bool {

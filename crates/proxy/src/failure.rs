@@ -296,13 +296,11 @@ impl Reason {
             Self::UpstreamIdle => ("stream timeout", "The instance sent nothing for 5 minutes."),
             Self::RouteTimeout => (
                 "upstream request timeout",
-                "The instance did not answer within the route's timeout: `timeout` of the VirtualService, or \
-                 `timeouts.request` of the HTTPRoute.",
+                "The answer was not complete within the route's `timeout` (HTTPRoute: `timeouts.request`).",
             ),
             Self::PerTryTimeout => (
                 "upstream request timeout",
-                "The instance did not begin to answer within the time of one try: `retries.perTryTimeout` of the \
-                 VirtualService, or `timeouts.backendRequest` of the HTTPRoute.",
+                "The answer did not begin within the `perTryTimeout` of the route (HTTPRoute: `timeouts.backendRequest`).",
             ),
         }
     }

@@ -17,7 +17,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::cluster::EndpointState;
 use crate::deadlines::Deadlines;
 use crate::exchange::{Conversation, Lost};
-use crate::failure::Reason;
+use crate::failure::{Blame, Reason};
 use crate::h1::body::Framing;
 use crate::h1::stream::Stream;
 use crate::held_body::HeldBody;
@@ -124,7 +124,7 @@ pub(crate) async fn forward(
     if let Some(stats) = stats {
         stats.requests_total.inc();
     }
-    let mut reused = worker.pool.take(choice.state.id, worker.clock.now_ms());
+    let reused = worker.pool.take(choice.state.id, worker.clock.now_ms());
     let held_body = match HeldBody::take(worker, client, exchange, reused.is_some()).await {
         Ok(body) => body,
         Err(reason) => {
@@ -137,62 +137,68 @@ pub(crate) async fn forward(
     }
     let whole_body = held_body.as_ref().map(|body| body.wire(&client.input));
     let tee = mirror::send(worker, exchange, forwarding, whole_body);
-    let result = loop {
-        let was_reused = reused.is_some();
-        deadlines.try_begins();
-        let connection = match reused.take() {
-            Some(upstream) => Ok(upstream),
-            None => {
-                let connecting = pin!(connect(worker, &choice, cluster.map(Rc::as_ref)));
-                deadlines.limit(connecting, &Cell::new(0)).await.flatten()
-            }
-        };
-        let upstream = match connection {
-            Ok(upstream) => upstream,
-            Err(reason) => {
-                let cause = format!("{} at {}", forwarding.name(), choice.state.endpoint.address);
-                break Err(Broken { reason, status_sent: 0, cause });
-            }
-        };
-        if let Some(counter) = &choice.stats.requests_total {
-            counter.inc();
-        }
-        let conversation = Conversation {
-            worker,
-            exchange,
-            forwarding,
-            endpoint: &choice.state,
-            deadlines: &deadlines,
-            tee: tee.as_ref(),
-            held_body: held_body.as_ref(),
-        };
-        match conversation.run(client, upstream).await {
-            Ok(answered) => break Ok(answered),
-            Err(lost) if was_reused && lost.may_be_sent_again(exchange) => {
-                if let Some(stats) = stats {
-                    stats.resends.inc();
-                }
-            }
-            Err(lost) => break Err(broken(&lost, forwarding, &choice)),
-        }
+    let conversation = Conversation {
+        worker,
+        exchange,
+        forwarding,
+        endpoint: &choice.state,
+        deadlines: &deadlines,
+        tee: tee.as_ref(),
+        held_body: held_body.as_ref(),
     };
-    if let (Some(stats), Err(broken)) = (stats, &result) {
-        match broken.reason {
-            Reason::RouteTimeout => stats.timeouts.inc(),
-            Reason::PerTryTimeout => stats.per_try_timeouts.inc(),
-            _ => {}
-        }
-    }
+    let result = converse(&conversation, &choice, client, reused).await;
     if let Some(body) = held_body {
         body.release(client, exchange);
     }
     Forwarded { endpoint: choice.stats, result }
 }
 
+/// Holds the conversation on the `reused` connection or a fresh one; on a fresh one once more, where the reused one had
+/// been closed and that is safe.
+async fn converse(
+    conversation: &Conversation<'_>,
+    choice: &Choice<'_>,
+    client: &mut Stream,
+    mut reused: Option<Upstream>,
+) -> Result<Answered, Broken> {
+    let Conversation { worker, exchange, forwarding, deadlines, .. } = conversation;
+    let cluster = forwarding.cluster().map(Rc::as_ref);
+    loop {
+        let was_reused = reused.is_some();
+        deadlines.try_begins();
+        let connection = match reused.take() {
+            Some(upstream) => Ok(upstream),
+            None => deadlines.limit(pin!(connect(worker, choice, cluster)), &Cell::new(0)).await.flatten(),
+        };
+        let lost = match connection {
+            Ok(upstream) => {
+                if let Some(counter) = &choice.stats.requests_total {
+                    counter.inc();
+                }
+                match conversation.run(client, upstream).await {
+                    Ok(answered) => return Ok(answered),
+                    Err(lost) => lost,
+                }
+            }
+            Err(reason) => Lost::unsent(reason),
+        };
+        if was_reused && lost.may_be_sent_again(exchange) {
+            if let Some(cluster) = cluster {
+                cluster.stats.resends.inc();
+            }
+            continue;
+        }
+        if let Some(cluster) = cluster {
+            cluster.stats.timed_out(lost.reason);
+        }
+        return Err(broken(&lost, forwarding, choice));
+    }
+}
+
 fn broken(lost: &Lost, forwarding: &Forwarding, choice: &Choice<'_>) -> Broken {
     let cause = match lost.reason.row().blame {
-        crate::failure::Blame::Upstream => format!("{} at {}", forwarding.name(), choice.state.endpoint.address),
-        crate::failure::Blame::Downstream | crate::failure::Blame::Proxy => String::new(),
+        Blame::Upstream | Blame::Proxy => format!("{} at {}", forwarding.name(), choice.state.endpoint.address),
+        Blame::Downstream => String::new(),
     };
     Broken { reason: lost.reason, status_sent: lost.status_sent, cause }
 }

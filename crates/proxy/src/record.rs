@@ -92,8 +92,8 @@ pub(crate) struct ClusterStats {
     codes: RefCell<Vec<(u16, Counter)>>,
     request_time: Histogram,
     pub(crate) resends: Counter,
-    pub(crate) timeouts: Counter,
-    pub(crate) per_try_timeouts: Counter,
+    timeouts: Counter,
+    per_try_timeouts: Counter,
     pub(crate) connections_total: Counter,
     pub(crate) connections_active: Gauge,
     pub(crate) connect_failures: Counter,
@@ -346,6 +346,15 @@ impl DownstreamStats {
 }
 
 impl ClusterStats {
+    /// Counts a request that was given up, if a time limit was why.
+    pub(crate) fn timed_out(&self, reason: Reason) {
+        match reason {
+            Reason::RouteTimeout => self.timeouts.inc(),
+            Reason::PerTryTimeout => self.per_try_timeouts.inc(),
+            _ => {}
+        }
+    }
+
     fn completed(&self, shard: &Shard, status: u16, duration_ms: f64) {
         self.completed.inc();
         self.request_time.observe(duration_ms);

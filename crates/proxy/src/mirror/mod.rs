@@ -197,7 +197,10 @@ impl Copy {
         let result = self.exchange(&choice).await;
         let status = match &result {
             Ok(status) => *status,
-            Err(Loss::Failed(reason)) => reason.row().status,
+            Err(Loss::Failed(reason)) => {
+                stats.timed_out(*reason);
+                reason.row().status
+            }
             Err(Loss::Starved(_)) => 0,
         };
         if let Err(Loss::Starved(NoMore::Full)) = result {
@@ -247,10 +250,7 @@ impl Copy {
         self.write(&mut writer).await?;
         match tokio::time::timeout(self.original.timeout, self.read(&mut reader, heard)).await {
             Ok(answer) => answer.map_err(Loss::Failed),
-            Err(_) => {
-                self.cluster.stats.timeouts.inc();
-                Err(Loss::Failed(Reason::RouteTimeout))
-            }
+            Err(_) => Err(Loss::Failed(Reason::RouteTimeout)),
         }
     }
 
