@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::catalogue::{OUTRIGGER_METRICS_DROPPED_TOTAL, OUTRIGGER_METRICS_EXPIRED_TOTAL, OUTRIGGER_METRICS_SERIES};
-use crate::series::{Moment, Table, Walk};
+use crate::series::{Moment, Recent, Table, Walk};
 use crate::shard::Slot;
 use crate::snapshot::{Collect, Families, Family, Sample, Value};
 use crate::{Desc, Shard};
@@ -41,6 +41,7 @@ pub struct Registry(Arc<Shared>);
 pub(crate) struct Shared {
     limits: SeriesLimits,
     shards: AtomicU32,
+    recent: Recent,
     families: RwLock<BTreeMap<&'static str, Arc<FamilyCell>>>,
     collectors: RwLock<Vec<Arc<dyn Collect>>>,
     /// Held by gather and sweep, so that only one of them walks: removals happen there alone.
@@ -66,6 +67,7 @@ impl Registry {
         Self(Arc::new(Shared {
             limits,
             shards: AtomicU32::new(0),
+            recent: Recent::default(),
             families: RwLock::default(),
             collectors: RwLock::default(),
             walker: Mutex::default(),
@@ -135,7 +137,7 @@ impl Shared {
         let labels = crate::label::bounded(labels);
         let family = self.family(desc);
         let mut table = lock(&family.table);
-        table.slot(shard, desc, &labels, self.limits.per_family)
+        table.slot(shard, desc, &labels, self.limits.per_family, &self.recent)
     }
 
     fn family(&self, desc: &'static Desc) -> Arc<FamilyCell> {

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::shard::{Cells, Slot};
@@ -26,9 +26,10 @@ pub(crate) struct Table {
     refused: u64,
 }
 
+#[derive(Default)]
 struct Series {
     cells: Vec<(u32, Cells)>,
-    /// What cells without handles had counted.
+    /// What cells without handles had counted; empty while there were none.
     retired: Box<[u64]>,
     /// Compared at each walk to see whether the series moved.
     last: u64,
@@ -42,6 +43,21 @@ struct Series {
 pub(crate) struct Moment {
     pub(crate) now: Instant,
     pub(crate) idle: Duration,
+}
+
+/// The labels of the newest series. The families of one exchange get theirs one after the other with the same labels, and
+/// share them.
+#[derive(Default)]
+pub(crate) struct Recent(Mutex<Option<Labels>>);
+
+impl Recent {
+    fn share(&self, labels: &[Arc<str>]) -> Labels {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*recent {
+            Some(known) if **known == *labels => known.clone(),
+            _ => recent.insert(labels.into()).clone(),
+        }
+    }
 }
 
 /// A walk over a family, in steps.
@@ -63,7 +79,7 @@ enum Fate {
 
 impl Table {
     /// The cells of a series in a shard, created when new.
-    pub(crate) fn slot(&mut self, shard: u32, desc: &Desc, labels: &[Arc<str>], limit: usize) -> Slot {
+    pub(crate) fn slot(&mut self, shard: u32, desc: &Desc, labels: &[Arc<str>], limit: usize, recent: &Recent) -> Slot {
         if let Some(series) = self.series.get_mut(labels) {
             return Slot::new(cells_of(&mut series.cells, shard, desc), false);
         }
@@ -73,9 +89,9 @@ impl Table {
             }
             return Slot::new(cells_of(&mut self.sinks, shard, desc), true);
         }
-        let mut series = Series::new(desc);
+        let mut series = Series::default();
         let cells = cells_of(&mut series.cells, shard, desc);
-        self.series.insert(labels.into(), series);
+        self.series.insert(recent.share(labels), series);
         Slot::new(cells, false)
     }
 
@@ -132,11 +148,6 @@ impl Table {
 }
 
 impl Series {
-    fn new(desc: &Desc) -> Self {
-        let retired = vec![0; desc.cells()].into();
-        Self { cells: Vec::new(), retired, last: 0, changed: None, used: false, hidden: false }
-    }
-
     /// The sum over shards. Cells that lost their last handle are folded in for good; a gauge's are forgotten, since
     /// what they told of is gone.
     fn total(&mut self, desc: &Desc) -> Box<[u64]> {
@@ -145,11 +156,14 @@ impl Series {
             // `get_mut` succeeds only without handles, and then sees their last write.
             let orphan = Arc::get_mut(cells).is_some();
             if orphan && desc.kind != Kind::Gauge {
+                if retired.is_empty() {
+                    *retired = vec![0; desc.cells()].into();
+                }
                 fold(desc, retired, cells);
             }
             !orphan
         });
-        let mut totals = retired.clone();
+        let mut totals = if retired.is_empty() { vec![0; desc.cells()].into() } else { retired.clone() };
         for (_, cells) in &self.cells {
             fold(desc, &mut totals, cells);
         }
@@ -188,6 +202,8 @@ fn cells_of(list: &mut Vec<(u32, Cells)>, shard: u32, desc: &Desc) -> Cells {
         return cells.clone();
     }
     let cells: Cells = (0..desc.cells()).map(|_| AtomicU64::new(0)).collect();
+    // Most series are known to one shard, and there are many of them.
+    list.reserve_exact(1);
     list.push((shard, cells.clone()));
     cells
 }
