@@ -9,6 +9,9 @@
 //! | Istio Gateways on one proxy: servers with one port | servers of plain HTTP share it, servers with TLS share it if no host stands in two; else the server of the older Gateway | Istio's `mergeGateways`, see `translate/gateways/istio/servers.rs` |
 //! | rules for connections with one server name on one port of an Istio Gateway | the first in the order above | a connection goes one way |
 //! | HTTPRoutes for one Service: one in the client's namespace, one in the Service's | that in the client's namespace, in silence: it is there to override | Gateway API (GEP-1294); those of one namespace are merged, see `translate/http_routes.rs` |
+//! | listeners of one Gateway with one port and host, or one port and two protocols | within one object nobody; else the Gateway's own, then those of the oldest ListenerSet | Gateway API ("distinct listeners"), see `translate/gateways/api/listeners.rs` |
+//! | listeners of one port for one host | the most specific, in silence | Gateway API ("listener isolation"), see `translate/gateways/api/chains.rs` |
+//! | HTTPRoutes at one listener of the Gateway API | all: that with the longer host name comes first, then by what they match | Gateway API, see `translate/gateways/api/chains.rs` and `translate/http_routes.rs` |
 //! | TrafficSplits for one root service | the oldest | SMI says nothing; stable |
 //! | Services and ServiceEntries with one host and port | the client's own namespace, then Services, then the oldest | |
 //!

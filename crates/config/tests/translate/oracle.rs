@@ -132,7 +132,13 @@ fn every_field_of_istios_schemas_is_known() {
 fn every_field_of_the_gateway_apis_schemas_is_known() {
     const GROUP: &str = "gateway.networking.k8s.io";
     for channel in ["standard", "experimental"] {
-        for (kind, plural) in [("HTTPRoute", "httproutes")] {
+        for (kind, plural) in [
+            ("GatewayClass", "gatewayclasses"),
+            ("Gateway", "gateways"),
+            ("ListenerSet", "listenersets"),
+            ("HTTPRoute", "httproutes"),
+            ("ReferenceGrant", "referencegrants"),
+        ] {
             let Some(text) = crds(&format!("gateway-api-{channel}/{GROUP}_{plural}.yaml")) else { return };
             check_kind(&text, GROUP, kind);
         }

@@ -42,6 +42,7 @@ mod gateways;
 mod isolation;
 mod listener_sets;
 mod loading;
+mod mutations;
 mod reuse;
 mod routes;
 mod samples;
