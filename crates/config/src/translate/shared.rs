@@ -22,6 +22,9 @@ use crate::resources::Resources;
 
 /// What the translations of one input for many clients share; see
 /// [`Translator::translate_sharing`](super::Translator::translate_sharing). All of them have one domain and cluster id.
+///
+/// The default shares the work; [`Self::new`] also equal parts of what comes of it, which costs memory where there are few
+/// clients and saves most of it where there are many.
 #[derive(Debug, Default)]
 pub struct Shared {
     common: Option<Common>,
@@ -80,7 +83,7 @@ impl Common {
 }
 
 impl Shared {
-    /// For many clients.
+    /// For many clients, which hold equal parts once.
     pub fn new() -> Self {
         Self { lender: RefCell::new(Lender::for_many()), ..Self::default() }
     }

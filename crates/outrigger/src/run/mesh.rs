@@ -98,7 +98,7 @@ impl Mesh {
             true => Some(network().context("no block of loopback addresses is free for the simulated pods")?),
             false => None,
         };
-        let views = Views::new(plan.view.clone());
+        let views = Views::new(plan.view.clone(), plan.simulate);
         let load = plan.load.map(Load::start).transpose().context("the load cannot start")?;
         Ok(Self {
             plan,

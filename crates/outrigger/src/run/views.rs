@@ -9,7 +9,7 @@ use outrigger_config::resources::Resources;
 use outrigger_config::simulate::SimulatedPod;
 use outrigger_config::status::ObjectStatus;
 use outrigger_config::translate::gateways::{GatewayId, GatewayProxy};
-use outrigger_config::translate::{Translator, View};
+use outrigger_config::translate::{Shared, Translator, View};
 use outrigger_model::{Diagnostic, Snapshot};
 
 use super::network::{Moved, relocate};
@@ -19,6 +19,8 @@ pub(super) type WorkloadKey = (Arc<str>, Arc<str>);
 
 /// The translations, kept from one configuration to the next.
 pub(super) struct Views {
+    /// What does not depend on who looks.
+    shared: Shared,
     main: Translated,
     /// Where the main listener is a workload's, which sees nothing of gateways: the view that tells of the objects of the
     /// Gateway API.
@@ -40,24 +42,26 @@ pub(super) fn workload_of(pod: &SimulatedPod) -> WorkloadKey {
 }
 
 impl Views {
-    /// With this view for the main listener.
-    pub(super) fn new(main: View) -> Self {
+    /// With this view for the main listener; with one for each workload, too, where pods are simulated.
+    pub(super) fn new(main: View, simulate: bool) -> Self {
+        let shared = if simulate { Shared::new() } else { Shared::default() };
         let status = main.workload.is_some().then(|| Translated::new(View { workload: None, ..main.clone() }));
-        Self { main: Translated::new(main), status, workloads: HashMap::new(), gateways: HashMap::new() }
+        Self { shared, main: Translated::new(main), status, workloads: HashMap::new(), gateways: HashMap::new() }
     }
 
     /// Translates an input for everybody who is there.
     pub(super) fn translate(&mut self, resources: &Resources, pods: &[Arc<SimulatedPod>], gateways: &[GatewayProxy]) {
-        self.main.translate(resources);
+        let shared = &mut self.shared;
+        self.main.translate(resources, shared);
         if let Some(status) = &mut self.status {
-            status.translate(resources);
+            status.translate(resources, shared);
         }
         let workloads: Vec<WorkloadKey> = pods.iter().map(|pod| workload_of(pod)).collect();
         follow(&mut self.workloads, workloads, |(namespace, name)| View::of(namespace, name));
-        self.workloads.values_mut().for_each(|view| view.translate(resources));
+        self.workloads.values_mut().for_each(|view| view.translate(resources, shared));
         let ids = gateways.iter().map(|gateway| gateway.id.clone()).collect();
         follow(&mut self.gateways, ids, |id| View::of_gateway(id.clone()));
-        self.gateways.values_mut().for_each(|view| view.translate(resources));
+        self.gateways.values_mut().for_each(|view| view.translate(resources, shared));
     }
 
     /// Puts endpoints where they are. To be called once after each translation.
@@ -111,8 +115,8 @@ impl Translated {
         Self { translator: Translator::new(view), snapshot: None, diagnostics: Vec::new() }
     }
 
-    fn translate(&mut self, resources: &Resources) {
-        let (snapshot, diagnostics) = self.translator.translate(resources);
+    fn translate(&mut self, resources: &Resources, shared: &mut Shared) {
+        let (snapshot, diagnostics) = self.translator.translate_sharing(resources, shared);
         self.diagnostics = diagnostics;
         self.snapshot = Some(Arc::new(snapshot));
     }
