@@ -161,7 +161,7 @@ spec: {service: a, backends: [{service: b, weight: 1}]}
 ---
 ";
     let routes = http_route("shop", "one", "name: a") + &http_route("shop", "two", "name: a");
-    let weaker = routes.clone() + split;
+    let weaker = routes + split;
     check(
         "",
         "routes findings host=a.shop",

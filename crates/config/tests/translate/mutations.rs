@@ -198,7 +198,7 @@ data:
 #[track_caller]
 fn promises(snapshot: &Snapshot) {
     let mut domains = HashSet::new();
-    for vhost in &crate::dump::outbound(&snapshot).virtual_hosts {
+    for vhost in &crate::dump::outbound(snapshot).virtual_hosts {
         assert!(!vhost.domains.is_empty() && !vhost.routes.is_empty(), "{}", vhost.name);
         for domain in &vhost.domains {
             assert!(domains.insert(domain.clone()), "{domain:?} is claimed twice");

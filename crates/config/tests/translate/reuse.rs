@@ -41,8 +41,8 @@ fn changed(first: &Snapshot, second: &Snapshot) -> Vec<String> {
             changed.push(name.to_string());
         }
     }
-    let old: HashMap<_, _> = crate::dump::outbound(&first).virtual_hosts.iter().map(|v| (v.name.clone(), v)).collect();
-    for vhost in &crate::dump::outbound(&second).virtual_hosts {
+    let old: HashMap<_, _> = crate::dump::outbound(first).virtual_hosts.iter().map(|v| (v.name.clone(), v)).collect();
+    for vhost in &crate::dump::outbound(second).virtual_hosts {
         if !old.get(&vhost.name).is_some_and(|old| Arc::ptr_eq(old, vhost)) {
             changed.push(vhost.name.to_string());
         }
@@ -77,7 +77,7 @@ fn a_changed_rule_changes_its_virtual_host_and_keeps_the_routes_that_stayed() {
     let yaml = service("default", "a", &[("v1", 9001)]) + &service("default", "b", &[]);
     let (first, second) = snapshots(&(yaml.clone() + RULES), &(yaml + &RULES.replace("host: b", "host: a")));
     assert_eq!(changed(&first, &second), ["a.default.svc.cluster.local:9080"]);
-    let routes = |s: &Snapshot| crate::dump::outbound(&s).virtual_hosts[0].routes.clone();
+    let routes = |s: &Snapshot| crate::dump::outbound(s).virtual_hosts[0].routes.clone();
     assert!(Arc::ptr_eq(&routes(&first)[0], &routes(&second)[0]));
     assert_ne!(first.version, second.version);
 }
@@ -170,7 +170,7 @@ fn ten_thousand_rules_of_one_host_are_no_trouble() {
     }
     let started = std::time::Instant::now();
     let (first, second) = snapshots(&yaml, &yaml.replace("/p5000}", "/q}"));
-    let routes = |s: &Snapshot| crate::dump::outbound(&s).virtual_hosts[0].routes.clone();
+    let routes = |s: &Snapshot| crate::dump::outbound(s).virtual_hosts[0].routes.clone();
     let shared = routes(&first).iter().zip(&routes(&second)).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
     assert_eq!(shared, 9_999);
     eprintln!("10000 rules, loaded and translated twice: {:?}", started.elapsed());
@@ -192,7 +192,7 @@ fn a_thousand_http_routes_of_one_service_are_no_trouble() {
     }
     let started = std::time::Instant::now();
     let (first, second) = snapshots(&yaml, &yaml.replace("/500/9}", "/q}"));
-    let routes = |s: &Snapshot| crate::dump::outbound(&s).virtual_hosts[0].routes.clone();
+    let routes = |s: &Snapshot| crate::dump::outbound(s).virtual_hosts[0].routes.clone();
     let (first, second) = (routes(&first), routes(&second));
     assert_eq!((first.len(), second.len()), (10_000, 10_000));
     let known: HashSet<*const Route> = second.iter().map(Arc::as_ptr).collect();
