@@ -5,6 +5,7 @@ mod endpoints;
 mod gateway_api;
 mod hosts;
 mod http_routes;
+mod http_routes_filters;
 mod http_routes_invalid;
 mod http_routes_mesh;
 mod istio_gateways;

@@ -262,6 +262,27 @@ fn backends_that_are_not_there() {
     assert_eq!(["absent", "port", "kind", "none"].map(|host| web.http(80, host, "/")), ["500", "500", "500", "404"]);
 }
 
+/// An ExternalName must not lead where the route itself may not go.
+#[test]
+fn a_backend_of_another_namespace_by_another_name() {
+    let alias = "---\napiVersion: v1\nkind: Service\nmetadata: {name: alias, namespace: infra}\n\
+                 spec: {type: ExternalName, externalName: b.apps.svc.cluster.local, ports: [{name: http, port: 8080}]}\n";
+    let yaml = gateway("infra/web", &http("http", ""))
+        + &route("infra/r", "{name: web}", "", "/", "alias")
+        + &service("apps/b")
+        + alias;
+    let from = "{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: infra}";
+    let permitted = yaml.clone() + &grant("apps/g", from, "{group: '', kind: Service}");
+    let answers = [&yaml, &permitted].map(|yaml| Gateway::new("infra/web", yaml).http(80, "x", "/"));
+    assert_eq!(answers, ["500", "b"]);
+    check(
+        &yaml,
+        "Gateway infra/web: Accepted Programmed ResolvedRefs
+         Gateway infra/web/http: Accepted ResolvedRefs Programmed routes=1
+         HTTPRoute infra/r -> Gateway infra/web: Accepted ResolvedRefs=False/RefNotPermitted",
+    );
+}
+
 #[test]
 fn one_route_two_gateways() {
     let yaml = gateway("infra/one", &http("http", ""))
