@@ -31,7 +31,7 @@ enum Chore {
     Tidy(tidy::Options),
     /// Writes the documents that are rendered from the code.
     Docs,
-    /// Checks the product beside Prometheus, curl and nginx, and types the READMEs' commands.
+    /// Checks the product beside Prometheus, curl and nginx, and under the queries of Istio's dashboards.
     Peers(peers::Options),
     /// Measures CPU per request, latency and memory beside nginx, HAProxy and Envoy.
     Bench(bench::Options),

@@ -108,7 +108,7 @@ pub(crate) fn check(program: &Path, folder: &Path) -> Result<()> {
     shell::fresh_folder(folder)?;
     let example = shell::root().join("examples/canary");
     let example = example.to_str().context("a path that is UTF-8")?;
-    let proxy = Proxy::start(program, &["--echo", example], &folder.join("outrigger.log"))?;
+    let proxy = Proxy::start(program, &["--simulate", example], &folder.join("outrigger.log"))?;
     for case in &CASES {
         let said = shell::output(proxy.curl().args(case.arguments)).with_context(|| case.name.to_owned())?;
         let said = squeeze(&said);

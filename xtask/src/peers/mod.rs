@@ -1,10 +1,11 @@
-//! `cargo xtask peers`: the product beside programs that others wrote: Prometheus and promtool, curl, nginx.
+//! `cargo xtask peers`: the product beside programs that others wrote: Prometheus and promtool, curl, nginx; and under the
+//! queries of their dashboards and tools.
 //!
 //! Each check starts what it needs on loopback and ends it. Nothing is left out: a missing tool is installed by package
 //! name, and where that is impossible the check fails.
 
-mod console;
 mod curl;
+mod mesh;
 mod nginx;
 mod prometheus;
 mod world;
@@ -23,7 +24,7 @@ pub(crate) use world::{Proxy, ready};
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Which checks to run
-    #[arg(long, value_delimiter = ',', default_value = "examples,curl,nginx,prometheus")]
+    #[arg(long, value_delimiter = ',', default_value = "curl,nginx,prometheus,mesh")]
     only: Vec<Check>,
     /// Check this binary instead of building one
     #[arg(long, value_name = "BIN")]
@@ -36,14 +37,14 @@ pub(crate) struct Options {
 /// One group of checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Check {
-    /// The commands in the READMEs give the answers that stand beside them.
-    Examples,
     /// curl in all the ways people use it.
     Curl,
     /// nginx as the application.
     Nginx,
     /// Prometheus scrapes in every format and counts what the clients counted.
     Prometheus,
+    /// A simulated mesh under Prometheus: the queries of Istio's dashboards, of Kiali, Flagger and Argo Rollouts have data.
+    Mesh,
 }
 
 /// Runs the checks in order; the first failure ends the chore.
@@ -73,9 +74,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn one(check: Check, program: &Path, folder: &Path) -> Result<()> {
     match check {
-        Check::Examples => console::check(program, &folder.join("examples")),
         Check::Curl => curl::check(program, &folder.join("curl")),
         Check::Nginx => nginx::check(program, &folder.join("nginx")),
         Check::Prometheus => prometheus::check(program, &folder.join("prometheus")),
+        Check::Mesh => mesh::check(program, &folder.join("mesh")),
     }
 }

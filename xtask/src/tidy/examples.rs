@@ -19,11 +19,7 @@ pub(crate) fn check(files: &[TextFile]) -> Vec<Finding> {
         match text_of(&readme) {
             None => findings.push(Finding::new(&readme, 0, "is missing")),
             Some(text) if !text.contains("```console\n$ ") => {
-                findings.push(Finding::new(
-                    &readme,
-                    0,
-                    "has no ```console block with a command for the tests to type",
-                ));
+                findings.push(Finding::new(&readme, 0, "has no ```console block with a command for the tests to type"));
             }
             Some(_) => {}
         }

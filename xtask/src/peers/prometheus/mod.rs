@@ -4,6 +4,8 @@
 //! plain text format is what remains when a client asks for nothing better; an nginx in between asks so. That nginx also
 //! writes down which format each answer had, so that the check cannot pass with one format three times.
 
+mod server;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -13,11 +15,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
 
-use super::world::{self, Proxy};
+use super::world::Proxy;
 use crate::nginx;
 use crate::shell::{self, Background};
+pub(crate) use server::Server;
 
 /// Requests sent, over one connection each half.
 const REQUESTS: u32 = 500;
@@ -40,12 +42,14 @@ pub(crate) fn check(program: &Path, folder: &Path) -> Result<()> {
     shell::fresh_folder(folder)?;
     let example = shell::root().join("examples/canary");
     let example = example.to_str().context("a path that is UTF-8")?;
-    let proxy = Proxy::start(program, &["--echo", example], &folder.join("outrigger.log"))?;
+    let proxy = Proxy::start(program, &["--simulate", example], &folder.join("outrigger.log"))?;
     let counted = traffic(&proxy)?;
     lint(&proxy, folder)?;
     let gates = Gates::start(proxy.metrics, folder)?;
-    let plain = start(folder, "plain", &[], &[("text", gates.text), ("openmetrics", gates.direct)])?;
-    let native = start(folder, "native", &["--enable-feature=native-histograms"], &[("protobuf", gates.direct)])?;
+    let jobs = fixed("text", gates.text) + &fixed("openmetrics", gates.direct);
+    let plain = Server::start(folder, "plain", &[], &jobs)?;
+    let native =
+        Server::start(folder, "native", &["--enable-feature=native-histograms"], &fixed("protobuf", gates.direct))?;
     for (job, server) in [("text", &plain), ("openmetrics", &plain), ("protobuf", &native)] {
         settle(server, job, &counted).with_context(|| format!("format {job}"))?;
     }
@@ -101,7 +105,7 @@ fn settle(server: &Server, job: &str, counted: &Counted) -> Result<()> {
         (
             "version in the histogram",
             &counted.by_version,
-            "sum by (destination_version) (istio_request_duration_milliseconds_count{job=\"JOB\"})",
+            "sum by (destination_version) (istio_request_duration_milliseconds_count{job=\"JOB\",reporter=\"source\"})",
             "destination_version",
         ),
     ];
@@ -125,58 +129,9 @@ fn settle(server: &Server, job: &str, counted: &Counted) -> Result<()> {
     Ok(())
 }
 
-/// A running Prometheus.
-struct Server {
-    address: SocketAddr,
-    _process: Background,
-}
-
-fn start(folder: &Path, name: &str, flags: &[&str], jobs: &[(&str, SocketAddr)]) -> Result<Server> {
-    let program = shell::need("prometheus", "prometheus")?;
-    let address = shell::loopback(shell::free_port()?);
-    let mut configuration = "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n".to_owned();
-    for (job, target) in jobs {
-        configuration += &format!(
-            "- job_name: {job}\n  metrics_path: /stats/prometheus\n  static_configs: [{{targets: ['{target}']}}]\n"
-        );
-    }
-    let file = folder.join(format!("{name}.yml"));
-    fs::write(&file, configuration)?;
-    let data = folder.join(format!("{name}-data"));
-    let mut command = Command::new(program);
-    command.arg(format!("--config.file={}", file.display())).arg(format!("--storage.tsdb.path={}", data.display()));
-    command.arg(format!("--web.listen-address={address}")).args(flags);
-    let mut process = Background::start(name, &mut command, &folder.join(format!("{name}.log")))?;
-    process.wait_for_port(address)?;
-    Ok(Server { address, _process: process })
-}
-
-impl Server {
-    /// The samples of an instant query by one of their labels.
-    fn query(&self, query: &str, label: &str) -> Result<BTreeMap<String, u64>> {
-        let mut command = world::curl();
-        command.args(["--get", "--data-urlencode", &format!("query={query}")]);
-        let said = shell::output(command.arg(format!("http://{}/api/v1/query", self.address)))?;
-        let answer: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
-        let samples = answer["data"]["result"].as_array().with_context(|| said.clone())?;
-        let sample = |sample: &Value| {
-            let name = sample["metric"][label].as_str()?.to_owned();
-            Some((name, sample["value"][1].as_str()?.parse().ok()?))
-        };
-        samples
-            .iter()
-            .map(sample)
-            .collect::<Option<_>>()
-            .with_context(|| format!("no whole numbers by {label}: {said}"))
-    }
-
-    /// How its scrapes fare, for messages.
-    fn targets(&self) -> Result<String> {
-        let said = shell::output(world::curl().arg(format!("http://{}/api/v1/targets", self.address)))?;
-        let answer: Value = serde_json::from_str(&said)?;
-        let active = answer["data"]["activeTargets"].as_array().into_iter().flatten();
-        Ok(active.map(|t| format!("{} {} {}\n", t["scrapePool"], t["health"], t["lastError"])).collect())
-    }
+/// A job with one target.
+fn fixed(job: &str, target: SocketAddr) -> String {
+    format!("- job_name: {job}\n  metrics_path: /stats/prometheus\n  static_configs: [{{targets: ['{target}']}}]\n")
 }
 
 /// An nginx between Prometheus and the proxy, which writes down the formats.
