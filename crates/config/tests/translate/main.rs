@@ -9,6 +9,7 @@ mod http_routes_filters;
 mod http_routes_invalid;
 mod http_routes_mesh;
 mod istio_gateways;
+mod istio_gateways_mutations;
 mod istio_gateways_samples;
 mod istio_gateways_tcp;
 mod istio_gateways_tls;

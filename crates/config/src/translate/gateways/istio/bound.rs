@@ -1,6 +1,7 @@
 //! The VirtualServices that are bound to the Gateways of a proxy.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use outrigger_model::Diagnostic;
 
@@ -37,14 +38,15 @@ pub(super) fn select(
     domain: &str,
     findings: &mut Vec<Diagnostic>,
 ) -> Vec<Bound> {
+    let ours: HashSet<String> =
+        members.gateways.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
     let mut ranked = Vec::new();
     for object in resources.virtual_services.oldest_first() {
         if object.spec.hosts.is_empty() {
             continue;
         }
-        let is_ours = |name: &str| members.gateways.iter().any(|(of, short)| name == format!("{of}/{short}"));
         let mut named = bindings::gateways(object);
-        named.retain(|(name, _)| is_ours(name));
+        named.retain(|(name, _)| ours.contains(&**name));
         let Some((gateway, pos)) = named.first() else { continue };
         let meta = &object.meta;
         let Some(rank) = precedence::virtual_service_rank(exports(object, mesh), &meta.namespace, namespace) else {
