@@ -38,8 +38,8 @@ use super::views::Views;
 pub(super) struct Plan {
     /// Metrics of the process.
     pub(super) registry: Registry,
-    /// The main listener.
-    pub(super) outbound: TcpListener,
+    /// The main listener; gone once the main proxy has it.
+    pub(super) outbound: Option<TcpListener>,
     /// Where metrics of the process are served.
     pub(super) stats: SocketAddr,
     /// Other addresses of the process.
@@ -71,6 +71,8 @@ pub(super) struct Mesh {
     backends: Backends,
     load: Option<Load>,
     last: Option<Loaded>,
+    /// What is gone and still ends.
+    ending: JoinSet<()>,
     ended: mpsc::UnboundedSender<Ended>,
 }
 
@@ -93,7 +95,7 @@ struct Staged {
 impl Mesh {
     /// A mesh of nothing yet. What ends is told to `ended`, which is to call [`Self::release`].
     pub(super) fn new(plan: Plan, host: Host, ended: mpsc::UnboundedSender<Ended>) -> anyhow::Result<Self> {
-        let outbound = plan.outbound.local_addr()?;
+        let outbound = plan.outbound.as_ref().context("a mesh has a main listener")?.local_addr()?;
         let network = match plan.simulate {
             true => Some(network().context("no block of loopback addresses is free for the simulated pods")?),
             false => None,
@@ -113,6 +115,7 @@ impl Mesh {
             backends: Backends::default(),
             load,
             last: None,
+            ending: JoinSet::new(),
             ended,
         })
     }
@@ -187,7 +190,11 @@ impl Mesh {
             Some(proxy) => proxy.apply(snapshot.clone()),
             None => {
                 let proxy = self.host.start(&self.plan.registry, self.plan.own.clone(), None, snapshot.clone())?;
-                proxy.listen(Listener::OUTBOUND, &self.plan.outbound)?;
+                // Not kept: a socket that is still open somewhere takes connections that nobody serves when the proxy
+                // has drained.
+                if let Some(socket) = self.plan.outbound.take() {
+                    proxy.listen(Listener::OUTBOUND, &socket)?;
+                }
                 self.main = Some(proxy);
             }
         }
@@ -236,9 +243,10 @@ impl Mesh {
 
     /// Ends what is gone, in the background.
     fn let_go(&mut self) {
+        while self.ending.try_join_next().is_some() {}
         for pod in self.pods.leave() {
             let (ended, address) = (self.ended.clone(), pod.pod.address);
-            tokio::spawn(async move {
+            self.ending.spawn(async move {
                 pod.end().await;
                 // Nobody listens when the process ends.
                 let _ = ended.send(Ended::Pod(address));
@@ -246,7 +254,7 @@ impl Mesh {
         }
         for gateway in self.gateways.leave() {
             let (ended, id) = (self.ended.clone(), gateway.gateway.id.clone());
-            tokio::spawn(async move {
+            self.ending.spawn(async move {
                 gateway.end().await;
                 let _ = ended.send(Ended::Gateway(id));
             });
@@ -347,6 +355,7 @@ impl Mesh {
             None => 0,
         };
         while edges.join_next().await.is_some() {}
+        while self.ending.join_next().await.is_some() {}
         let mut pods = JoinSet::new();
         self.pods.leave_all().into_iter().for_each(|pod: Pod| drop(pods.spawn(pod.end())));
         while pods.join_next().await.is_some() {}

@@ -62,7 +62,7 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let server = host.server.clone();
     let plan = mesh::Plan {
         registry: registry.clone(),
-        outbound,
+        outbound: Some(outbound),
         stats: stats.local_addr()?,
         own: vec![admin.local_addr()?, stats.local_addr()?],
         view: args.workload.as_ref().map_or_else(View::default, |w| View::of(&w.namespace, &w.name)),

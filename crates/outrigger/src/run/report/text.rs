@@ -79,6 +79,11 @@ fn pod(pod: &WorkloadReport) -> [String; 3] {
     if !pod.ready {
         ports.push("(not ready)".to_owned());
     }
+    for (what, address, usual) in [("metrics", pod.metrics, 15020), ("outbound", pod.outbound, 15001)] {
+        if address.port() != usual {
+            ports.push(format!("({what} at {address})"));
+        }
+    }
     [format!("{}/{}", pod.namespace, pod.pod), pod.address.to_string(), ports.join(" ")]
 }
 
