@@ -61,16 +61,16 @@ fn a_pod_takes_its_new_labels_and_ports_along() {
     let mesh = Mesh::start(&before, &[]);
     let outbound = address(&mesh.process.ready()["outbound"]);
     let ip = address(&mesh.pod("cart-v1-0")["outbound"]).ip();
-    let after = before.replace("version: v1", "version: v2").replace("8080", "8090");
+    let after = before.replace("version: v1", "version: v2").replace("7480", "7490");
     mesh.world.write("mesh.yaml", &after);
     let moved = || {
         let answer = get(outbound, "cart.shop", "/");
         let told: Value = serde_json::from_slice(&answer.body).ok()?;
-        (told["version"] == "v2" && told["httpPort"] == "8090").then_some(())
+        (told["version"] == "v2" && told["httpPort"] == "7490").then_some(())
     };
     eventually("the new version on the new port", moved);
-    assert_eq!(echo((ip, 8090).into(), "cart", "/")["version"], "v2");
-    eventually("the old port to be closed", || Client::connect((ip, 8080).into()).is_err().then_some(()));
+    assert_eq!(echo((ip, 7490).into(), "cart", "/")["version"], "v2");
+    eventually("the old port to be closed", || Client::connect((ip, 7480).into()).is_err().then_some(()));
 }
 
 /// A pod that comes back while the one before it still drains gets another address: nobody meets a ghost.

@@ -1,6 +1,6 @@
 //! Gateways, with simulated pods and without.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use outrigger_testkit::{Client, Process, World, eventually, metrics};
 use serde_json::json;
@@ -28,8 +28,8 @@ spec:
     )
 }
 
-const ONE: &str = "  - {name: http, port: 8888, protocol: HTTP, hostname: '*.example.com'}\n";
-const TWO: &str = "  - {name: more, port: 8889, protocol: HTTP}\n";
+const ONE: &str = "  - {name: http, port: 7488, protocol: HTTP, hostname: '*.example.com'}\n";
+const TWO: &str = "  - {name: more, port: 7489, protocol: HTTP}\n";
 
 fn bound(told: &serde_json::Value, listener: usize) -> SocketAddr {
     address(&told["gateways"][0]["listeners"][listener]["bound"])
@@ -43,13 +43,13 @@ fn a_gateway_is_an_address_of_its_own() {
     let expected = json!({
         "kind": "Gateway", "namespace": "shop", "name": "web", "address": ip, "metrics": format!("{ip}:15020"),
         "listeners": [{
-            "name": "http", "port": 8888, "bound": format!("{ip}:8888"), "protocol": "HTTP", "hostname": "*.example.com",
+            "name": "http", "port": 7488, "bound": format!("{ip}:7488"), "protocol": "HTTP", "hostname": "*.example.com",
         }],
     });
     assert_eq!(*told, expected);
     assert_eq!(echo(bound(mesh.process.ready(), 0), "www.example.com", "/")["pod"], "cart-v1-0");
     assert_eq!(get(bound(mesh.process.ready(), 0), "other.org", "/").status, 404);
-    let (code, said) = mesh.request(&[&format!("http://{ip}:8888/"), "-H", "Host: a.example.com"]);
+    let (code, said) = mesh.request(&[&format!("http://{ip}:7488/"), "-H", "Host: a.example.com"]);
     assert!(code == Some(0) && said.contains("answered by shop/cart, pod cart-v1-0"), "{said}");
     // The pod knows the gateway by its address.
     let counted = || {
@@ -74,7 +74,7 @@ fn listeners_and_gateways_come_and_go() {
     mesh.world.write("mesh.yaml", &(cart.clone() + &gateway(TWO)));
     let told = || Some(mesh.status()).filter(|told| told["gateways"][0]["listeners"][0]["name"] == "more");
     let second = bound(&eventually("the other listener", told), 0);
-    assert_eq!((second.ip(), second.port()), (first.ip(), 8889));
+    assert_eq!((second.ip(), second.port()), (first.ip(), 7489));
     assert_eq!(echo(second, "any", "/")["pod"], "cart-v1-0");
     eventually("the first port to be closed", || Client::connect(first).is_err().then_some(()));
     mesh.world.write("mesh.yaml", &cart);
@@ -94,18 +94,18 @@ fn gateways_need_no_simulation() {
 apiVersion: v1
 kind: Service
 metadata: {name: cart, namespace: shop}
-spec: {ports: [{name: http, port: 80, targetPort: 8080}]}
+spec: {ports: [{name: http, port: 80, targetPort: 7480}]}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: cart-1, namespace: shop, labels: {kubernetes.io/service-name: cart}}
 addressType: IPv4
-ports: [{name: http, port: 8080, protocol: TCP}]
+ports: [{name: http, port: 7480, protocol: TCP}]
 endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
 ";
-    // A port that is free now: another test may take it, but not on 127.0.0.1 with an echo server for this slice.
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("free").port();
-    world.write("mesh.yaml", &(slice.replace("8080", &port.to_string()) + &gateway(ONE)));
+    // An address of this run alone.
+    let address = format!("127.200.{}.1", std::process::id() % 250);
+    world.write("mesh.yaml", &(slice.replace("127.0.0.1", &address) + &gateway(ONE)));
     let path = world.path().display().to_string();
     let flags = ["-o", "json", "--admin", ":0", "--outbound", ":0", "--stats", ":0", "--echo"];
     let process = Process::start(OUTRIGGER, ["run", &path].iter().chain(&flags));

@@ -19,7 +19,7 @@ fn the_report_tells_every_pod() {
         "namespace": "shop", "name": "cart-v1", "pod": "cart-v1-1", "address": ip,
         "labels": { "app": "cart", "version": "v1" }, "service_account": "cart-account", "ready": true,
         "outbound": format!("{ip}:15001"), "metrics": format!("{ip}:15020"),
-        "ports": [{ "container": "main", "name": "http", "port": 8080, "protocol": "http", "bound": format!("{ip}:8080") }],
+        "ports": [{ "container": "main", "name": "http", "port": 7480, "protocol": "http", "bound": format!("{ip}:7480") }],
     });
     assert_eq!(*pod, expected);
     let services = json!([
@@ -43,7 +43,7 @@ fn a_request_passes_both_sidecars_and_both_count_it() {
         let expected = [
             ("path", "/items?a=b"),
             ("host", "cart"),
-            ("httpPort", "8080"),
+            ("httpPort", "7480"),
             ("namespace", "shop"),
             ("service", "cart"),
             ("pod", "cart-v1-0"),
@@ -87,8 +87,8 @@ kind: Pod
 metadata: {name: both, namespace: shop, labels: {app: both}}
 spec:
   containers:
-  - {name: front, image: any, ports: [{name: http, containerPort: 8080}]}
-  - {name: back, image: any, ports: [{name: http-back, containerPort: 8081}, {name: tcp-raw, containerPort: 8082}]}
+  - {name: front, image: any, ports: [{name: http, containerPort: 7480}]}
+  - {name: back, image: any, ports: [{name: http-back, containerPort: 7481}, {name: tcp-raw, containerPort: 7482}]}
 ---
 apiVersion: v1
 kind: Service
@@ -96,7 +96,7 @@ metadata: {name: both, namespace: shop}
 spec:
   selector: {app: both}
   ports:
-  - {name: http, port: 80, targetPort: 8080}
+  - {name: http, port: 80, targetPort: 7480}
   - {name: http-back, port: 81, targetPort: http-back}
   - {name: tcp-raw, port: 82, targetPort: tcp-raw}
 ";
@@ -106,8 +106,8 @@ spec:
         let told = echo(outbound, host, "/");
         ["pod", "container", "httpPort"].map(|member| told[member].as_str().unwrap_or_default().to_owned())
     };
-    assert_eq!(who("both.shop"), ["both", "front", "8080"]);
-    assert_eq!(who("both.shop:81"), ["both", "back", "8081"]);
+    assert_eq!(who("both.shop"), ["both", "front", "7480"]);
+    assert_eq!(who("both.shop:81"), ["both", "back", "7481"]);
     let samples = scrape(address(&mesh.pod("both")["metrics"]));
     let by_container = metrics::sum_by(&samples, "outrigger_container_requests_total", "container");
     assert_eq!(by_container, [("back".to_owned(), 1.0), ("front".to_owned(), 1.0)].into());
@@ -125,7 +125,7 @@ spec:
 fn a_port_that_is_taken_becomes_a_free_one_and_traffic_finds_it() {
     let taken = TcpListener::bind("0.0.0.0:0").expect("free");
     let port = taken.local_addr().expect("bound").port();
-    let yaml = app("cart", "v1", 80, 1).replace("8080", &port.to_string());
+    let yaml = app("cart", "v1", 80, 1).replace("7480", &port.to_string());
     let mesh = Mesh::start(&yaml, &[]);
     let bound = address(&mesh.pod("cart-v1-0")["ports"][0]["bound"]);
     assert_ne!(bound.port(), port);
@@ -183,5 +183,5 @@ fn two_simulations_do_not_meet() {
     let yaml = app("cart", "v1", 80, 1);
     let meshes = [Mesh::start(&yaml, &[]), Mesh::start(&yaml, &[])];
     let ports = meshes.each_ref().map(|mesh| address(&mesh.pod("cart-v1-0")["ports"][0]["bound"]));
-    assert!(ports[0].ip() != ports[1].ip() && ports.iter().all(|address: &SocketAddr| address.port() == 8080));
+    assert!(ports[0].ip() != ports[1].ip() && ports.iter().all(|address: &SocketAddr| address.port() == 7480));
 }

@@ -104,7 +104,7 @@ spec:
     metadata: {{labels: {{app: {name}, version: {version}}}}}
     spec:
       serviceAccountName: {name}-account
-      containers: [{{name: main, image: any, ports: [{{name: http, containerPort: 8080}}]}}]
+      containers: [{{name: main, image: any, ports: [{{name: http, containerPort: 7480}}]}}]
 "
     )
 }
