@@ -9,7 +9,7 @@ use super::pods;
 use super::ports::{Plan, SelectingSource, Targets};
 use super::readiness;
 use super::replaced::selects;
-use super::replicas::{Slot, Unit};
+use super::replicas::{PodSource, Slot, Unit};
 use crate::codes;
 use crate::kind::pod::{Pod, PodSpec};
 use crate::kind::service::Service;
@@ -21,7 +21,7 @@ use crate::translate::has_labels;
 pub(super) struct Draft {
     /// The Pod, without address and status.
     pub(super) pod: Pod,
-    /// What it serves; `None` for a gateway, which runs elsewhere.
+    /// What it serves; `None` where nothing of it runs here: a gateway runs elsewhere.
     pub(super) plan: Option<Arc<Plan>>,
     /// Whether it takes traffic.
     pub(super) ready: bool,
@@ -49,33 +49,36 @@ impl<'d, 'r> Drafter<'d, 'r> {
         let mut drafts = Vec::with_capacity(unit.slots.len());
         for slot in &unit.slots {
             let pod = pods::pod(unit, slot);
-            let known = same.take().filter(|(labels, ..)| slot.written.is_none() && *labels == pod.meta.labels);
+            let is_generated = matches!(slot.source, PodSource::Generated(_));
+            let known = same.take().filter(|(labels, ..)| is_generated && *labels == pod.meta.labels);
             let (labels, plan, ready) = known.unwrap_or_else(|| {
                 let (plan, ready) = self.served(unit, slot, &pod.meta.labels);
                 (pod.meta.labels.clone(), plan, ready)
             });
             self.count(&pod, ready);
             drafts.push(Draft { pod, plan: plan.clone(), ready });
-            same = slot.written.is_none().then_some((labels, plan, ready));
+            same = is_generated.then_some((labels, plan, ready));
         }
         drafts
     }
 
     fn served(&mut self, unit: &Unit<'_>, slot: &Slot<'_>, labels: &Labels) -> (Option<Arc<Plan>>, bool) {
-        let (meta, spec): (&Metadata, &PodSpec) = match (slot.written, unit.template) {
-            (Some(pod), _) => (&pod.meta, &pod.spec),
-            (None, Some(template)) => (unit.meta, &template.spec),
-            (None, None) => return (None, false),
+        let (meta, spec, written): (&Metadata, &PodSpec, Option<&Pod>) = match slot.source {
+            PodSource::Written(pod) => (&pod.meta, &pod.spec, Some(&**pod)),
+            PodSource::Generated(template) => (unit.meta, &template.spec, None),
         };
+        if spec.containers.is_empty() {
+            let message = "`containers` is missing or empty, so no pod is simulated";
+            self.diagnostics.push(codes::SCHEMA.about(meta, meta.pos, message, "a pod has one container at least"));
+            return (None, false);
+        }
         if pods::is_gateway(spec) {
-            let message =
-                "its only container is a proxy, so no pod is simulated; gateways run from their Gateway objects";
+            let message = "only a proxy, so no pod is simulated; gateways run from their Gateway objects";
             self.diagnostics.push(codes::NOT_SIMULATED.about(meta, meta.pos, message, ""));
             return (None, false);
         }
         let mut plan = self.targets.plan(meta, spec, labels);
         self.diagnostics.append(&mut plan.diagnostics);
-        let written = slot.written.map(|pod| &**pod);
         let ready = readiness::is_ready(meta, spec, written, &plan.ports, &mut self.diagnostics);
         (Some(Arc::new(plan)), ready)
     }

@@ -114,7 +114,7 @@ type Key = (Arc<str>, Arc<str>);
 /// A pod with its address.
 struct Placed {
     pod: Arc<Pod>,
-    /// `None` for a gateway, which runs elsewhere.
+    /// `None` where nothing of it runs here.
     plan: Option<Arc<Plan>>,
     ready: bool,
 }

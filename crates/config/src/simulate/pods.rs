@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::ports::is_proxy;
-use super::replicas::{Slot, Unit, labels};
+use super::replicas::{PodSource, Slot, Unit, labels};
 use crate::kind::pod::{Pod, PodCondition, PodSpec, PodStatus, PodTemplate};
 use crate::node::{Pos, Spanned};
 use crate::object::{Metadata, OwnerReference};
 
 /// Whether a pod is nothing but a proxy: a gateway, which is simulated from its Gateway objects instead.
 pub(super) fn is_gateway(spec: &PodSpec) -> bool {
-    !spec.containers.is_empty() && spec.containers.iter().all(|container| is_proxy(container))
+    spec.containers.iter().all(|container| is_proxy(container))
 }
 
 /// The Pod of a slot, without address and status yet.
@@ -20,12 +20,11 @@ pub(super) fn is_gateway(spec: &PodSpec) -> bool {
 /// Places within the spec are left out: a pod is the same pod wherever its template stands. Findings about it are made
 /// from the template itself.
 pub(super) fn pod(unit: &Unit<'_>, slot: &Slot<'_>) -> Pod {
-    match (slot.written, unit.template) {
-        (Some(written), _) => {
-            Pod { meta: written.meta.clone(), spec: without_places(&written.spec), status: PodStatus::default() }
+    match slot.source {
+        PodSource::Written(pod) => {
+            Pod { meta: pod.meta.clone(), spec: without_places(&pod.spec), status: PodStatus::default() }
         }
-        (None, Some(template)) => generated(unit.meta, template, slot),
-        (None, None) => unreachable!("a slot without Pod belongs to a workload, which has a template"),
+        PodSource::Generated(template) => generated(unit.meta, template, slot),
     }
 }
 
@@ -83,12 +82,10 @@ pub(super) fn status(address: Option<Ipv4Addr>, ready: bool) -> PodStatus {
 
 /// Whether two pods of one name differ in nothing that counts.
 pub(super) fn same(a: &Pod, b: &Pod) -> bool {
-    let notes = |pod: &Pod| -> Vec<(Arc<str>, Arc<str>)> {
-        pod.meta.annotations.iter().map(|(key, value)| (key.clone(), value.value.clone())).collect()
-    };
     a.status == b.status
         && a.spec == b.spec
         && a.meta.labels == b.meta.labels
         && a.meta.owners == b.meta.owners
-        && notes(a) == notes(b)
+        && a.meta.annotations.len() == b.meta.annotations.len()
+        && a.meta.annotations.iter().zip(&b.meta.annotations).all(|(a, b)| a.0 == b.0 && a.1.value == b.1.value)
 }

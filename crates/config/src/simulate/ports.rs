@@ -208,7 +208,7 @@ fn unknown_name(
             pod.object_ref(),
             ports_text(spec)
         ),
-        "requests to that port get 503 (flag UH); name one of these ports, or give its number",
+        "its pods get no requests for that port; name one of these ports, or give its number",
     )
 }
 

@@ -21,8 +21,6 @@ pub(super) const PODS_MAX: usize = 2_000;
 pub(super) struct Unit<'r> {
     /// The object that findings are about: the workload, or a Pod that stands by itself.
     pub(super) meta: &'r Metadata,
-    /// What generated pods are like; `None` for a Pod that stands by itself.
-    pub(super) template: Option<&'r PodTemplate>,
     /// Its pods, in order.
     pub(super) slots: Vec<Slot<'r>>,
 }
@@ -31,14 +29,23 @@ pub(super) struct Unit<'r> {
 pub(super) struct Slot<'r> {
     /// Its name.
     pub(super) name: Arc<str>,
-    /// The Pod of the input that fills it.
-    pub(super) written: Option<&'r Arc<Pod>>,
+    /// What it is made from.
+    pub(super) source: PodSource<'r>,
     /// The node it is bound to, where that does not stand in the template.
     pub(super) node: Option<Arc<str>>,
     /// Labels that its controller adds to those of the template.
     pub(super) labels: Vec<(Arc<str>, Arc<str>)>,
     /// The headless service that names it.
     pub(super) subdomain: Option<Arc<str>>,
+}
+
+/// Where a pod comes from.
+#[derive(Clone, Copy)]
+pub(super) enum PodSource<'r> {
+    /// It stands in the input.
+    Written(&'r Arc<Pod>),
+    /// It is made by a workload.
+    Generated(&'r PodTemplate),
 }
 
 /// A workload: its kind and its metadata say which.
@@ -75,15 +82,16 @@ pub(super) fn units<'r>(resources: &'r Resources, diagnostics: &mut Vec<Diagnost
             None => alone.push(pod),
         }
     }
-    let mut units: Vec<Unit<'r>> = alone
-        .into_iter()
-        .map(|pod| Unit { meta: &pod.meta, template: None, slots: vec![Slot::written(pod)] })
-        .collect();
+    let mut units: Vec<Unit<'r>> =
+        alone.into_iter().map(|pod| Unit { meta: &pod.meta, slots: vec![Slot::written(pod)] }).collect();
     let mut names = Names::default();
     let kept = units.iter().map(|unit| (&*unit.meta.namespace, &*unit.meta.name));
     names.taken.extend(kept.chain(owned.values().flatten().map(|pod| (&*pod.meta.namespace, &*pod.meta.name))));
     let mut left = PODS_MAX.saturating_sub(units.len());
-    units.truncate(PODS_MAX);
+    for unit in units.drain(PODS_MAX.min(units.len())..) {
+        let message = format!("not simulated: there are {PODS_MAX} Pods before it, and no more are simulated");
+        diagnostics.push(codes::TOO_MANY_PODS.about(unit.meta, unit.meta.pos, message, "give fewer Pods"));
+    }
     for workload in &workloads {
         let written = owned.remove(&key(workload.meta)).unwrap_or_default();
         units.push(workload.unit(written, resources, &mut names, &mut left, diagnostics));
@@ -170,11 +178,7 @@ impl<'r> Names<'r> {
 impl<'r> Slot<'r> {
     fn written(pod: &'r Arc<Pod>) -> Self {
         let name = pod.meta.name.clone();
-        Self { name, written: Some(pod), node: None, labels: Vec::new(), subdomain: None }
-    }
-
-    fn generated(name: Arc<str>) -> Self {
-        Self { name, written: None, node: None, labels: Vec::new(), subdomain: None }
+        Self { name, source: PodSource::Written(pod), node: None, labels: Vec::new(), subdomain: None }
     }
 }
 
@@ -220,7 +224,11 @@ impl<'r> Workload<'r> {
             );
             diagnostics.push(codes::NOT_SIMULATED.about(&pod.meta, pod.meta.pos, message, ""));
         }
-        Unit { meta: self.meta, template: Some(self.template), slots }
+        Unit { meta: self.meta, slots }
+    }
+
+    fn slot(&self, name: Arc<str>) -> Slot<'r> {
+        Slot { name, source: PodSource::Generated(self.template), node: None, labels: Vec::new(), subdomain: None }
     }
 
     /// The Pods of the input, then generated ones, which are numbered on.
@@ -233,7 +241,7 @@ impl<'r> Workload<'r> {
         let surplus = written.split_off(count.min(written.len()));
         let mut slots: Vec<Slot<'r>> = written.into_iter().map(Slot::written).collect();
         for index in slots.len()..count {
-            slots.push(Slot::generated(names.give(self.meta, &index.to_string())));
+            slots.push(self.slot(names.give(self.meta, &index.to_string())));
         }
         (slots, surplus)
     }
@@ -260,7 +268,7 @@ impl<'r> Workload<'r> {
                 ("apps.kubernetes.io/pod-index".into(), ordinal.into()),
                 ("statefulset.kubernetes.io/pod-name".into(), name.clone()),
             ];
-            slots.push(Slot { labels, subdomain: service.cloned(), ..Slot::generated(name) });
+            slots.push(Slot { labels, subdomain: service.cloned(), ..self.slot(name) });
         }
         (slots, written.into_values().collect())
     }
@@ -279,10 +287,10 @@ impl<'r> Workload<'r> {
         let mut slots: Vec<Slot<'r>> = written.into_iter().map(Slot::written).collect();
         for node in bare {
             let name = names.give(self.meta, node);
-            slots.push(Slot { node: Some(Arc::clone(node)), ..Slot::generated(name) });
+            slots.push(Slot { node: Some(Arc::clone(node)), ..self.slot(name) });
         }
         if slots.is_empty() {
-            slots.push(Slot::generated(names.give(self.meta, "0")));
+            slots.push(self.slot(names.give(self.meta, "0")));
         }
         slots
     }

@@ -7,7 +7,7 @@ use outrigger_model::{Diagnostic, Locality, Workload};
 
 use super::View;
 use super::gateways::{self, Members};
-use super::workloads::{Naming, PodFacts, PodIndex, label_locality};
+use super::workloads::{Naming, PodFacts, PodIndex, label_locality, owner_name};
 use crate::codes;
 use crate::object::Labels;
 use crate::resources::Resources;
@@ -111,6 +111,8 @@ impl ByWorkload {
             let mut first = HashMap::new();
             for pod in resources.pods.in_namespace(namespace).into_iter().filter(|pod| !pod.is_over()) {
                 let facts = pods.facts(pod);
+                // A label may give the workload another name than its object has; both find it.
+                first.entry(owner_name(resources, &pod.meta)).or_insert_with(|| facts.clone());
                 first.entry(facts.workload.name.clone()).or_insert(facts);
             }
             first

@@ -1,6 +1,7 @@
 //! Simulation as data: YAML in; pods, endpoints, inbound listeners and findings out.
 
 mod endpoints;
+mod laws;
 mod ports;
 mod readiness;
 mod replicas;

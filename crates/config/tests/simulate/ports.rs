@@ -92,7 +92,7 @@ spec:
          outbound|81||d.default.svc.cluster.local
          outbound|9090||d.default.svc.cluster.local d-0=127.0.1.1:9090 d-1=127.0.1.2:9090
          info [OUT0302] Service default/d f.yaml:15:40: no container of Deployment default/d declares port 8080; it is simulated on container "web" (add it to the container's `ports`, or correct the Service, if that is not what is meant)
-         warning [OUT0310] Service default/d f.yaml:17:41: port 81: no container of Deployment default/d has a port named "nothing"; its ports are 9090 of other (requests to that port get 503 (flag UH); name one of these ports, or give its number)
+         warning [OUT0310] Service default/d f.yaml:17:41: port 81: no container of Deployment default/d has a port named "nothing"; its ports are 9090 of other (its pods get no requests for that port; name one of these ports, or give its number)
          info [OUT0302] ServiceEntry default/e f.yaml:24:11: no container of Deployment default/d declares port 8443; it is simulated on container "web" (add it to the container's `ports`, or correct the Service, if that is not what is meant)"#,
     );
 }
@@ -151,7 +151,7 @@ spec: {selector: {istio: gw}, ports: [{name: http, port: 80, targetPort: 8080}]}
            web 80 http
          outbound|80||istio-ingressgateway.default.svc.cluster.local
          info [OUT0301] Pod default/injected f.yaml:8:5: container "proxy" is a proxy that was injected; it is not simulated, the pod gets a sidecar anyway
-         info [OUT0301] Deployment default/istio-ingressgateway f.yaml:12:18: its only container is a proxy, so no pod is simulated; gateways run from their Gateway objects
+         info [OUT0301] Deployment default/istio-ingressgateway f.yaml:12:18: only a proxy, so no pod is simulated; gateways run from their Gateway objects
          warning [OUT0308] Service default/istio-ingressgateway f.yaml:17:18: the pod that it selects (istio=gw) takes no traffic; requests to it get 503 (flag UH) (see what is said of that pod)"#,
     );
 }

@@ -1,5 +1,9 @@
 //! Which pods there are.
 
+use outrigger_config::loader::load_text;
+use outrigger_config::simulate::Simulation;
+use outrigger_config::translate::{View, translate};
+
 use crate::{app, check};
 
 #[test]
@@ -120,7 +124,7 @@ fn a_job_runs_so_many_pods_as_it_may_and_still_needs() {
 }
 
 /// A Deployment with its ReplicaSets and Pods, as `kubectl get -o yaml` prints them.
-fn cluster_dump(replicas: u32) -> String {
+pub(crate) fn cluster_dump(replicas: u32) -> String {
     let mut yaml = app("a", replicas).replace("kind: Deployment", "kind: Deployment\nstatus: {readyReplicas: 2}");
     for (set, replicas) in [("a-7d9f", 2), ("a-6c8e", 0)] {
         yaml += &format!(
@@ -247,5 +251,32 @@ fn a_slip_of_the_pen_does_not_start_a_million_pods() {
             "warning [OUT0309] Deployment default/b f.yaml:23:18: asks for 1 pod, of which 0 can be simulated (at most 2000 pods are simulated in all; lower `replicas`)",
             "warning [OUT0308] Service default/b f.yaml:35:18: selects no pod of the input (app=b); requests to it get 503 (flag UH) (compare its selector with the labels of the workloads' templates in this namespace)",
         ]
+    );
+}
+
+#[test]
+fn a_workload_is_found_by_the_name_of_its_object_whatever_its_label_says() {
+    let yaml = "apiVersion: v1
+kind: Pod
+metadata: {name: p-0, labels: {app: p, service.istio.io/workload-name: alias}, ownerReferences: [{kind: StatefulSet, name: p, controller: true}]}
+spec: {containers: [{name: c}]}
+";
+    let stage = Simulation::new(0).stage(&load_text("f.yaml", yaml).0);
+    assert_eq!((&*stage.pods[0].owner, &*stage.pods[0].facts.name), ("p", "alias"));
+    for name in ["p", "alias", "p-0"] {
+        let (snapshot, findings) = translate(&stage.resources, &View::of("default", name));
+        assert_eq!((&*snapshot.workload.app, findings), ("p", Vec::new()), "{name}");
+    }
+}
+
+#[test]
+fn a_pod_without_containers_is_an_error_and_no_pod() {
+    let yaml = app("a", 1).replace("\n      - {name: web, ports: [{name: http, containerPort: 8080}]}", " []");
+    check(
+        "pods endpoints findings",
+        &yaml,
+        "outbound|80||a.default.svc.cluster.local
+         error [IST0106] Deployment default/a f.yaml:3:18: `containers` is missing or empty, so no pod is simulated (a pod has one container at least)
+         warning [OUT0308] Service default/a f.yaml:14:18: the pod that it selects (app=a) takes no traffic; requests to it get 503 (flag UH) (see what is said of that pod)",
     );
 }

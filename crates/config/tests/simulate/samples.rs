@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::{check, dump};
 
 /// Istio's samples; `None` where the folder of other projects' files is not there.
-fn samples() -> Option<PathBuf> {
+pub(crate) fn samples() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/istio-samples/samples");
     if !root.is_dir() {
         assert!(std::env::var_os("OUTRIGGER_CI").is_none(), "{} is missing", root.display());
