@@ -253,13 +253,13 @@ impl Reason {
             }
             Self::NoHost => (
                 "no route for this host",
-                "No Service, ServiceEntry or VirtualService that this proxy may see has this host and port; check the \
-                 spelling, the port, exportTo and Sidecar scope.",
+                "No Service, ServiceEntry, VirtualService or HTTPRoute that this proxy may see has this host and port; check \
+                 the spelling, the port, exportTo and Sidecar scope.",
             ),
             Self::NoRoute => (
                 "no route matched",
-                "The host is known, but no rule of its VirtualService matches this request; add a rule without match \
-                 as the last one.",
+                "The host is known, but no rule for it matches this request; add a rule without match as the last one of \
+                 its VirtualService or HTTPRoute.",
             ),
             Self::BlackHole => (
                 "unknown destination refused",

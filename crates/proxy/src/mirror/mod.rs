@@ -1,8 +1,9 @@
 //! Mirrors: copies of requests whose answers nobody waits for (VirtualService `mirror`, HTTPRoute `RequestMirror`).
 //!
-//! A copy is the request as the upstream gets it, after the filters of its route, with `-shadow` behind the host. It
-//! picks one endpoint of its cluster, its answer is read and thrown away, and it has its own time limit. It runs as a
-//! task of the worker, so it neither delays nor fails the request, and ends with the proxy at the latest.
+//! A copy is the request as the upstream gets it, after the filters of its route, byte for byte: like Istio since 1.28,
+//! and unlike Envoy by default, it has no `-shadow` behind the host. It picks one endpoint of its cluster, its answer is
+//! read and thrown away, and it has its own time limit. It runs as a task of the worker, so it neither delays nor fails the
+//! request, and ends with the proxy at the latest.
 //!
 //! A body that is here whole is copied; a longer one is fed to the copies as it goes to the upstream ([`Tee`]). How many
 //! copies run and how many bytes wait for them is bounded; a copy that finds no room is not sent, or is cut.
@@ -24,7 +25,7 @@ use self::tee::{Budget, Feed, Held, NoMore};
 use crate::failure::Reason;
 use crate::forward::{Choice, Forwarding, choose_in, connect};
 use crate::h1::body::{Decoder, Framing};
-use crate::h1::head::{self, Bounds, split_port};
+use crate::h1::head::{self, Bounds};
 use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
 use crate::labels::cluster_labels;
 use crate::plan::Exchange;
@@ -114,7 +115,7 @@ pub(crate) fn send(
     let held = body.map(|body| Held::copy(body, &worker.mirrors.budget));
     let has_room = !matches!(held, Some(None));
     let original = Rc::new(Original {
-        head: shadow(&forwarding.head),
+        head: forwarding.head.clone(),
         body: held.flatten(),
         is_head: exchange.is_head,
         is_idempotent: exchange.is_idempotent,
@@ -152,30 +153,6 @@ fn reached(worker: &Worker, has_room: bool) -> Option<&'static str> {
     }
     (!has_room).then_some("mirror_bytes")
 }
-
-/// The head with `-shadow` behind the host, so that whoever reads a log can tell a copy. Envoy does so unless told
-/// otherwise, and Istio's documentation says so; Istio itself leaves it away since 1.28. An IPv6 address with something
-/// behind it is no host at all and stays as it is.
-fn shadow(head: &[u8]) -> Vec<u8> {
-    const FIELD: &[u8] = b"\r\nhost: ";
-    let mut out = Vec::with_capacity(head.len() + SUFFIX.len());
-    let field = memchr::memmem::find(head, FIELD).map(|at| at + FIELD.len());
-    let host = field.and_then(|at| {
-        let line = &head[at..];
-        let line = &line[..memchr::memchr(b'\r', line)?];
-        let (host, _) = split_port(std::str::from_utf8(line).ok()?)?;
-        (!host.is_empty() && !host.starts_with('[')).then_some(at + host.len())
-    });
-    let split = host.unwrap_or(head.len());
-    out.extend_from_slice(&head[..split]);
-    if host.is_some() {
-        out.extend_from_slice(SUFFIX);
-    }
-    out.extend_from_slice(&head[split..]);
-    out
-}
-
-const SUFFIX: &[u8] = b"-shadow";
 
 impl Mirrors {
     /// None yet, within these bounds.
@@ -398,25 +375,6 @@ fn count_missing(recorder: &Recorder, name: &ClusterName) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check(host: &str, expected: &str) {
-        let head = |host: &str| format!("GET /host:%20x HTTP/1.1\r\nhost: {host}\r\nx-host: {host}\r\n\r\n");
-        let found = shadow(head(host).as_bytes());
-        let expected = format!("GET /host:%20x HTTP/1.1\r\nhost: {expected}\r\nx-host: {host}\r\n\r\n");
-        assert_eq!(String::from_utf8(found).unwrap(), expected);
-    }
-
-    #[test]
-    fn the_host_of_a_copy_says_that_it_is_one() {
-        check("reviews", "reviews-shadow");
-        check("reviews.default.svc.cluster.local", "reviews.default.svc.cluster.local-shadow");
-        check("Reviews:9080", "Reviews-shadow:9080");
-        check("10.0.0.1:80", "10.0.0.1-shadow:80");
-        check("[::1]:80", "[::1]:80");
-        check("[::1]", "[::1]");
-        check("", "");
-    }
 
     #[test]
     fn every_fate_has_its_place_and_name() {

@@ -44,16 +44,16 @@ impl Pair {
         let mut met = Self { client: client.expect("a client"), server, heard: Vec::new() };
         let mut done = Handshake::Blocked;
         while met.client.is_handshaking() || done == Handshake::Blocked {
-            for mut bytes in met.from_client().chunks(step) {
+            for mut bytes in met.take_from_client().chunks(step) {
                 met.give(&mut bytes);
                 done = met.server.handshake().expect("a handshake");
             }
-            met.to_client();
+            met.pass_to_client();
         }
         met
     }
 
-    fn from_client(&mut self) -> Vec<u8> {
+    fn take_from_client(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while self.client.wants_write() {
             self.client.write_tls(&mut bytes).expect("memory");
@@ -70,7 +70,7 @@ impl Pair {
         *bytes = later;
     }
 
-    fn to_client(&mut self) {
+    fn pass_to_client(&mut self) {
         let outgoing = self.server.take_outgoing();
         let mut bytes = outgoing.bytes();
         while !bytes.is_empty() {
@@ -84,7 +84,7 @@ impl Pair {
 
     fn say(&mut self, bytes: &[u8]) -> Vec<u8> {
         std::io::Write::write_all(&mut self.client.writer(), bytes).expect("memory");
-        self.from_client()
+        self.take_from_client()
     }
 
     /// Reads all there is, `room` bytes at a time.
@@ -124,14 +124,14 @@ fn what_came_before_the_end_is_read_before_the_end() {
     let mut pair = Pair::met(&rustls::version::TLS13, 900);
     let mut wire = pair.say(b"last words");
     pair.client.send_close_notify();
-    wire.extend(pair.from_client());
+    wire.extend(pair.take_from_client());
     wire.extend(b"what nobody reads");
     pair.give(&mut &wire[..]);
     assert_eq!(pair.read(4), (b"last words".to_vec(), Read::Closed));
     // The other direction is open still.
     let (mut first, mut second) = (&b"yours"[..], &b""[..]);
     pair.server.encrypt(&mut first, &mut second).expect("it is open");
-    pair.to_client();
+    pair.pass_to_client();
     assert_eq!(pair.heard, b"yours");
 }
 
@@ -164,7 +164,7 @@ fn writing_leaves_what_was_read_meanwhile_to_the_reader() {
     while !first.is_empty() || !second.is_empty() {
         pair.server.encrypt(&mut first, &mut second).expect("it is open");
         batches += 1;
-        pair.to_client();
+        pair.pass_to_client();
     }
     assert_eq!(batches, 2, "a batch is bounded");
     assert!(pair.heard == [&b"head"[..], &data].concat());
@@ -177,7 +177,7 @@ fn new_keys_without_end_cost_bounded_memory_and_are_refused_at_last() {
     let mut refused = false;
     for _ in 0..10_000 {
         pair.client.refresh_traffic_keys().expect("TLS 1.3 has new keys");
-        let wire = pair.from_client();
+        let wire = pair.take_from_client();
         pair.give(&mut &wire[..]);
         match pair.server.read(&mut [0; 10]) {
             Ok(read) => assert_eq!(read, Read::Blocked),
