@@ -64,7 +64,7 @@ pub(super) fn bind(ip: Ipv4Addr, port: u16) -> io::Result<Bound> {
 pub(super) fn moved(object: ObjectRef, wanted: SocketAddr, now: SocketAddr, why: &io::Error) -> Diagnostic {
     let (reason, hint) = match why.kind() {
         io::ErrorKind::PermissionDenied => (
-            "this user may not bind ports below 1024",
+            "this user may not bind privileged ports",
             "`sudo sysctl net.ipv4.ip_unprivileged_port_start=0` allows it for everybody on this machine",
         ),
         _ => (
