@@ -3,12 +3,14 @@
 //! [`translate`] is pure: the same resources and view give the same snapshot and findings. One bad object or reference never
 //! takes down the rest: it is named in a finding and answered for in its place. [`Translator`] is the same for a stream of
 //! inputs: it works out again only what depends on tables that changed (`Arc::ptr_eq`), and lends every cluster, endpoint
-//! and virtual host that is equal to that of the snapshot before, so that the proxy sees by pointer what changed.
+//! and virtual host that is equal to that of the snapshot before, so that the proxy sees by pointer what changed. Many
+//! translators of one input have a [`Shared`], which does once what does not depend on the client (`shared`), and lends equal
+//! parts from client to client (`lender`).
 //!
 //! In the order things happen: `mesh` settings, `workloads` and the `client`, the `registry` of hosts, `policy` (which
 //! DestinationRule), `scope` (which part of the registry), `virtual_services`, `mesh_routes` and `splits`, `vhosts` with
 //! `routes` and `http_routes`;
-//! then, service by service, `endpoints` and `clusters`. Who wins where objects meet is decided in [`crate::precedence`].
+//! then, service by service, `endpoints`, `clusters` and `services`. Who wins where objects meet is decided in [`crate::precedence`].
 
 mod backends;
 mod bindings;
