@@ -16,7 +16,7 @@ use crate::forward::{choose_in, connect};
 use crate::h1::buffer::Buffer;
 use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
 use crate::plan::Client;
-use crate::record::{Connection, Side};
+use crate::record::{Connection, EndpointStats, Side};
 use crate::request::RequestView;
 use crate::worker::{Worker, WorkerCluster};
 
@@ -34,22 +34,18 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client) {
     };
     let Some(cluster) = cluster else {
         let stats = worker.recorder.missing(&destination.cluster);
-        worker.recorder.connection_failed(side, &stats, Reason::NoCluster.row().flag);
-        return client.cut();
+        return refuse(worker, client, side, &stats, (Reason::NoCluster, destination.cluster.as_str()));
     };
     let choice = match choose_in(worker, &cluster, key(&cluster, who), Instant::now()) {
         Ok(choice) => choice,
-        Err((stats, reason, _)) => {
-            worker.recorder.connection_failed(side, &stats, reason.row().flag);
-            return client.cut();
-        }
+        Err((stats, reason, cause)) => return refuse(worker, client, side, &stats, (reason, &cause)),
     };
     let _active = choice.state.begin();
     let mut upstream = match connect(worker, &choice, Some(&cluster)).await {
         Ok(upstream) => upstream,
         Err(reason) => {
-            worker.recorder.connection_failed(side, &choice.stats, reason.row().flag);
-            return client.cut();
+            let cause = format!("{} at {}", destination.cluster, choice.state.endpoint.address);
+            return refuse(worker, client, side, &choice.stats, (reason, &cause));
         }
     };
     let connection = Connection::open(&worker.recorder, side, &choice.stats);
@@ -59,6 +55,17 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client) {
         client.cut();
         upstream.stream.cut();
     }
+}
+
+/// Resets a connection that leads nowhere. The client cannot be told why; the log and the metrics can.
+fn refuse(worker: &Worker, client: &Stream, side: Side<'_>, stats: &EndpointStats, (reason, cause): (Reason, &str)) {
+    let row = reason.row();
+    worker.recorder.connection_failed(side, stats, row.flag);
+    if worker.may_complain() {
+        let (flag, advice) = (row.flag.as_str(), row.advice);
+        tracing::info!(flag, destination = cause, advice, "a connection is reset; told once a second at most");
+    }
+    client.cut();
 }
 
 /// The hash that ties a client to an endpoint. Of what can be hashed, a connection has its address only.

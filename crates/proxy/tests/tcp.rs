@@ -13,7 +13,7 @@ use common::World;
 use common::gateway::{Clients, chain, gateway, start, tls, to_tcp};
 use outrigger_proxy::Settings;
 use outrigger_testkit::certificates::{Authority, Made};
-use outrigger_testkit::{PATIENCE, eventually, free_address, pass_time};
+use outrigger_testkit::{PATIENCE, eventually, pass_time};
 use rustls::{ServerConnection, StreamOwned};
 
 /// A server that does this with each connection. It ends with the test's process.
@@ -201,7 +201,11 @@ fn endpoints_take_turns() {
 
 #[test]
 fn a_connection_that_cannot_be_made_is_reset_and_counted_with_its_flag() {
-    for (clusters, flag) in [(&[("db", &[free_address()][..])][..], "UF"), (&[("db", &[][..])], "UH"), (&[], "NC")] {
+    // A port that is taken and on which nobody listens.
+    let taken = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    taken.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let refusing = taken.local_addr().unwrap().as_socket().unwrap();
+    for (clusters, flag) in [(&[("db", &[refusing][..])][..], "UF"), (&[("db", &[][..])], "UH"), (&[], "NC")] {
         let world = start(Settings::default(), gateway(vec![chain(&[], None, to_tcp(&[("db", 1)]))], clusters));
         let ended = connect(world.address()).read(&mut [0]);
         assert_eq!(ended.expect_err("a reset").kind(), io::ErrorKind::ConnectionReset, "{flag}");

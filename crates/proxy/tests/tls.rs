@@ -376,3 +376,42 @@ fn many_clients_that_stall_do_not_hold_up_the_others() {
     assert_eq!(client.get("/").unwrap().status, 200);
     drop(stalled);
 }
+
+#[test]
+fn settings_that_cannot_be_used_close_their_chain_only() {
+    let backend = hello();
+    let authority = Authority::new("test");
+    let broken = Made { key: authority.issue(&["b.example"]).key, ..authority.issue(&["b.example"]) };
+    let chains = vec![
+        chain(&["a.example"], Some(tls(&[&authority.issue(&["a.example"])])), to_http("web")),
+        chain(&["b.example"], Some(tls(&[&broken])), to_http("web")),
+    ];
+    let world = start(Settings::default(), gateway(chains, &[("web", &[backend.address()])]));
+    let clients = Clients::of(&authority);
+    assert_eq!(clients.connect(world.address(), "a.example").unwrap().get("/").unwrap().status, 200);
+    let error = clients.connect(world.address(), "b.example").err().expect("no certificate").to_string();
+    assert!(error.contains("InternalError"), "{error}");
+    counted(&world, "outrigger_tls_handshake_failures_total", "settings", 1.0);
+}
+
+#[test]
+fn a_drain_ends_idle_connections_in_good_order_and_waits_for_no_hello() {
+    let backend = hello();
+    let authority = Authority::new("test");
+    let settings = Settings {
+        drain_idle: Duration::from_millis(100),
+        drain_timeout: Duration::from_secs(5),
+        drain_accept: Duration::from_millis(100),
+        handshake_timeout: Duration::from_secs(60),
+        ..Settings::default()
+    };
+    let world = world(settings, tls(&[&authority.issue(&["web.example"])]), &backend);
+    let mut idle = Clients::of(&authority).connect(world.address(), "web.example").unwrap();
+    assert_eq!(idle.get("/").unwrap().status, 200);
+    let _silent = TcpStream::connect(world.address()).unwrap();
+    eventually("both connections", || (world.proxy.connections() == 2).then_some(()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(runtime.block_on(world.proxy.drain()), 0, "none had to be cut");
+    assert_eq!(idle.until_end().expect("an end that is announced"), b"");
+    counted(&world, "outrigger_tls_handshake_failures_total", "", 0.0);
+}
