@@ -1,5 +1,5 @@
-//! The READMEs as tests: every command of a console block of the front page and of each example is typed into bash, beside
-//! the real program, and its answer compared with what stands below it.
+//! The READMEs as tests: every command of a console block of the front page, of each example and of docs/simulation.md is
+//! typed into bash, beside the real program, and its answer compared with what stands below it.
 //!
 //! What every example must be besides: free of findings, and with a README that types something. `OUTRIGGER_EXAMPLE` picks
 //! one document by a part of its path.
@@ -23,7 +23,7 @@ fn every_readme_says_what_happens() {
     let examples = root.join("examples");
     let mut documents: Vec<PathBuf> = folders(&examples).into_iter().map(|folder| folder.join("README.md")).collect();
     assert!(documents.len() > 3, "there are examples");
-    documents.push(root.join("README.md"));
+    documents.extend([root.join("README.md"), root.join("docs/simulation.md")]);
     let only = std::env::var("OUTRIGGER_EXAMPLE").unwrap_or_default();
     documents.retain(|document| document.to_string_lossy().contains(&only));
     assert!(!documents.is_empty(), "no document is called {only}");
