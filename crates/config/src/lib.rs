@@ -15,6 +15,7 @@
 //!   the tables of objects.
 //! * [`translate`] makes of resources what one proxy obeys; [`precedence`] says who wins where objects meet; [`status`] what
 //!   objects of the Gateway API read under `status`.
+//! * [`simulate`] puts a pod into the resources for every replica, between loading and translation.
 //!
 //! Invariants: a field is read, known to mean nothing, or reported, never dropped in silence; a broken document harms no
 //! other; no input panics or exhausts the process; an unchanged object keeps its address (`Arc::ptr_eq`).
