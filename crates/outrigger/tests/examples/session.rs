@@ -61,7 +61,7 @@ impl Session {
     /// Types one command and compares its answer.
     pub(crate) fn enter(&mut self, step: &Step) {
         if step.command.starts_with("outrigger run ") {
-            self.running = None;
+            self.end();
             self.running = Some(self.run(step));
             return;
         }
@@ -82,7 +82,7 @@ impl Session {
     }
 
     /// Ends what runs, as Ctrl-C does.
-    pub(crate) fn end(mut self) {
+    pub(crate) fn end(&mut self) {
         let Some(mut running) = self.running.take() else { return };
         let sent = Command::new("sh").arg("-c").arg(format!("kill -INT {}", running.child.id())).status();
         assert!(sent.is_ok_and(|status| status.success()), "could not interrupt it");
