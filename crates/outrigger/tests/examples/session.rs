@@ -100,27 +100,22 @@ impl Session {
         }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("bash is there");
         let (stdout, stderr) = (keep(child.stdout.take().expect("piped")), keep(child.stderr.take().expect("piped")));
-        let mut ended = None;
+        // Ends with this, whatever goes wrong from here on.
+        let mut running = Running { child, stdout, stderr, addresses: Addresses::nowhere() };
+        let mut ended = false;
         let addresses = within(START, || {
-            ended = child.try_wait().expect("a child can be waited for");
-            ended.map_or_else(|| Addresses::read(&text(&stdout)), |_| Some(Addresses::nowhere()))
+            ended = running.child.try_wait().expect("a child can be waited for").is_some();
+            if ended { Some(Addresses::nowhere()) } else { Addresses::read(&text(&running.stdout)) }
         });
-        let complain = |what: &str| -> ! {
-            let (document, said, complaint) = (&self.document, text(&stdout), text(&stderr));
-            panic!("{document}:{step}\n{what}; it said\n{said}{complaint}")
-        };
-        let Some(addresses) = addresses.filter(|_| ended.is_none()) else { complain("did not become ready") };
+        let document = &self.document;
+        let Some(addresses) = addresses.filter(|_| !ended) else { panic!("{document}:{step}\ndid not become ready") };
         let actual = addresses.substitute_step(step);
-        let answered =
-            within(SETTLE, || (actual.expected.is_empty() || actual.is_answered(&text(&stdout))).then_some(()));
-        if answered.is_none() {
-            complain(&format!("does not say {actual:#?}"));
-        }
+        let is_said = || actual.expected.is_empty() || actual.is_answered(&text(&running.stdout));
+        assert!(within(SETTLE, || is_said().then_some(())).is_some(), "{document}:{step}\ndoes not say {actual:#?}");
         let findings = get(addresses.admin, "/api/v1/diagnostics").unwrap_or_default();
-        if findings.trim() != "[]" {
-            complain(&format!("is not free of findings: {findings}"));
-        }
-        Running { child, stdout, stderr, addresses }
+        assert_eq!(findings.trim(), "[]", "{document}:{step}\nis not free of findings");
+        running.addresses = addresses;
+        running
     }
 
     /// What a command prints; what it complains about comes after it.
