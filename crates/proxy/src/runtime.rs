@@ -210,9 +210,10 @@ fn serve_connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, li
         worker.recorder.limit_hit("connections");
         return;
     }
-    let connection = serve::connection(worker.clone(), socket, peer, listener);
+    let served_by = worker.clone();
     worker.spawn(async move {
-        connection.await;
+        // Made in here: a future that is moved in takes its room twice, once as what was moved and once as what runs.
+        serve::connection(served_by, socket, peer, listener).await;
         drop(counted);
     });
 }
