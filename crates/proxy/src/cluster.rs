@@ -88,6 +88,12 @@ impl EndpointState {
         self.load.0.fetch_add(Load::BEGUN + 1, Ordering::Relaxed);
         ActiveRequest(&self.load)
     }
+
+    /// Counts a request on, whose first count ends: it has become a connection of its own.
+    pub(crate) fn go_on(&self) -> ActiveRequest<'_> {
+        self.load.0.fetch_add(1, Ordering::Relaxed);
+        ActiveRequest(&self.load)
+    }
 }
 
 impl Drop for ActiveRequest<'_> {

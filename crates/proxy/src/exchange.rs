@@ -8,10 +8,9 @@ use std::time::Instant;
 
 use outrigger_model::HeaderEdits;
 
-use crate::cluster::EndpointState;
 use crate::deadlines::Deadlines;
 use crate::failure::Reason;
-use crate::forward::{Answered, Forwarding};
+use crate::forward::{Answered, Chosen, Forwarding};
 use crate::h1::body::{Decoder, Framing};
 use crate::h1::head::{self, Bounds, ResponseHead, Version};
 use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
@@ -21,6 +20,7 @@ use crate::mirror::Tee;
 use crate::plan::{Exchange, write_framing};
 use crate::pool::{Upstream, give_back};
 use crate::relay::{Coding, Relay, RelayFailure};
+use crate::upgrade::{self, Upgraded};
 use crate::worker::Worker;
 
 /// A request and the connection to the endpoint it goes to.
@@ -28,7 +28,7 @@ pub(crate) struct Conversation<'c> {
     pub(crate) worker: &'c Worker,
     pub(crate) exchange: &'c Exchange,
     pub(crate) forwarding: &'c Forwarding,
-    pub(crate) endpoint: &'c EndpointState,
+    pub(crate) endpoint: &'c Chosen<'c>,
     pub(crate) deadlines: &'c Deadlines,
     /// Where copies of a body go that is relayed.
     pub(crate) tee: Option<&'c Tee>,
@@ -100,8 +100,14 @@ impl Conversation<'_> {
         self.exchange.bytes_received.set(self.exchange.bytes_received.get() + progress.body_bytes_read.get());
         match outcome.flatten() {
             Ok(download) => {
-                self.keep(upstream, &download, &progress);
-                Ok(Answered { status: download.status, grpc_status: download.grpc_status })
+                let upgraded = match download.status {
+                    101 => Some(Upgraded { upstream, state: self.endpoint.shared() }),
+                    _ => {
+                        self.keep(upstream, &download, &progress);
+                        None
+                    }
+                };
+                Ok(Answered { status: download.status, grpc_status: download.grpc_status, upgraded })
             }
             Err(reason) => Err(Lost {
                 reason,
@@ -202,8 +208,7 @@ impl Conversation<'_> {
             let mut room = head::fields();
             match head::response(upstream.input.bytes(), &mut room, self.bounds()) {
                 Err(rule) => return Err(Reason::UpstreamProtocol(rule)),
-                Ok(Some(answer)) if answer.status == 101 => return Err(Reason::UpstreamProtocol("unasked_upgrade")),
-                Ok(Some(answer)) if answer.status < 200 => {
+                Ok(Some(answer)) if answer.status < 200 && answer.status != 101 => {
                     interim += 1;
                     if interim > self.worker.settings.interim_max {
                         return Err(Reason::UpstreamProtocol("interim_answers"));
@@ -222,6 +227,7 @@ impl Conversation<'_> {
                     continue;
                 }
                 Ok(Some(answer)) => {
+                    upgrade::check(self.exchange, &answer).map_err(Reason::UpstreamProtocol)?;
                     let mut out = self.worker.buffers.take_head();
                     let framing = self.answer_framing(&answer);
                     let begun = Begun::of(&answer, framing, grpc_status(&answer));
@@ -291,7 +297,7 @@ impl Conversation<'_> {
     /// RFC 9112 §6.3: method and status may take the body away.
     fn answer_framing(&self, answer: &ResponseHead<'_>) -> Framing {
         match answer.status {
-            204 | 304 => Framing::None,
+            101 | 204 | 304 => Framing::None,
             _ if self.exchange.is_head => Framing::None,
             _ => answer.framing,
         }
@@ -370,6 +376,9 @@ impl Conversation<'_> {
         progress: &Progress,
         out: &mut Vec<u8>,
     ) {
+        if answer.status == 101 {
+            return upgrade::write_fields(out);
+        }
         let keep_alive = &self.exchange.keep_alive;
         // The client is still sending: whatever it sends on would be read as a request.
         if !progress.upload_done.get() || self.worker.draining.get() {

@@ -25,6 +25,7 @@ use crate::mirror;
 use crate::plan::Exchange;
 use crate::pool::Upstream;
 use crate::record::{EndpointStats, HeldGauge, Raised};
+use crate::upgrade::Upgraded;
 use crate::worker::{Target, Worker, WorkerCluster};
 
 /// A request that is ready to be sent.
@@ -64,6 +65,8 @@ pub(crate) struct Forwarded {
 pub(crate) struct Answered {
     pub(crate) status: u16,
     pub(crate) grpc_status: Option<u8>,
+    /// The connection to the instance, if it speaks another protocol from here on.
+    pub(crate) upgraded: Option<Upgraded>,
 }
 
 /// The exchange failed.
@@ -85,8 +88,18 @@ pub(crate) struct Choice<'f> {
 /// The state of a chosen endpoint. That of a cluster is borrowed: to count one more reference to it would be a write to
 /// memory that all workers share.
 pub(crate) enum Chosen<'f> {
-    OfCluster(&'f EndpointState),
+    OfCluster(&'f Arc<EndpointState>),
     Dynamic(Arc<EndpointState>),
+}
+
+impl Chosen<'_> {
+    /// For what outlives the request.
+    pub(crate) fn shared(&self) -> Arc<EndpointState> {
+        match self {
+            Self::OfCluster(state) => Arc::clone(state),
+            Self::Dynamic(state) => state.clone(),
+        }
+    }
 }
 
 impl Deref for Chosen<'_> {
@@ -124,7 +137,9 @@ pub(crate) async fn forward(
     if let Some(stats) = stats {
         stats.requests_total.inc();
     }
-    let reused = worker.pool.take(choice.state.id, worker.clock.now_ms());
+    // A connection that will not come back is not taken from those who share.
+    let pooled = !exchange.asks_upgrade;
+    let reused = pooled.then(|| worker.pool.take(choice.state.id, worker.clock.now_ms())).flatten();
     let held_body = match HeldBody::take(worker, client, exchange, reused.is_some()).await {
         Ok(body) => body,
         Err(reason) => {
@@ -136,7 +151,8 @@ pub(crate) async fn forward(
         deadlines.request_is_here();
     }
     let whole_body = held_body.as_ref().map(|body| body.wire(&client.input));
-    let tee = mirror::send(worker, exchange, forwarding, whole_body);
+    // A copy would be half of a conversation.
+    let tee = if exchange.asks_upgrade { None } else { mirror::send(worker, exchange, forwarding, whole_body) };
     let conversation = Conversation {
         worker,
         exchange,

@@ -29,6 +29,7 @@ mod record;
 mod relay;
 mod report;
 mod request;
+mod request_id;
 mod route;
 mod runtime;
 mod serve;
@@ -37,6 +38,7 @@ mod shared;
 mod site;
 mod tcp;
 mod threads;
+mod upgrade;
 mod worker;
 
 pub use proxy::{Options, Proxy};

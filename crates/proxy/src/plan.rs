@@ -24,8 +24,10 @@ use crate::headers::{Edits, Nominated, is_hop_by_hop, is_identity, write_field};
 use crate::policy::Policy;
 use crate::record::EndpointStats;
 use crate::request::RequestView;
+use crate::request_id::request_id;
 use crate::route::{CompiledRoute, Table, cors, redirect, rewrite};
 use crate::site::Site;
+use crate::upgrade;
 use crate::worker::{Current, Worker};
 
 /// Longest host name that is looked up: DNS allows no longer one.
@@ -46,6 +48,8 @@ pub(crate) struct Exchange {
     pub(crate) is_idempotent: bool,
     pub(crate) is_grpc: bool,
     pub(crate) expects_continue: bool,
+    /// Whether the client wants to go on as WebSocket.
+    pub(crate) asks_upgrade: bool,
     /// Whether the client may send another request after this.
     pub(crate) keep_alive: Cell<bool>,
     pub(crate) bytes_received: Cell<u64>,
@@ -136,6 +140,7 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client,
         is_idempotent: matches!(head.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE"),
         is_grpc,
         expects_continue: head.expects_continue,
+        asks_upgrade: upgrade::is_asked(head),
         keep_alive: Cell::new(head.keep_alive && !worker.draining.get()),
         bytes_received: Cell::new(head.len as u64),
         bytes_sent: Cell::new(0),
@@ -397,6 +402,9 @@ impl HeadWriter<'_> {
             write_field("x-envoy-original-path", self.head.target.path_and_query.as_bytes(), out);
         }
         edits.write(out);
+        if self.exchange.asks_upgrade {
+            upgrade::write_fields(out);
+        }
         write_framing(self.head.framing, out);
     }
 
@@ -439,21 +447,6 @@ fn append_list<'b>(list: Cow<'b, [u8]>, value: &'b [u8]) -> Cow<'b, [u8]> {
     Cow::Owned(joined)
 }
 
-/// A random UUID (RFC 9562 version 4) as text.
-fn request_id(rng: &mut fastrand::Rng) -> [u8; 36] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bits = (rng.u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-    let mut text = [b'-'; 36];
-    let mut shift = 128;
-    for (at, byte) in text.iter_mut().enumerate() {
-        if !matches!(at, 8 | 13 | 18 | 23) {
-            shift -= 4;
-            *byte = HEX[((bits >> shift) & 15) as usize];
-        }
-    }
-    text
-}
-
 fn lower_case<'b>(text: &str, room: &'b mut [u8; HOST_BYTES_MAX]) -> Option<&'b str> {
     let room = room.get_mut(..text.len())?;
     room.copy_from_slice(text.as_bytes());
@@ -476,21 +469,4 @@ fn normal_path(path: &[u8]) -> Result<Cow<'_, [u8]>, path::BadPath> {
 fn host_of(authority: &str) -> String {
     let (host, _) = split_port(authority).unwrap_or((authority, None));
     host.trim_start_matches('[').trim_end_matches(']').to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn request_ids_are_version_4_uuids() {
-        let mut rng = fastrand::Rng::with_seed(7);
-        for _ in 0..1000 {
-            let id = request_id(&mut rng);
-            assert_eq!(id[14], b'4');
-            assert!(b"89ab".contains(&id[19]));
-            assert!(id.iter().enumerate().all(|(at, b)| (*b == b'-') == matches!(at, 8 | 13 | 18 | 23)));
-        }
-        assert_ne!(request_id(&mut rng), request_id(&mut rng));
-    }
 }

@@ -18,7 +18,7 @@ use crate::failure::{Flag, Reason};
 use crate::labels::{endpoint_labels, route_labels, workload_label};
 use crate::mirror::Mirrored;
 
-pub(crate) use tcp::Connection;
+pub(crate) use tcp::{Bytes, Connection};
 
 /// What became of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]

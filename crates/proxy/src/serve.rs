@@ -19,10 +19,10 @@ use crate::plan::{Client, Exchange, Plan, Refused, exchange, plan};
 use crate::record::{ClusterStats, EndpointStats, GrpcStatus, Outcome, Raised, Side};
 use crate::site::Site;
 use crate::tcp;
+use crate::upgrade::{self, Tunnel};
 use crate::worker::{Current, Worker};
 
 /// What becomes of the connection after a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum After {
     /// The next request.
     Next,
@@ -30,6 +30,8 @@ enum After {
     Close,
     /// It is closed once the client had time to read the answer: it is still sending.
     Linger,
+    /// Bytes of another protocol.
+    Upgraded(Box<Tunnel>),
 }
 
 /// Serves one client until either side has enough.
@@ -75,6 +77,7 @@ async fn requests(worker: &Rc<Worker>, client: &mut Stream, who: &Client) {
             After::Next => {}
             After::Close => return client.say_goodbye(),
             After::Linger => return linger(worker, client).await,
+            After::Upgraded(tunnel) => return upgrade::relay(worker, client, who, *tunnel).await,
         }
     }
 }
@@ -130,6 +133,11 @@ async fn serve(worker: &Rc<Worker>, client: &mut Stream, who: &Client) -> After 
     match forwarded.result {
         Ok(answered) => {
             let mut outcome = exchange.outcome(answered.status, Flag::None);
+            if let Some(upgraded) = answered.upgraded {
+                let (direction, endpoint) = (side.direction.clone(), forwarded.endpoint);
+                let started = exchange.started;
+                return After::Upgraded(Box::new(Tunnel { upgraded, direction, cluster, endpoint, started, outcome }));
+            }
             outcome.grpc = exchange.is_grpc.then_some(GrpcStatus(answered.grpc_status));
             worker.recorder.exchange(side, &outcome, stats, &forwarded.endpoint);
             if exchange.keep_alive.get() { After::Next } else { After::Linger }

@@ -21,6 +21,9 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// Without a byte in either direction of a connection whose bytes are relayed. 1 h, as Envoy.
     pub tcp_idle_timeout: Duration,
+    /// Without a byte in either direction of a connection that has become a WebSocket. 5 min, Envoy's stream idle timeout;
+    /// clients and servers of WebSocket send pings well within it.
+    pub upgrade_idle_timeout: Duration,
     /// Between requests of a kept connection. 1 h, as Envoy; longer than any client's pool should hold it.
     pub idle_timeout: Duration,
     /// Without a byte of the request body; then 408. 30 s.
@@ -74,6 +77,7 @@ impl Default for Settings {
             first_byte_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(5),
             tcp_idle_timeout: Duration::from_secs(3600),
+            upgrade_idle_timeout: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(3600),
             body_idle_timeout: Duration::from_secs(30),
             upstream_idle_timeout: Duration::from_secs(300),

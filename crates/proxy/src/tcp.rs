@@ -8,7 +8,6 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use outrigger_model::{BalancePolicy, HashKey};
-use outrigger_telemetry::Counter;
 
 use crate::balance::{Key, hash_key};
 use crate::failure::{Flag, Reason};
@@ -16,7 +15,7 @@ use crate::forward::{choose_in, connect};
 use crate::h1::buffer::Buffer;
 use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
 use crate::plan::Client;
-use crate::record::{Connection, EndpointStats, Side};
+use crate::record::{Bytes, Connection, EndpointStats, Side};
 use crate::request::RequestView;
 use crate::worker::{Worker, WorkerCluster};
 
@@ -50,7 +49,8 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client) {
     };
     let connection = Connection::open(&worker.recorder, side, &choice.stats);
     drop(current);
-    if let Err(end) = both_ways(worker, client, &mut upstream.stream, &connection).await {
+    let idle_timeout = worker.settings.tcp_idle_timeout;
+    if let Err(end) = both_ways(worker, client, &mut upstream.stream, &connection, idle_timeout).await {
         connection.flag.set(end.flag());
         client.cut();
         upstream.stream.cut();
@@ -92,7 +92,7 @@ fn key(cluster: &WorkerCluster, who: &Client) -> Option<u64> {
 
 /// Why a relay ended before both sides had finished.
 #[derive(Clone, Copy, Debug)]
-enum End {
+pub(crate) enum End {
     /// The client broke off, or reads no more.
     Client,
     /// The instance did.
@@ -102,7 +102,8 @@ enum End {
 }
 
 impl End {
-    fn flag(self) -> Flag {
+    /// As it shows in metrics.
+    pub(crate) fn flag(self) -> Flag {
         match self {
             Self::Client => Flag::DownstreamConnectionTermination,
             Self::Upstream => Flag::UpstreamConnectionTermination,
@@ -111,17 +112,20 @@ impl End {
     }
 }
 
-async fn both_ways(
+/// Relays until both sides have finished, or one breaks off, or nothing happens for `idle_timeout`.
+pub(crate) async fn both_ways(
     worker: &Worker,
     client: &mut Stream,
     upstream: &mut Stream,
     connection: &Connection<'_>,
+    idle_timeout: Duration,
 ) -> Result<(), End> {
     let (client_in, client_out) = client.split();
     let (upstream_in, upstream_out) = upstream.split();
     let moved_ms = Cell::new(worker.clock.now_ms());
-    let up = Pump { worker, source: client_in, sink: upstream_out, bytes: &connection.received, moved_ms: &moved_ms };
-    let down = Pump { worker, source: upstream_in, sink: client_out, bytes: &connection.sent, moved_ms: &moved_ms };
+    let pump = |source, sink, bytes| Pump { worker, source, sink, bytes, idle_timeout, moved_ms: &moved_ms };
+    let up = pump(client_in, upstream_out, &connection.received);
+    let down = pump(upstream_in, client_out, &connection.sent);
     tokio::try_join!(up.run(End::Client, End::Upstream), down.run(End::Upstream, End::Client)).map(|_| ())
 }
 
@@ -130,7 +134,8 @@ struct Pump<'p> {
     worker: &'p Worker,
     source: Reader<'p>,
     sink: Writer<'p>,
-    bytes: &'p Counter,
+    bytes: &'p Bytes,
+    idle_timeout: Duration,
     /// When a byte last passed, in either direction.
     moved_ms: &'p Cell<u64>,
 }
@@ -141,7 +146,7 @@ impl Pump<'_> {
 
     /// Relays until the source has finished, and says so to the sink.
     async fn run(mut self, source: End, sink: End) -> Result<(), End> {
-        let idle_timeout = self.worker.settings.tcp_idle_timeout;
+        let idle_timeout = self.idle_timeout;
         loop {
             let count = self.source.input.len();
             if count > 0 {
@@ -167,8 +172,8 @@ impl Pump<'_> {
 
     /// Reads the next bytes.
     async fn fill(&mut self) -> Result<(), IoFailure> {
-        let Worker { buffers, settings, clock, .. } = self.worker;
-        let idle_timeout = settings.tcp_idle_timeout;
+        let Worker { buffers, clock, .. } = self.worker;
+        let idle_timeout = self.idle_timeout;
         loop {
             match self.source.fill(buffers, Buffer::LARGE_BYTES, Self::HOLD.min(idle_timeout)).await {
                 Err(IoFailure::TimedOut) => {}

@@ -3,35 +3,18 @@
 mod common;
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::World;
 use common::gateway::{Clients, chain, gateway, start, tls, to_tcp};
+use common::sockets::{bytes, connect, counted, handing, read_some, serve};
 use outrigger_proxy::Settings;
 use outrigger_testkit::certificates::{Authority, Made};
 use outrigger_testkit::{PATIENCE, eventually, pass_time};
 use rustls::{ServerConnection, StreamOwned};
-
-/// A server that does this with each connection. It ends with the test's process.
-fn serve(each: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let each = Arc::new(each);
-    thread::spawn(move || {
-        for socket in listener.incoming().flatten() {
-            let each = each.clone();
-            socket.set_read_timeout(Some(PATIENCE)).unwrap();
-            socket.set_write_timeout(Some(PATIENCE)).unwrap();
-            // What a peer does to a server is seen by the test.
-            thread::spawn(move || drop(each(socket)));
-        }
-    });
-    address
-}
 
 /// A server that says its name and then reads to the end.
 fn named(name: &'static str) -> SocketAddr {
@@ -53,43 +36,9 @@ fn named_tls(name: &'static str, made: &Made) -> SocketAddr {
     })
 }
 
-/// A server that hands its connections to the test.
-fn handing() -> (SocketAddr, Receiver<TcpStream>) {
-    let (hand, handed) = channel();
-    let address = serve(move |socket| {
-        socket.set_nodelay(true)?;
-        hand.send(socket).map_err(io::Error::other)
-    });
-    (address, handed)
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let socket = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-    socket.set_nodelay(true).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.set_write_timeout(Some(PATIENCE)).unwrap();
-    socket
-}
-
 /// A listener that sends every connection to one server.
 fn plain(settings: Settings, server: SocketAddr) -> World {
     start(settings, gateway(vec![chain(&[], None, to_tcp(&[("db", 1)]))], &[("db", &[server])]))
-}
-
-fn read_some(socket: &mut TcpStream) -> Vec<u8> {
-    let mut block = [0; 1024];
-    let count = socket.read(&mut block).unwrap();
-    block[..count].to_vec()
-}
-
-#[track_caller]
-fn counted(world: &World, metric: &str, value: &str, expected: f64) {
-    let what = format!("{expected} of {metric} with {value}");
-    eventually(&what, || (world.sum(metric, value) == expected).then_some(()));
-}
-
-fn bytes(count: u32) -> Vec<u8> {
-    (0..count).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
 #[test]

@@ -11,12 +11,18 @@ use outrigger_telemetry::{Counter, catalogue};
 use super::{EndpointStats, Recorder, Side};
 use crate::failure::Flag;
 
+/// Bytes of one direction.
+pub(crate) struct Bytes {
+    counter: Counter,
+    total: Cell<u64>,
+}
+
 /// One connection; counted as closed when dropped.
 pub(crate) struct Connection<'r> {
     /// Bytes that came from the client.
-    pub(crate) received: Counter,
+    pub(crate) received: Bytes,
     /// Bytes that went to the client.
-    pub(crate) sent: Counter,
+    pub(crate) sent: Bytes,
     /// Why it ended; [`Flag::None`] while nothing is wrong.
     pub(crate) flag: Cell<Flag>,
     recorder: &'r Recorder,
@@ -30,12 +36,29 @@ impl<'r> Connection<'r> {
         let shard = &recorder.shard;
         shard.counter(&catalogue::ISTIO_TCP_CONNECTIONS_OPENED_TOTAL, &labels).inc();
         Self {
-            received: shard.counter(&catalogue::ISTIO_TCP_RECEIVED_BYTES_TOTAL, &labels),
-            sent: shard.counter(&catalogue::ISTIO_TCP_SENT_BYTES_TOTAL, &labels),
+            received: Bytes::new(shard.counter(&catalogue::ISTIO_TCP_RECEIVED_BYTES_TOTAL, &labels)),
+            sent: Bytes::new(shard.counter(&catalogue::ISTIO_TCP_SENT_BYTES_TOTAL, &labels)),
             flag: Cell::new(Flag::None),
             recorder,
             labels,
         }
+    }
+}
+
+impl Bytes {
+    fn new(counter: Counter) -> Self {
+        Self { counter, total: Cell::new(0) }
+    }
+
+    /// Counts some that passed.
+    pub(crate) fn add(&self, count: u64) {
+        self.counter.add(count);
+        self.total.set(self.total.get() + count);
+    }
+
+    /// Those of this connection.
+    pub(crate) fn total(&self) -> u64 {
+        self.total.get()
     }
 }
 
