@@ -104,7 +104,7 @@ codes! {
     HOST_TAKEN = "OUT0201" Warning;
     /// Two APIs configure the same host and port; the stronger one is in force.
     PRECEDENCE = "OUT0202" Warning;
-    /// A port speaks TCP or TLS: it is listed, and routed once TCP is supported.
+    /// A port speaks TCP or TLS: the outbound listener routes HTTP only; gateways and `--forward` relay its connections.
     PROTOCOL_LATER = "OUT0203" Info;
     /// An endpoint is named by a host name, which is not resolved yet; the cluster stays without it.
     NOT_RESOLVED = "OUT0204" Warning;

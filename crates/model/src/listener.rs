@@ -3,6 +3,7 @@
 //! A listener says nothing of addresses: whoever starts a proxy binds sockets and names the listener each one serves.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::{Destination, HostPattern, Origin, RouteTable};
@@ -39,6 +40,11 @@ impl Listener {
     /// The name of a gateway's listener.
     pub fn gateway_name(port: u16) -> Arc<str> {
         format!("gateway|{port}").into()
+    }
+
+    /// The name of the listener at an address that relays connections to one service.
+    pub fn forward_name(address: SocketAddr) -> Arc<str> {
+        format!("forward|{address}").into()
     }
 
     /// The routes of all its chains.

@@ -173,6 +173,36 @@ pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     addresses.first().copied().ok_or_else(|| "the host has no address".to_owned())
 }
 
+/// `ADDR=HOST:PORT`: a listener whose connections go to a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ForwardTo {
+    /// Where it listens; port 0 picks a free one.
+    pub(crate) address: SocketAddr,
+    /// The host, lower case and without trailing dot.
+    pub(crate) host: String,
+    /// The port of the service.
+    pub(crate) port: u16,
+}
+
+impl FromStr for ForwardTo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = "expected ADDR=HOST:PORT, e.g. 127.0.0.1:6379=redis:6379 or :0=db.shop.svc.cluster.local:5432";
+        let (address, to) = text.split_once('=').ok_or(expected)?;
+        let (host, port) = to.rsplit_once(':').ok_or(expected)?;
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let is_address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c);
+        if host.is_empty() || !(is_address || host.chars().all(is_name)) {
+            return Err(format!("{host:?} is no host; {expected}"));
+        }
+        let port =
+            port.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("{port:?} is no port; {expected}"))?;
+        Ok(Self { address: parse_address(address)?, host, port })
+    }
+}
+
 /// Reads requests a second.
 pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
@@ -221,6 +251,19 @@ mod tests {
         assert_eq!(parse_address("[::1]:8"), Ok("[::1]:8".parse().expect("literal")));
         for bad in ["", "x", "127.0.0.1", "65536", "1.2.3.4:x"] {
             assert!(parse_address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn forwards() {
+        let parsed = |text: &str| {
+            text.parse::<ForwardTo>().map(|forward| format!("{} {} {}", forward.address, forward.host, forward.port))
+        };
+        assert_eq!(parsed(":0=redis:6379"), Ok("127.0.0.1:0 redis 6379".to_owned()));
+        assert_eq!(parsed("[::1]:1=DB.shop.:5432"), Ok("[::1]:1 db.shop 5432".to_owned()));
+        assert_eq!(parsed("127.0.0.9:1=[fd00::1]:2"), Ok("127.0.0.9:1 [fd00::1] 2".to_owned()));
+        for bad in ["", ":0", ":0=redis", ":0=redis:0", ":0=redis:x", ":0=:1", ":0=a b:1", "x=redis:1", ":0=a::b:1"] {
+            assert!(parsed(bad).is_err(), "{bad}");
         }
     }
 

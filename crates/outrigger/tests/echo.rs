@@ -161,6 +161,8 @@ fn wrong_use_is_told() {
     assert!(code == Some(2) && said.contains("unknown name \"pods\""), "{said}");
     let (code, said) = run(&["echo", "--listen", "192.0.2.1:1"]);
     assert!(code == Some(2) && said.contains("could not listen on 192.0.2.1:1"), "{said}");
-    let (code, said) = run(&["run", ".", "--forward", "127.0.0.1:0=db:5432"]);
-    assert!(code == Some(2) && said.contains("--forward is not supported"), "{said}");
+    let (code, said) = run(&["run", ".", "--forward", "127.0.0.1:0=db"]);
+    assert!(code == Some(2) && said.contains("expected ADDR=HOST:PORT"), "{said}");
+    let (code, said) = run(&["run", ".", "--access-log", "json"]);
+    assert!(code == Some(2) && said.contains("--access-log is not supported"), "{said}");
 }

@@ -9,15 +9,17 @@
 //!
 //! In the order things happen: `mesh` settings, `workloads` and the `client`, the `registry` of hosts, `policy` (which
 //! DestinationRule), `scope` (which part of the registry), `virtual_services`, `mesh_routes` and `splits`, `vhosts` with
-//! `routes` and `http_routes`;
+//! `routes` and `http_routes`, `forwards` with `connections`;
 //! then, service by service, `endpoints`, `clusters` and `services`. Who wins where objects meet is decided in [`crate::precedence`].
 
 mod backends;
 mod bindings;
 mod client;
 mod clusters;
+mod connections;
 mod endpoints;
 pub(crate) mod fingerprint;
+mod forwards;
 pub mod gateways;
 mod http_routes;
 mod lender;
@@ -56,6 +58,7 @@ use crate::kind::mesh_config::MeshConfig;
 use crate::resources::Resources;
 use crate::status::ObjectStatus;
 use client::Client;
+pub use forwards::Forward;
 use gateways::{GatewayId, Sites};
 use lender::Lender;
 use mesh_routes::MeshRoutes;
@@ -76,6 +79,8 @@ pub struct View {
     pub workload: Option<WorkloadName>,
     /// The gateway whose listeners are wanted instead of those of a sidecar; see [`gateways::list`].
     pub gateway: Option<GatewayId>,
+    /// Services that have a listener of their own each, which relays connections.
+    pub forwards: Arc<[Forward]>,
     /// Suffix of service names.
     pub domain: Arc<str>,
     /// Mesh cluster id.
@@ -97,7 +102,7 @@ impl Default for View {
     /// An anonymous client of a mesh with Istio's default names.
     fn default() -> Self {
         let (domain, cluster) = ("cluster.local".into(), "Kubernetes".into());
-        Self { workload: None, gateway: None, domain, cluster, now: None }
+        Self { workload: None, gateway: None, forwards: [].into(), domain, cluster, now: None }
     }
 }
 
@@ -157,6 +162,8 @@ struct Config {
     vhosts: HashMap<Arc<str>, Arc<VirtualHost>>,
     fingerprint: u64,
     diagnostics: Vec<Diagnostic>,
+    /// What other views find and this one knows better.
+    refuted: Vec<Diagnostic>,
     /// Of objects of the Gateway API; none for the sidecar of a workload.
     conditions: Vec<ObjectStatus>,
 }
@@ -205,6 +212,11 @@ impl Translator {
         (snapshot, in_order(diagnostics))
     }
 
+    /// Findings of other views of the same input that do not hold, because the listeners of this view do what they miss.
+    pub fn refuted(&self) -> &[Diagnostic] {
+        self.before.as_ref().map_or(&[], |memo| &memo.config.refuted)
+    }
+
     /// The conditions of the Gateway API's objects as the last translation found them; none for a view of a workload, whose
     /// sidecar has nothing to do with gateways.
     pub fn conditions(&self) -> &[ObjectStatus] {
@@ -250,7 +262,8 @@ impl Pass<'_> {
             .map(|s| hosts::is_visible(&s.export_to, &s.namespace, &client.namespace))
             .collect();
         let imports: Vec<Import> = registry.services.iter().map(|s| scope.service(&s.namespace, &s.host)).collect();
-        let candidates = virtual_services::select(resources, mesh, domain, client, &scope, &mut diagnostics);
+        let rules_of_all = virtual_services::select(resources, mesh, domain, client, &scope, &mut diagnostics);
+        let (candidates, connections) = forwards::divide(rules_of_all);
         let resolver = Resolver {
             registry: &registry,
             visible: &visible,
@@ -281,29 +294,28 @@ impl Pass<'_> {
             before: self.before.map_or(&lent, |memo| &memo.config.vhosts),
             lender: self.lender,
         };
-        let listeners = match &self.view.gateway {
+        let mut listeners = match &self.view.gateway {
             None => {
                 let routes = RouteTable { virtual_hosts: builder.build(), unmatched: scope.unmatched };
                 vec![Listener::outbound(Arc::new(routes))]
             }
             Some(id) => gateways::listeners(id, resources, &sites, &builder),
         };
+        let forwarding = builder.forwarding(&self.view.forwards, &connections);
+        let refuted = forwarding.review(self.view.gateway.is_none());
+        listeners.extend(forwarding.listeners());
         let conditions = self.review(&sites, &resolver, builder.retry, &mesh_routes);
         let used = resolver.used.take();
         let diagnostics = resolver.diagnostics.take();
         let is_needed = |i: usize| (visible[i] && imports[i] != Import::Nothing) || used.contains(&(i as u32));
         let needed: Vec<bool> = (0..visible.len()).map(is_needed).collect();
-        let mut order: Vec<u32> = (0..needed.len() as u32).filter(|i| needed[*i as usize]).collect();
-        order.sort_by_key(|index| {
-            let info = registry.at(*index);
-            (info.namespace.clone(), info.name.clone())
-        });
+        let order = in_name_order(&registry, &needed);
         let (listeners, fingerprints): (Vec<Arc<Listener>>, Vec<u64>) =
             listeners.into_iter().map(|listener| self.lend(listener)).unzip();
         let fingerprint = fingerprint::combine(fingerprints.into_iter());
         let tables = listeners.iter().flat_map(|l| l.route_tables());
         let vhosts = tables.flat_map(|t| &t.virtual_hosts).map(|v| (v.name.clone(), v.clone())).collect();
-        Config { registry, rules, needed, order, listeners, vhosts, fingerprint, diagnostics, conditions }
+        Config { registry, rules, needed, order, listeners, vhosts, fingerprint, diagnostics, refuted, conditions }
     }
 
     /// Conditions of the Gateway API, and findings about those that are false.
@@ -342,6 +354,16 @@ impl Pass<'_> {
         }
         lender.listener(listener)
     }
+}
+
+/// The services that are needed, by namespace and name.
+fn in_name_order(registry: &Registry, needed: &[bool]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..needed.len() as u32).filter(|i| needed[*i as usize]).collect();
+    order.sort_by_key(|index| {
+        let info = registry.at(*index);
+        (info.namespace.clone(), info.name.clone())
+    });
+    order
 }
 
 /// Each finding once, by file and place.

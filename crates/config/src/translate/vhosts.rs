@@ -14,7 +14,6 @@ use super::bindings;
 use super::http_routes::{self, HttpRouteBuilder};
 use super::lender::Lender;
 use super::mesh_routes::MeshRoutes;
-use super::protocol::Protocol;
 use super::reach;
 use super::registry::{PortInfo, ServiceInfo};
 use super::resolve::Resolver;
@@ -22,7 +21,6 @@ use super::routes::RouteBuilder;
 use super::scope::Import;
 use super::splits::{self, Splits};
 use super::virtual_services::Candidate;
-use crate::codes;
 use crate::hosts;
 use crate::kind::mesh_config::MeshConfig;
 use crate::node::Pos;
@@ -32,6 +30,9 @@ use crate::resources::Resources;
 
 /// The port of hosts that only a VirtualService knows.
 const UNKNOWN_HOST_PORT: u16 = 80;
+
+/// Services by their bare names.
+pub(crate) type ShortNames = HashMap<Arc<str>, u32, foldhash::fast::RandomState>;
 
 /// A virtual host before its names are handed out.
 struct Draft {
@@ -112,7 +113,6 @@ impl VhostBuilder<'_> {
                     }
                 }
             }
-            self.report_other_protocols(info);
         }
         drafts.extend(self.unknown_hosts(&index, &matched));
         self.assign_names(drafts)
@@ -147,7 +147,7 @@ impl VhostBuilder<'_> {
     }
 
     /// Addressable services: those of the client's namespace first, so that they win a host with several owners.
-    fn service_order(&self) -> Vec<u32> {
+    pub(crate) fn service_order(&self) -> Vec<u32> {
         let all = 0..self.imports.len() as u32;
         let mut order: Vec<u32> = all.filter(|index| self.is_addressable(*index)).collect();
         let elsewhere = |index: &u32| self.resolver.registry.at(*index).namespace != self.resolver.client.namespace;
@@ -157,11 +157,11 @@ impl VhostBuilder<'_> {
 
     /// The services that answer to their bare name: those of the client's namespace; for an anonymous client also those
     /// whose name is unique.
-    fn short_names(&self, order: &[u32]) -> HashMap<Arc<str>, u32, foldhash::fast::RandomState> {
+    pub(crate) fn short_names(&self, order: &[u32]) -> ShortNames {
         let client = self.resolver.client;
         let registry = self.resolver.registry;
         let kubernetes = || order.iter().copied().filter(|index| registry.at(*index).is_kubernetes());
-        let mut short: HashMap<Arc<str>, u32, foldhash::fast::RandomState> = HashMap::default();
+        let mut short = ShortNames::default();
         let mut ambiguous: HashSet<Arc<str>, foldhash::fast::RandomState> = HashSet::default();
         if client.anonymous {
             for index in kubernetes() {
@@ -184,8 +184,22 @@ impl VhostBuilder<'_> {
         info: &Arc<ServiceInfo>,
         port: &PortInfo,
         candidate: Option<(&Candidate, Pos)>,
-        short: &HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
+        short: &ShortNames,
     ) -> Draft {
+        let mut http = info.http_ports();
+        let unstated = matches!((http.next(), http.next()), (Some(only), None) if only.number != 80);
+        Draft {
+            host: info.host.clone(),
+            port: port.number,
+            names: vec![info.host.clone()],
+            others: self.other_names(service, info, short),
+            unstated,
+            routes: self.routes(service, info, port, candidate),
+        }
+    }
+
+    /// What a service answers to beside its full name.
+    pub(crate) fn other_names(&self, service: u32, info: &ServiceInfo, short: &ShortNames) -> Vec<Arc<str>> {
         let mut others = Vec::with_capacity(4);
         if info.is_kubernetes() {
             others.extend(hosts::alternatives(&info.name, &info.namespace));
@@ -195,16 +209,7 @@ impl VhostBuilder<'_> {
         }
         others.extend(info.addresses.iter().cloned());
         self.add_aliases(info, &mut others);
-        let mut http = info.http_ports();
-        let unstated = matches!((http.next(), http.next()), (Some(only), None) if only.number != 80);
-        Draft {
-            host: info.host.clone(),
-            port: port.number,
-            names: vec![info.host.clone()],
-            others,
-            unstated,
-            routes: self.routes(service, info, port, candidate),
-        }
+        others
     }
 
     /// The names of ExternalName services that stand for this one.
@@ -372,22 +377,6 @@ impl VhostBuilder<'_> {
         let at = |info: &ServiceInfo| -> (Metadata, Pos) { (info.meta().clone(), info.meta().pos) };
         let (loser, winner) = (at(info), at(first));
         self.resolver.report(precedence::taken(&host, (&loser.0, loser.1), (&winner.0, winner.1)));
-    }
-
-    fn report_other_protocols(&self, info: &ServiceInfo) {
-        for port in info.ports.iter().filter(|p| matches!(p.protocol, Protocol::Tcp | Protocol::Tls)) {
-            let message = format!(
-                "port {} of {} speaks {}: it is not routed yet, only HTTP is",
-                port.number,
-                info.host,
-                port.protocol.as_str()
-            );
-            let pos = match &info.source {
-                super::registry::Source::Service(service) => service.spec.ports[port.index].pos,
-                super::registry::Source::Entry(entry) => entry.spec.ports[port.index].pos,
-            };
-            self.resolver.report(codes::PROTOCOL_LATER.about(info.meta(), pos, message, ""));
-        }
     }
 }
 

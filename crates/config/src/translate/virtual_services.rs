@@ -20,7 +20,7 @@ use crate::precedence;
 use crate::resources::Resources;
 
 /// A VirtualService that counts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     /// The object.
     pub(crate) object: Arc<VirtualService>,
@@ -31,7 +31,7 @@ pub(crate) struct Candidate {
 }
 
 /// One HTTP rule.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rule {
     /// The object it stands in: the delegate for a delegated one.
     pub(crate) object: Arc<VirtualService>,
@@ -66,7 +66,6 @@ pub(crate) fn select(
         else {
             continue;
         };
-        report_connections(object, diagnostics);
         let hosts = full_hosts(object, domain);
         if let Some((host, pos)) = hosts.iter().find(|(host, _)| !may_be_of_mesh(host)) {
             diagnostics.push(codes::SCHEMA.about(
@@ -81,7 +80,8 @@ pub(crate) fn select(
             continue;
         }
         let imported = hosts.iter().any(|(host, _)| scope.rule(&meta.namespace, host));
-        if !imported || spec.http.is_empty() {
+        let is_empty = spec.http.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty();
+        if !imported || is_empty {
             continue;
         }
         let rules = rules_of(object, resources, mesh, diagnostics);
@@ -108,22 +108,6 @@ pub(super) fn exports<'o>(object: &'o VirtualService, mesh: &'o MeshConfig) -> &
     match &*object.spec.export_to {
         [] => &mesh.virtual_service_export_to,
         given => given,
-    }
-}
-
-/// Says that rules for connections count on gateways only.
-fn report_connections(object: &VirtualService, diagnostics: &mut Vec<Diagnostic>) {
-    let parts =
-        [("tls", object.spec.tls.first().map(|rule| rule.pos)), ("tcp", object.spec.tcp.first().map(|rule| rule.pos))];
-    for (field, pos) in parts {
-        if let Some(pos) = pos {
-            diagnostics.push(codes::NOT_ENFORCED.about(
-                &object.meta,
-                pos,
-                format!("spec.{field}: understood, but not enforced yet for calls between services"),
-                "they flow as if the field were absent; gateways do obey it",
-            ));
-        }
     }
 }
 

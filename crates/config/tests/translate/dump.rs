@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use outrigger_config::kind::resilience::default_retry;
 use outrigger_config::loader::load_text;
-use outrigger_config::translate::{View, translate};
+use outrigger_config::translate::{Forward, View, translate};
 use outrigger_model::*;
 
 use crate::listeners::{gateway_view, gateways, listeners};
 
 /// Translates YAML for an anonymous client (`from` empty), a workload `ns/name` or a gateway `istio:ns/name`, `api:ns/name`,
-/// and compares what `show` selects.
+/// each perhaps with forwards behind it, `ns/name > host:port host:port`, and compares what `show` selects.
 ///
 /// The expected text is compared line by line, without indentation and empty lines. `show` is a list of words:
 /// `routes` (virtual hosts and routes), `domains` (names of virtual hosts), `clusters`, `endpoints` (clusters with their
@@ -29,10 +29,13 @@ pub(crate) fn check(from: &str, show: &str, yaml: &str, expected: &str) {
 /// What `check` compares.
 pub(crate) fn dump(from: &str, show: &str, yaml: &str) -> String {
     let (resources, loading) = load_text("f.yaml", yaml);
+    let (from, to) = from.split_once('>').unwrap_or((from, ""));
+    let from = from.trim();
     let view = gateway_view(from).unwrap_or_else(|| match from.split_once('/') {
         Some((namespace, name)) => View::of(namespace, name),
         None => View::default(),
     });
+    let view = View { forwards: to.split_whitespace().zip(1..).map(forward).collect(), ..view };
     let (snapshot, findings) = translate(&resources, &view);
     let findings: Vec<Diagnostic> = loading.into_iter().chain(findings).collect();
     let mut out = String::new();
@@ -81,6 +84,13 @@ pub(crate) fn dump(from: &str, show: &str, yaml: &str) -> String {
         }
     }
     out
+}
+
+/// `HOST:PORT`, at port 1, 2, … of 127.0.0.1.
+fn forward((to, own): (&str, u16)) -> Forward {
+    let (host, port) = to.rsplit_once(':').expect("HOST:PORT");
+    let port = port.parse().expect("a port");
+    Forward { address: ([127, 0, 0, 1], own).into(), host: host.into(), port }
 }
 
 fn virtual_host(vhost: &VirtualHost, domains: bool, out: &mut String) {

@@ -176,6 +176,6 @@ fn rules_for_connections_are_told_to_count_on_gateways_only() {
         "",
         "findings",
         &yaml,
-        "warning [OUT0103] VirtualService default/r f.yaml:32:9: spec.tls: understood, but not enforced yet for calls between services (they flow as if the field were absent; gateways do obey it)",
+        "warning [OUT0103] VirtualService default/r f.yaml:32:9: spec.tls: understood, but not enforced yet for calls between services (they flow as if the field were absent; gateways and `outrigger run --forward` do obey it)",
     );
 }

@@ -2,6 +2,7 @@
 
 mod dump;
 mod endpoints;
+mod forwards;
 mod gateway_api;
 mod hosts;
 mod http_routes;

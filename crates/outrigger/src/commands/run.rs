@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::{Output, Verdict, WorkloadName, parse_address, parse_rate};
+use crate::cli::{ForwardTo, Output, Verdict, WorkloadName, parse_address, parse_rate};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,6 +17,8 @@ Examples:
       Send through it as one of its workloads
   curl -x 127.0.0.1:15001 http://reviews.shop:9080/
       Send a request through it (or: curl -H 'Host: reviews.shop:9080' 127.0.0.1:15001/)
+  outrigger run redis.yaml --simulate --forward 127.0.0.1:6379=redis:6379
+      Relay TCP connections at a local port to a service, whatever they speak
   outrigger run k8s/ istio/ --workload shop/cart-v1
       See the mesh as that workload does: its labels, its namespace, its Sidecar
   cat all.yaml | outrigger run - --outbound :0 -o json
@@ -57,9 +59,9 @@ pub(crate) struct RunArgs {
     /// Shape of the start-up report
     #[arg(short = 'o', long, env = "OUTRIGGER_OUTPUT", value_name = "FORMAT", default_value = "text")]
     pub(crate) output: Output,
-    /// Forward TCP connections from ADDR to a service (not supported yet)
+    /// Relay the connections at ADDR to a service, as the client's own would go; again for more, or separated by commas
     #[arg(long, env = "OUTRIGGER_FORWARD", value_name = "ADDR=HOST:PORT", value_delimiter = ',')]
-    pub(crate) forward: Vec<String>,
+    pub(crate) forward: Vec<ForwardTo>,
     /// Stand in for the pods of the input: for each replica a loopback address, echo servers and a sidecar
     #[arg(long, env = "OUTRIGGER_SIMULATE")]
     pub(crate) simulate: bool,
@@ -85,11 +87,10 @@ pub(crate) enum AccessLog {
 impl RunArgs {
     /// Refuses what is in the interface but not built: asking for it must not look as if it worked.
     pub(crate) fn refuse_unsupported(&self) -> anyhow::Result<()> {
-        let asked = [("--forward", !self.forward.is_empty()), ("--access-log", self.access_log != AccessLog::Off)];
-        match asked.iter().find(|(_, given)| *given) {
-            Some((flag, _)) => anyhow::bail!("{flag} is not supported in this version of outrigger run"),
-            None => Ok(()),
+        if self.access_log != AccessLog::Off {
+            anyhow::bail!("--access-log is not supported in this version of outrigger run");
         }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
-use outrigger_model::{Action, HostPattern, PathMatch, Route};
+use outrigger_model::{Action, HostPattern, Listener, PathMatch, Route};
 use outrigger_proxy::{ClusterReport, Proxy};
 use outrigger_telemetry::http::{AdminState, LogChange, Query};
 use serde_json::{Value, json};
@@ -31,6 +31,14 @@ pub(super) struct Status {
 impl Status {
     fn in_force(&self) -> Option<InForce> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The main proxy's listeners, the outbound one first, and the admin interface.
+    fn listeners(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        let mut all = self.proxy.listeners();
+        all.sort_by_key(|(name, _)| **name != *Listener::OUTBOUND);
+        all.push(("admin".into(), self.admin));
+        all
     }
 
     fn status(&self) -> Value {
@@ -124,12 +132,11 @@ impl AdminState for Status {
     }
 
     fn listeners_json(&self) -> Value {
-        let all = [("outbound".into(), self.outbound), ("admin".into(), self.admin)];
-        json!({ "listener_statuses": all.iter().map(listener).collect::<Vec<_>>() })
+        json!({ "listener_statuses": self.listeners().iter().map(listener).collect::<Vec<_>>() })
     }
 
     fn listeners_text(&self) -> String {
-        format!("outbound::{}\nadmin::{}\n", self.outbound, self.admin)
+        self.listeners().iter().map(|(name, address)| format!("{name}::{address}\n")).collect()
     }
 
     fn config_dump(&self, query: &Query) -> Result<Value, String> {

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use outrigger_config::codes;
 use outrigger_config::loader::{Loaded, Loader};
 use outrigger_config::status::ObjectStatus;
+use outrigger_config::translate::Forward;
 use outrigger_config::watch::{Timing, Watcher};
 use outrigger_model::{Diagnostic, Level, Snapshot};
 use outrigger_proxy::Proxy;
@@ -28,6 +29,8 @@ pub(super) struct InForce {
     pub(super) workloads: Arc<[WorkloadReport]>,
     /// Gateways.
     pub(super) gateways: Arc<[GatewayReport]>,
+    /// What `--forward` relays.
+    pub(super) forwards: Arc<[Forward]>,
     /// What the objects of the Gateway API would read under `status`.
     pub(super) status: Arc<[ObjectStatus]>,
     /// All proxies but the main one, by `NAMESPACE/NAME`.

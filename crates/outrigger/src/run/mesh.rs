@@ -40,6 +40,8 @@ pub(super) struct Plan {
     pub(super) registry: Registry,
     /// The main listener; gone once the main proxy has it.
     pub(super) outbound: Option<TcpListener>,
+    /// The sockets of the view's forwards, in their order; gone like the main one.
+    pub(super) forward_sockets: Vec<TcpListener>,
     /// Where metrics of the process are served.
     pub(super) stats: SocketAddr,
     /// Other addresses of the process.
@@ -135,7 +137,7 @@ impl Mesh {
         let peers = peers(&staged.pods, &self.gateways.peers());
         self.pods.start(&self.views, &peers, &self.host);
         let snapshot = self.views.main();
-        self.apply_main(&snapshot)?;
+        self.apply_main(&snapshot, &staged.pods)?;
         self.pods.apply(&self.views, &peers, &self.host);
         self.gateways.apply(&self.views, &self.host);
         if self.plan.echo {
@@ -156,6 +158,7 @@ impl Mesh {
             objects: loaded.objects,
             workloads: self.pods.iter().map(WorkloadReport::of).collect(),
             gateways: self.gateways.iter().flat_map(GatewayReport::of).collect(),
+            forwards: self.plan.view.forwards.clone(),
             status: self.views.conditions().into(),
             proxies: Arc::new(self.proxies()),
             snapshot,
@@ -184,16 +187,20 @@ impl Mesh {
         Staged { resources, pods, gateways, diagnostics }
     }
 
-    fn apply_main(&mut self, snapshot: &Arc<Snapshot>) -> io::Result<()> {
+    fn apply_main(&mut self, snapshot: &Arc<Snapshot>, pods: &[Arc<SimulatedPod>]) -> io::Result<()> {
         match &self.main {
             Some(proxy) if self.version == snapshot.version => drop(proxy.clone()),
             Some(proxy) => proxy.apply(snapshot.clone()),
             None => {
-                let proxy = self.host.start(&self.plan.registry, self.plan.own.clone(), None, snapshot.clone())?;
+                let (own, source) = (self.plan.own.clone(), own_address(&self.plan.view, pods));
+                let proxy = self.host.start(&self.plan.registry, own, source, snapshot.clone())?;
                 // Not kept: a socket that is still open somewhere takes connections that nobody serves when the proxy
                 // has drained.
                 if let Some(socket) = self.plan.outbound.take() {
                     proxy.listen(Listener::OUTBOUND, &socket)?;
+                }
+                for (forward, socket) in self.plan.view.forwards.iter().zip(self.plan.forward_sockets.drain(..)) {
+                    proxy.listen(&Listener::forward_name(forward.address), &socket)?;
                 }
                 self.main = Some(proxy);
             }
@@ -366,6 +373,15 @@ impl Mesh {
         }
         cut
     }
+}
+
+/// Where connections of the main proxy come from if it stands in for the sidecar of a simulated workload: other sidecars
+/// know their callers by address. The workload's first pod as the process starts; later ones are other replicas of it.
+fn own_address(view: &View, pods: &[Arc<SimulatedPod>]) -> Option<IpAddr> {
+    let own = view.workload.as_ref()?;
+    let is_own =
+        |pod: &&Arc<SimulatedPod>| pod.namespace == own.namespace && (pod.owner == own.name || pod.name == own.name);
+    pods.iter().find(is_own).map(|pod| pod.address.into())
 }
 
 fn network() -> io::Result<(Block, Simulation)> {

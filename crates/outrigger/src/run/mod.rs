@@ -23,14 +23,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use outrigger_config::translate::View;
+use outrigger_config::translate::{Forward, View};
 use outrigger_proxy::{Settings, Threads};
 use outrigger_telemetry::http::{Admin, HttpLimits, Scraper, metrics_router, serve_counted};
 use outrigger_telemetry::{BuildInfo, ProcessCollector, Readiness, Registry, SeriesLimits, Server, ServerState};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::cli::Verdict;
+use crate::cli::{ForwardTo, Verdict};
 use crate::commands::run::RunArgs;
 use configuration::{Configuration, InForce};
 use echoes::Echoes;
@@ -56,16 +56,19 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let changed = Arc::new(Notify::new());
     let _watcher = configuration.watch(changed.clone()).context("the input cannot be watched")?;
     let Some(first) = configuration.load()? else { return Ok(Verdict::Bad) };
-    let Sockets { outbound, admin, stats } = Sockets::bind(args)?;
+    let Sockets { outbound, admin, stats, forwards } = Sockets::bind(args)?;
     let (tell_ended, mut ended) = mpsc::unbounded_channel();
     let host = host(args, &registry)?;
     let server = host.server.clone();
+    let (forwards, forward_sockets): (Vec<Forward>, Vec<TcpListener>) = forwards.into_iter().unzip();
+    let view = args.workload.as_ref().map_or_else(View::default, |w| View::of(&w.namespace, &w.name));
     let plan = mesh::Plan {
         registry: registry.clone(),
         outbound: Some(outbound),
+        forward_sockets,
         stats: stats.local_addr()?,
         own: vec![admin.local_addr()?, stats.local_addr()?],
-        view: args.workload.as_ref().map_or_else(View::default, |w| View::of(&w.namespace, &w.name)),
+        view: View { forwards: forwards.into(), ..view },
         simulate: args.simulate,
         echo: args.echo,
         load: args.load,
@@ -158,6 +161,7 @@ struct Sockets {
     outbound: TcpListener,
     admin: TcpListener,
     stats: TcpListener,
+    forwards: Vec<(Forward, TcpListener)>,
 }
 
 impl Sockets {
@@ -171,11 +175,22 @@ impl Sockets {
             outbound: bind("--outbound", args.outbound)?,
             admin: bind("--admin", args.admin)?,
             stats: bind("--stats", args.stats)?,
+            forwards: args
+                .forward
+                .iter()
+                .map(|to| forward(to, bind("--forward", to.address)?))
+                .collect::<anyhow::Result<_>>()?,
         };
         sockets.admin.set_nonblocking(true)?;
         sockets.stats.set_nonblocking(true)?;
         Ok(sockets)
     }
+}
+
+/// A forward where its socket is.
+fn forward(to: &ForwardTo, socket: TcpListener) -> anyhow::Result<(Forward, TcpListener)> {
+    let forward = Forward { address: socket.local_addr()?, host: to.host.as_str().into(), port: to.port };
+    Ok((forward, socket))
 }
 
 /// The worker threads, and what all proxies share.

@@ -1,7 +1,7 @@
 //! What each proxy of the process obeys: one translation for the main listener, one for every workload, one for every
 //! gateway.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -45,7 +45,10 @@ impl Views {
     /// With this view for the main listener; with one for each workload, too, where pods are simulated.
     pub(super) fn new(main: View, simulate: bool) -> Self {
         let shared = if simulate { Shared::new() } else { Shared::default() };
-        let status = main.workload.is_some().then(|| Translated::new(View { workload: None, ..main.clone() }));
+        let status = main
+            .workload
+            .is_some()
+            .then(|| Translated::new(View { workload: None, forwards: [].into(), ..main.clone() }));
         Self { shared, main: Translated::new(main), status, workloads: HashMap::new(), gateways: HashMap::new() }
     }
 
@@ -103,10 +106,13 @@ impl Views {
         self.status.as_ref().unwrap_or(&self.main).translator.conditions()
     }
 
-    /// What was found, in no order and some of it more than once.
+    /// What was found, in no order and some of it more than once. What others find missing and the main listeners do is
+    /// not among it.
     pub(super) fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        let refuted: HashSet<&Diagnostic> = self.main.translator.refuted().iter().collect();
         let others = self.workloads.values().chain(self.gateways.values());
-        std::iter::once(&self.main).chain(others).flat_map(|view| &view.diagnostics)
+        let all = std::iter::once(&self.main).chain(others).flat_map(|view| &view.diagnostics);
+        all.filter(move |finding| !refuted.contains(finding))
     }
 }
 

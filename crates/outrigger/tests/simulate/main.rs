@@ -1,6 +1,7 @@
 //! `outrigger run --simulate` from the outside: what runs, where, what it answers, and how it follows edits.
 
 mod edits;
+mod forwards;
 mod gateways;
 mod pods;
 mod tools;

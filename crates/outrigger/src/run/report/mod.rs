@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use outrigger_config::status::ObjectStatus;
+use outrigger_config::translate::Forward;
 use outrigger_model::Diagnostic;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -119,10 +120,16 @@ pub(super) fn facts(in_force: &InForce) -> Value {
     json!({
         "workloads": *in_force.workloads,
         "gateways": *in_force.gateways,
+        "forwards": in_force.forwards.iter().map(forward).collect::<Vec<_>>(),
         "services": services(in_force),
         "diagnostics": diagnostics(&in_force.diagnostics),
         "status": in_force.status.iter().map(status).collect::<Vec<_>>(),
     })
+}
+
+/// A forward, by where it listens and what it was told to reach.
+fn forward(forward: &Forward) -> Value {
+    json!({ "address": forward.address, "to": format!("{}:{}", forward.host, forward.port) })
 }
 
 /// The status of an object of the Gateway API; what does not apply to it is left out.

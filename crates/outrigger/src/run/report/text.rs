@@ -14,7 +14,7 @@ const SHOWN_MAX: usize = 40;
 
 pub(super) fn print(report: &Report) {
     let colour = is_coloured(&std::io::stdout());
-    let InForce { diagnostics, files, objects, workloads, gateways, snapshot, status, .. } = &report.in_force;
+    let InForce { diagnostics, files, objects, workloads, gateways, forwards, snapshot, status, .. } = &report.in_force;
     for diagnostic in diagnostics.iter() {
         print_line(&paint(diagnostic, colour));
     }
@@ -23,6 +23,9 @@ pub(super) fn print(report: &Report) {
     print_line(&format!("outbound  http://{outbound}  (routes by Host; curl -x {outbound} works too)"));
     print_line(&format!("metrics   http://{}/stats/prometheus", report.metrics));
     print_line(&format!("admin     http://{}", report.admin));
+    for forward in forwards.iter() {
+        print_line(&format!("forward   {} to {}:{}", forward.address, forward.host, forward.port));
+    }
     let services = snapshot.services.iter().map(|service| {
         let ports: Vec<String> = service.ports.iter().map(u16::to_string).collect();
         let name = format!("{}/{}", service.namespace, service.name);

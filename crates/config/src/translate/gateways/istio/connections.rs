@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use outrigger_model::{Destination, Diagnostic, HeaderEdits, Origin, TcpRoute};
+use outrigger_model::{Diagnostic, TcpRoute};
 
 use super::bound::Bound;
 use super::intersection;
@@ -18,6 +18,7 @@ use crate::node::{Pos, Spanned};
 use crate::object::{Labels, Metadata};
 use crate::precedence;
 use crate::translate::bindings::{full_name, server_hosts};
+use crate::translate::connections;
 use crate::translate::resolve::Resolver;
 
 /// The server names of a port that are given away, each with the object and place that has it.
@@ -189,28 +190,6 @@ impl Conditions<'_> {
 impl Way<'_> {
     /// Its destinations, as the proxy sees them.
     pub(super) fn route(&self, port: u16, resolver: &Resolver<'_>) -> TcpRoute {
-        let meta = &self.object.meta;
-        let several = self.route.len() > 1;
-        // With several destinations those without weight get nothing; one alone gets everything.
-        let kept = self.route.iter().filter(|destination| !several || destination.weight > 0);
-        let destinations = kept.map(|destination| {
-            let resolved = resolver.destination(&destination.destination, meta, port);
-            Destination {
-                cluster: resolved.cluster,
-                missing: resolved.missing,
-                weight: destination.weight.max(1),
-                authority: None,
-                request_headers: HeaderEdits::default(),
-                response_headers: HeaderEdits::default(),
-            }
-        });
-        let origin = Origin {
-            kind: meta.kind.into(),
-            namespace: meta.namespace.clone(),
-            name: meta.name.clone(),
-            rule: self.rule.as_str().into(),
-            place: Some(meta.source.place(self.pos)),
-        };
-        TcpRoute { origin: Some(Arc::new(origin)), destinations: destinations.collect() }
+        connections::tcp_route((&self.object.meta, self.pos), &self.rule, self.route, port, resolver)
     }
 }
