@@ -37,7 +37,7 @@ pub(crate) enum Reason {
     BadBody(&'static str),
     /// The client went away.
     ClientGone,
-    /// CONNECT, which is not served yet.
+    /// CONNECT where there is no forward proxy.
     ConnectMethod,
     /// No virtual host for the host.
     NoHost,
@@ -249,7 +249,7 @@ impl Reason {
             Self::BadBody(_) => ("bad request", "The chunked body is not valid; the details name the rule."),
             Self::ClientGone => ("", "The client closed the connection before the answer was complete."),
             Self::ConnectMethod => {
-                ("method not allowed", "CONNECT is not served yet; send plain http:// requests through the proxy.")
+                ("method not allowed", "CONNECT is served on the outbound port only: nothing else is a forward proxy.")
             }
             Self::NoHost => (
                 "no route for this host",

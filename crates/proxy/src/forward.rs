@@ -25,6 +25,7 @@ use crate::mirror;
 use crate::plan::Exchange;
 use crate::pool::Upstream;
 use crate::record::{EndpointStats, HeldGauge, Raised};
+use crate::tunnel;
 use crate::upgrade::Upgraded;
 use crate::worker::{Target, Worker, WorkerCluster};
 
@@ -137,6 +138,10 @@ pub(crate) async fn forward(
     if let Some(stats) = stats {
         stats.requests_total.inc();
     }
+    if exchange.is_connect {
+        let result = tunnel::open(worker, client, exchange, forwarding, &choice).await;
+        return Forwarded { endpoint: choice.stats, result };
+    }
     // A connection that will not come back is not taken from those who share.
     let pooled = !exchange.asks_upgrade;
     let reused = pooled.then(|| worker.pool.take(choice.state.id, worker.clock.now_ms())).flatten();
@@ -211,7 +216,8 @@ async fn converse(
     }
 }
 
-fn broken(lost: &Lost, forwarding: &Forwarding, choice: &Choice<'_>) -> Broken {
+/// A failure with what is known of it.
+pub(crate) fn broken(lost: &Lost, forwarding: &Forwarding, choice: &Choice<'_>) -> Broken {
     let cause = match lost.reason.row().blame {
         Blame::Upstream | Blame::Proxy => format!("{} at {}", forwarding.name(), choice.state.endpoint.address),
         Blame::Downstream => String::new(),

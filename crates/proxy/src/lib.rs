@@ -38,6 +38,7 @@ mod shared;
 mod site;
 mod tcp;
 mod threads;
+mod tunnel;
 mod upgrade;
 mod worker;
 

@@ -27,6 +27,7 @@ use crate::request::RequestView;
 use crate::request_id::request_id;
 use crate::route::{CompiledRoute, Table, cors, redirect, rewrite};
 use crate::site::Site;
+use crate::tunnel;
 use crate::upgrade;
 use crate::worker::{Current, Worker};
 
@@ -50,6 +51,8 @@ pub(crate) struct Exchange {
     pub(crate) expects_continue: bool,
     /// Whether the client wants to go on as WebSocket.
     pub(crate) asks_upgrade: bool,
+    /// Whether it asks for a tunnel.
+    pub(crate) is_connect: bool,
     /// Whether the client may send another request after this.
     pub(crate) keep_alive: Cell<bool>,
     pub(crate) bytes_received: Cell<u64>,
@@ -115,7 +118,7 @@ impl Exchange {
     }
 
     /// Its routes; none where its listener relays bytes.
-    fn routes(&self) -> Option<&Table> {
+    pub(crate) fn routes(&self) -> Option<&Table> {
         self.site().chains[self.place.chain].routes.as_ref()
     }
 }
@@ -124,6 +127,8 @@ impl Exchange {
 pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client, started: Instant) -> Option<Exchange> {
     let current = worker.current();
     let place = client.place(&current.policy)?;
+    // What follows a CONNECT that fails may be meant for the tunnel.
+    let is_connect = head.method == "CONNECT";
     let is_grpc = head.headers.iter().any(|h| {
         h.name.len() == 12
             && h.name.eq_ignore_ascii_case("content-type")
@@ -141,7 +146,8 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client,
         is_grpc,
         expects_continue: head.expects_continue,
         asks_upgrade: upgrade::is_asked(head),
-        keep_alive: Cell::new(head.keep_alive && !worker.draining.get()),
+        is_connect,
+        keep_alive: Cell::new(head.keep_alive && !is_connect && !worker.draining.get()),
         bytes_received: Cell::new(head.len as u64),
         bytes_sent: Cell::new(0),
     })
@@ -150,7 +156,7 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client,
 /// Decides what to do with a request.
 pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>, client: &Client) -> Plan {
     if head.method == "CONNECT" {
-        return refuse(worker, Reason::ConnectMethod);
+        return tunnel::plan(worker, exchange, head, client);
     }
     let mut lower = [0; HOST_BYTES_MAX];
     let Some(authority) = lower_case(head.target.authority, &mut lower) else {
@@ -213,7 +219,8 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
     }
 }
 
-fn refuse(worker: &Worker, reason: Reason) -> Plan {
+/// Refuses a request that leads nowhere.
+pub(crate) fn refuse(worker: &Worker, reason: Reason) -> Plan {
     Plan::Fail(Refused { reason, cause: String::new(), destination: worker.recorder.nowhere() })
 }
 
@@ -466,7 +473,8 @@ fn normal_path(path: &[u8]) -> Result<Cow<'_, [u8]>, path::BadPath> {
     if path == b"*" { Ok(Cow::Borrowed(path)) } else { path::normalise(path) }
 }
 
-fn host_of(authority: &str) -> String {
+/// The host of an authority, without port and brackets.
+pub(crate) fn host_of(authority: &str) -> String {
     let (host, _) = split_port(authority).unwrap_or((authority, None));
     host.trim_start_matches('[').trim_end_matches(']').to_owned()
 }

@@ -136,7 +136,11 @@ async fn serve(worker: &Rc<Worker>, client: &mut Stream, who: &Client) -> After 
             if let Some(upgraded) = answered.upgraded {
                 let (direction, endpoint) = (side.direction.clone(), forwarded.endpoint);
                 let started = exchange.started;
-                return After::Upgraded(Box::new(Tunnel { upgraded, direction, cluster, endpoint, started, outcome }));
+                let settings = &worker.settings;
+                let of_connect = exchange.is_connect.then_some(settings.tcp_idle_timeout);
+                let idle_timeout = of_connect.unwrap_or(settings.upgrade_idle_timeout);
+                let tunnel = Tunnel { upgraded, direction, cluster, endpoint, started, idle_timeout, outcome };
+                return After::Upgraded(Box::new(tunnel));
             }
             outcome.grpc = exchange.is_grpc.then_some(GrpcStatus(answered.grpc_status));
             worker.recorder.exchange(side, &outcome, stats, &forwarded.endpoint);

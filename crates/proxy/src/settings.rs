@@ -19,7 +19,8 @@ pub struct Settings {
     /// From accept to the end of a TLS handshake, where a listener may speak TLS. 5 s: two round trips and a signature; who
     /// takes longer has gone, or wants to tie up connections.
     pub handshake_timeout: Duration,
-    /// Without a byte in either direction of a connection whose bytes are relayed. 1 h, as Envoy.
+    /// Without a byte in either direction of a connection whose bytes are relayed, tunnels of CONNECT among
+    /// them. 1 h, as Envoy.
     pub tcp_idle_timeout: Duration,
     /// Without a byte in either direction of a connection that has become a WebSocket. 5 min, Envoy's stream idle timeout;
     /// clients and servers of WebSocket send pings well within it.

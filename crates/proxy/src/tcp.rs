@@ -69,7 +69,7 @@ fn refuse(worker: &Worker, client: &Stream, side: Side<'_>, stats: &EndpointStat
 }
 
 /// The hash that ties a client to an endpoint. Of what can be hashed, a connection has its address only.
-fn key(cluster: &WorkerCluster, who: &Client) -> Option<u64> {
+pub(crate) fn key(cluster: &WorkerCluster, who: &Client) -> Option<u64> {
     let (BalancePolicy::RingHash { key, .. } | BalancePolicy::Maglev { key, .. }) = &cluster.live.model.balance.policy
     else {
         return None;

@@ -10,7 +10,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use httparse::Header;
 use outrigger_model::Direction;
@@ -41,6 +41,8 @@ pub(crate) struct Tunnel {
     pub(crate) cluster: Option<Rc<WorkerCluster>>,
     pub(crate) endpoint: Rc<EndpointStats>,
     pub(crate) started: Instant,
+    /// How long nothing may happen on it.
+    pub(crate) idle_timeout: Duration,
     /// The exchange until now.
     pub(crate) outcome: Outcome,
 }
@@ -91,7 +93,7 @@ fn names_upgrade(headers: &[Header<'_>]) -> bool {
 
 /// Relays the bytes of both sides, those that came with the heads first, and counts the exchange at its end.
 pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client, tunnel: Tunnel) {
-    let Tunnel { upgraded, direction, cluster, endpoint, started, mut outcome } = tunnel;
+    let Tunnel { upgraded, direction, cluster, endpoint, started, idle_timeout, mut outcome } = tunnel;
     let Upgraded { mut upstream, state } = upgraded;
     let side = Side { direction: &direction, peer: who.workload.as_ref() };
     let stats = cluster.as_ref().map(|cluster| &cluster.stats);
@@ -99,7 +101,6 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client, tu
     let _of_cluster = stats.map(|stats| Raised::new(&stats.requests_active));
     let _of_endpoint = state.go_on();
     let connection = Connection::open(&worker.recorder, side, &endpoint);
-    let idle_timeout = worker.settings.upgrade_idle_timeout;
     if let Err(end) = tcp::both_ways(worker, client, &mut upstream.stream, &connection, idle_timeout).await {
         connection.flag.set(end.flag());
         client.cut();

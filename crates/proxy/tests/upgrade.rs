@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::gateway::{Clients, chain, gateway, start, tls, to_http};
-use common::sockets::{bytes, connect, counted, handing, read_some};
+use common::sockets::{bytes, connect, counted, handing, head, read_some};
 use common::{World, proxy_to, proxy_with, snapshot};
 use outrigger_model as model;
 use outrigger_proxy::Settings;
@@ -26,17 +26,6 @@ const GRANTED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r
 
 fn request() -> String {
     format!("GET /chat HTTP/1.1\r\n{ASKS}\r\n")
-}
-
-/// Reads a head, byte by byte: what follows it stays in the socket.
-fn head(socket: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        socket.read_exact(&mut byte).unwrap_or_else(|e| panic!("{e} after {}", String::from_utf8_lossy(&head)));
-        head.extend_from_slice(&byte);
-    }
-    String::from_utf8(head).unwrap().to_ascii_lowercase()
 }
 
 /// Both ends of a WebSocket through the proxy.

@@ -225,10 +225,11 @@ fn expectations() -> Vec<Case> {
         .refused(&[400, 501])
         .passes(b"", has_no_upgrade),
     ];
-    // A refused tunnel must close: what a hopeful client sent after it was meant for the far end.
-    for authority in ["a:80", "a", "a:", "a:99999", "[::1]:22", ":80", "a:80:80", "http://a:80", "/"] {
+    // A refused tunnel must close: what a hopeful client sent after it was meant for the far end. Those that are well
+    // formed stand in `special`, where the registry is all that may be reached.
+    for authority in ["a", "a:", "a:0", "a:99999", "[::1]", ":80", "a:80:80", "http://a:80", "/"] {
         let bytes = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n{{S}}");
-        cases.push(case("H1-34", authority, bytes).refused(&[400, 403, 404, 405, 501, 502, 503]));
+        cases.push(case("H1-34", authority, bytes).refused(&[400]));
     }
     cases
 }

@@ -68,17 +68,27 @@ fn an_early_answer_reaches_a_sender() {
     }
 }
 
-/// H1-34: CONNECT dials nobody.
+/// H1-34: CONNECT dials nobody that configuration does not let it reach.
 #[test]
 fn connect_dials_nobody() {
     let victim = Backend::start(mirror);
-    let site = Site::start(&[], "");
-    for authority in [victim.address().to_string(), format!("localhost:{}", victim.address().port())] {
+    let only = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default, namespace: default}\n\
+                spec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}, egress: [{hosts: ['*/*']}]}\n";
+    let site = Site::start(&[], only);
+    let port = victim.address().port();
+    for authority in [
+        victim.address().to_string(),
+        format!("localhost:{port}"),
+        format!("[::1]:{port}"),
+        "[::1]:22".into(),
+        "a:80".into(),
+    ] {
         let mut client = connect(&site);
         let request = format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n");
         client.send(request.as_bytes()).expect("sent");
         let answer = client.read_response("CONNECT").expect("an answer");
-        assert!(answer.status >= 400, "{authority}: {}", answer.status);
+        assert_eq!(answer.status, 502, "{authority}: {}", answer.text());
+        assert!(answer.closes(), "{authority}");
     }
     assert_eq!(victim.connections(), 0);
 }

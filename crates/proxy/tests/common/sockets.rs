@@ -60,3 +60,14 @@ pub fn counted(world: &World, metric: &str, value: &str, expected: f64) {
 pub fn bytes(count: u32) -> Vec<u8> {
     (0..count).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
+
+/// Reads the head of a message byte by byte: what follows it stays in the socket.
+pub fn head(socket: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap_or_else(|e| panic!("{e} after {}", String::from_utf8_lossy(&head)));
+        head.extend_from_slice(&byte);
+    }
+    String::from_utf8(head).unwrap().to_ascii_lowercase()
+}
