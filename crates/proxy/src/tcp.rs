@@ -120,6 +120,8 @@ pub(crate) async fn both_ways(
     connection: &Connection<'_>,
     idle_timeout: Duration,
 ) -> Result<(), End> {
+    client.outlast_silence();
+    upstream.outlast_silence();
     let (client_in, client_out) = client.split();
     let (upstream_in, upstream_out) = upstream.split();
     let moved_ms = Cell::new(worker.clock.now_ms());

@@ -208,6 +208,33 @@ fn a_connection_on_which_nothing_happens_is_closed_and_a_busy_one_is_not() {
     counted(&world, "istio_tcp_connections_closed_total", "SI", 1.0);
 }
 
+/// The sockets of the kernel's table, `LOCAL REMOTE` and the timer that runs: 2 is that of keep-alive, and its hundredths of
+/// a second.
+fn timers() -> Vec<(String, u8, u64)> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (timer, when) = fields[5].split_once(':').unwrap();
+        let number = |text| u64::from_str_radix(text, 16).unwrap();
+        (format!("{} {}", fields[1], fields[2]), number(timer) as u8, number(when))
+    };
+    table.lines().skip(1).map(row).collect()
+}
+
+#[test]
+fn peers_that_are_silent_are_asked_whether_they_are_still_there() {
+    let (server, handed) = handing();
+    let world = plain(Settings::default(), server);
+    let client = connect(world.address());
+    let upstream = handed.recv_timeout(PATIENCE).unwrap();
+    let shown = |address: SocketAddr| format!("0100007F:{:04X}", address.port());
+    for (proxy, peer) in [(world.address(), client.local_addr().unwrap()), (upstream.peer_addr().unwrap(), server)] {
+        let socket = format!("{} {}", shown(proxy), shown(peer));
+        let is_asked = |(of, timer, when): &(String, u8, u64)| *of == socket && *timer == 2 && *when <= 1000;
+        eventually(&format!("keep-alive of {socket}"), || timers().iter().any(is_asked).then_some(()));
+    }
+}
+
 #[test]
 fn a_reader_that_stops_makes_the_writer_stop() {
     let (server, handed) = handing();

@@ -89,6 +89,20 @@ impl Stream {
         Self::new(socket, clock)
     }
 
+    /// Prepares for a connection that may be silent for hours. A peer that vanished is noticed within
+    /// [`Self::KEEPALIVE`] and a few questions more; one that is there and does not read for a while is waited for, so that
+    /// no limit on unacknowledged bytes stays. A socket that refuses an option still works.
+    pub(crate) fn outlast_silence(&self) {
+        let socket = socket2::SockRef::from(&self.socket);
+        let asked =
+            socket2::TcpKeepalive::new().with_time(Self::KEEPALIVE).with_interval(Self::KEEPALIVE).with_retries(3);
+        let _ = socket.set_tcp_keepalive(&asked);
+        let _ = socket.set_tcp_user_timeout(None);
+    }
+
+    /// Silence after which a peer is asked whether it is still there, and how long it has to answer; as for upstreams.
+    const KEEPALIVE: Duration = Duration::from_secs(10);
+
     /// Both sides, to be used at the same time.
     pub(crate) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
         let (read, write) = self.socket.split();
@@ -405,5 +419,20 @@ mod tests {
         let wait = stream.wait_readable(&pool, Duration::from_secs(60));
         let waited = tokio::time::timeout(Duration::from_millis(50), wait).await;
         assert!(waited.is_err(), "nothing was sent");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_vanished_is_noticed_and_one_that_does_not_read_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let socket = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let limit = Some(Duration::from_secs(30));
+        socket2::SockRef::from(&socket).set_tcp_user_timeout(limit).expect("an option of Linux");
+        let stream = Stream::new(socket, &Clock::new());
+        stream.outlast_silence();
+        let socket = socket2::SockRef::from(&stream.socket);
+        assert!(socket.keepalive().expect("readable") && socket.tcp_user_timeout().expect("readable").is_none());
+        assert_eq!(socket.tcp_keepalive_time().expect("readable"), Stream::KEEPALIVE);
+        assert_eq!(socket.tcp_keepalive_interval().expect("readable"), Stream::KEEPALIVE);
+        assert_eq!(socket.tcp_keepalive_retries().expect("readable"), 3);
     }
 }
