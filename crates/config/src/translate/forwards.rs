@@ -109,6 +109,11 @@ impl VhostBuilder<'_> {
             return Ok(found);
         }
         let (message, hint) = match services.first().map(|index| registry.at(*index)) {
+            Some(info) if info.port(forward.port).is_some() => {
+                let message =
+                    format!("port {} of {} is not among the `egress` of the client's Sidecar", forward.port, info.host);
+                (message, "add it there".to_owned())
+            }
             Some(info) => {
                 let message =
                     format!("{} has no port {}; its ports are {}", info.host, forward.port, info.ports_text());

@@ -224,6 +224,19 @@ fn a_destination_beyond_the_sidecars_scope_has_a_cluster_and_a_forward_there_has
 }
 
 #[test]
+fn a_port_that_the_sidecar_leaves_out_is_told() {
+    let sidecar = "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default, namespace: shop}\n\
+                   spec: {egress: [{port: {number: 80, protocol: HTTP, name: http}, hosts: [./db.shop.svc.cluster.local]}]}\n";
+    check(
+        "shop/cart > db:5432",
+        "findings",
+        &(BASE.to_owned() + sidecar),
+        "error [IST0101]: forward 127.0.0.1:1=db:5432: port 5432 of db.shop.svc.cluster.local is not among the `egress` of the \
+         client's Sidecar; its connections are closed (add it there)",
+    );
+}
+
+#[test]
 fn rules_for_http_do_not_count_and_do_not_hide_others() {
     let yaml = with("r", "db", "  http: [{route: [{destination: {host: redis}}]}]\n");
     forwards("> db:80", &yaml, "forward|127.0.0.1:1\n  [] shop/db default -> outbound|80||db.shop.svc.cluster.local*1");

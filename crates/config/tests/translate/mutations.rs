@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use outrigger_config::loader::load_text;
-use outrigger_config::translate::{Translator, View, translate};
-use outrigger_model::{Action, Snapshot};
+use outrigger_config::translate::{Forward, Translator, View, translate};
+use outrigger_model::{Action, Listener, Serve, Snapshot};
 
 /// Every kind, each with every block that the translation looks at.
 const WORLD: &str = "
@@ -18,6 +18,7 @@ spec:
   ports:
   - {name: http, port: 80, targetPort: web}
   - {name: tcp-x, port: 81}
+  - {name: tls-x, port: 82}
 ---
 apiVersion: v1
 kind: Service
@@ -51,6 +52,33 @@ endpoints:
 - addresses: [10.1.0.2]
 - addresses: [10.1.0.3]
   conditions: {ready: false}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: connections, namespace: shop}
+spec:
+  hosts: [cart, '*.example']
+  gateways: [mesh]
+  tls:
+  - match:
+    - sniHosts: [a.example, '*.b.example']
+      port: 82
+      gateways: [mesh]
+    - {sniHosts: [a.example], destinationSubnets: [10.0.0.0/8]}
+    route:
+    - destination: {host: cart, subset: v1}
+  tcp:
+  - match: [{port: 81, sourceLabels: {app: web}}]
+    route: [{destination: {host: cart-v2}}]
+  - match:
+    - port: 81
+      destinationSubnets: [10.0.0.0/24]
+      sourceSubnet: 10.0.0.0/8
+    route:
+    - destination: {host: cart, subset: v1, port: {number: 81}}
+      weight: 9
+    - destination: {host: cart-v2}
+      weight: 1
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -219,10 +247,38 @@ fn promises(snapshot: &Snapshot) {
             }
         }
     }
+    snapshot.listeners.iter().filter(|l| l.name.starts_with("forward|")).for_each(|l| relays(l, snapshot));
     for (name, cluster) in &snapshot.clusters {
         assert_eq!(*name, cluster.name);
         assert!(cluster.endpoints.iter().all(|e| e.weight > 0));
     }
+}
+
+/// What a listener that relays connections promises: each has one way to go.
+fn relays(listener: &Listener, snapshot: &Snapshot) {
+    let unnamed = listener.chains.iter().filter(|chain| chain.server_names.is_empty()).count();
+    assert_eq!(unnamed, 1, "{}", listener.name);
+    let mut names = HashSet::new();
+    for chain in &listener.chains {
+        assert!(chain.server_names.iter().all(|name| names.insert(name)), "{:?}", chain.server_names);
+        let Serve::Tcp(route) = &chain.serve else { panic!("{} speaks HTTP", listener.name) };
+        assert!(route.destinations.iter().map(|d| u64::from(d.weight)).sum::<u64>() > 0);
+        for destination in &route.destinations {
+            let there = snapshot.clusters.contains_key(&destination.cluster);
+            assert_eq!(there, destination.missing.is_none(), "{}", destination.cluster);
+        }
+    }
+}
+
+/// An anonymous client with a forward for each kind of port, and one to nowhere.
+fn view() -> View {
+    let to = [("cart.shop", 80), ("cart.shop.svc.cluster.local", 81), ("10.0.0.1", 82), ("gone", 1)];
+    let forward = |(own, (host, port)): (u16, (&str, u16))| Forward {
+        address: ([127, 0, 0, 1], own).into(),
+        host: host.into(),
+        port,
+    };
+    View { forwards: (1..).zip(to).map(forward).collect(), ..View::default() }
 }
 
 #[test]
@@ -230,14 +286,16 @@ fn the_world_itself_is_whole() {
     let (resources, findings) = load_text("f.yaml", WORLD);
     let errors: Vec<String> = findings.iter().filter(|f| f.code.0 != "OUT0103").map(ToString::to_string).collect();
     assert_eq!(errors, Vec::<String>::new());
-    let (snapshot, _) = translate(&resources, &View::default());
+    let (snapshot, _) = translate(&resources, &view());
     promises(&snapshot);
-    assert_eq!(snapshot.clusters.len(), 11, "{:?}", snapshot.clusters.keys());
+    let ways: Vec<usize> = snapshot.listeners.iter().map(|listener| listener.chains.len()).collect();
+    assert_eq!(ways, [1, 1, 1, 2, 1]);
+    assert_eq!(snapshot.clusters.len(), 14, "{:?}", snapshot.clusters.keys());
 }
 
 #[test]
 fn no_line_is_needed_for_safety() {
-    let mut translator = Translator::new(View::default());
+    let mut translator = Translator::new(view());
     let lines: Vec<&str> = WORLD.lines().collect();
     let values = ["", "[]", "{}", "~", "-1", "'*'", "[[]]", "99999999999", "\"\\0\""];
     for at in 0..lines.len() {
@@ -249,7 +307,7 @@ fn no_line_is_needed_for_safety() {
         }
         for input in inputs {
             let (resources, _) = load_text("f.yaml", &input);
-            let (fresh, findings) = translate(&resources, &View::default());
+            let (fresh, findings) = translate(&resources, &view());
             promises(&fresh);
             let (kept, kept_findings) = translator.translate(&resources);
             // A broken mesh text leaves the settings of before in force: only a translator with a past has any.
