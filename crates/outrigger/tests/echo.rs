@@ -166,3 +166,90 @@ fn wrong_use_is_told() {
     let (code, said) = run(&["run", ".", "--access-log", "json"]);
     assert!(code == Some(2) && said.contains("--access-log is not supported"), "{said}");
 }
+
+/// A frame as a client sends it.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0x37, 0xfa, 0x21, 0x3d];
+    let mut frame = vec![first];
+    match payload.len() {
+        short @ 0..126 => frame.push(0x80 | short as u8),
+        long @ 126..0x1_0000 => {
+            frame.push(0x80 | 126);
+            frame.extend((long as u16).to_be_bytes());
+        }
+        longer => {
+            frame.push(0x80 | 127);
+            frame.extend((longer as u64).to_be_bytes());
+        }
+    }
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+const WEBSOCKET: &str = "connection: keep-alive, Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// What comes back for these frames, until the server has closed.
+fn messages(address: SocketAddr, frames: &[u8]) -> Vec<u8> {
+    let mut client = Client::connect(address).expect("it listens");
+    client.send(format!("GET / HTTP/1.1\r\nhost: a\r\n{WEBSOCKET}\r\n").as_bytes()).expect("sent");
+    let answer = client.read_response("GET").expect("an answer");
+    assert_eq!((answer.status, answer.fields.get("x-echo-version")), (101, Some("v1")));
+    assert_eq!(answer.fields.get("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    client.send(frames).expect("sent");
+    let ending = client.read_ending();
+    assert_eq!(ending.how, How::Closed);
+    ending.bytes
+}
+
+#[test]
+fn messages_of_a_websocket_come_back() {
+    let (_process, v1, _) = start();
+    let long = "0123456789".repeat(10_000).into_bytes();
+    let sent = [
+        // The masked `Hello` of RFC 6455 §5.7.
+        vec![0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58],
+        frame(0x02, b"in "),
+        frame(0x89, b"ping"),
+        frame(0x80, b"parts"),
+        frame(0x8a, b"nobody asked"),
+        frame(0x82, b""),
+        frame(0x82, &long[..300]),
+        frame(0x82, &long),
+        frame(0x88, &[0x03, 0xe8]),
+    ];
+    let expected = [
+        b"\x81\x05Hello\x02\x03in \x8a\x04ping\x80\x05parts\x82\x00\x82\x7e\x01\x2c".to_vec(),
+        long[..300].to_vec(),
+        b"\x82\x7f\x00\x00\x00\x00\x00\x01\x86\xa0".to_vec(),
+        long.clone(),
+        b"\x88\x02\x03\xe8".to_vec(),
+    ];
+    assert!(messages(v1, &sent.concat()) == expected.concat());
+
+    for (what, bad) in [
+        ("no mask", b"\x81\x05Hello".to_vec()),
+        ("reserved bit", frame(0xc1, b"x")),
+        ("reserved opcode", frame(0x83, b"x")),
+        ("a ping in parts", frame(0x09, b"x")),
+        ("a long ping", frame(0x89, &long[..126])),
+        ("a continuation of nothing", frame(0x80, b"x")),
+        ("half a code", frame(0x88, b"x")),
+        ("a length that needs less", b"\x82\xfe\x00\x01\x00\x00\x00\x00x".to_vec()),
+    ] {
+        assert_eq!(messages(v1, &bad), b"\x88\x02\x03\xea", "{what}");
+    }
+    let two = [frame(0x01, b"a"), frame(0x01, b"b")].concat();
+    assert_eq!(messages(v1, &two), b"\x01\x01a\x88\x02\x03\xea", "a message within a message");
+}
+
+#[test]
+fn a_websocket_is_refused_as_any_request() {
+    let (_process, v1, _) = start();
+    let status = |fields: &str| get(v1, fields).expect("an answer").status;
+    assert_eq!(status(&format!("{WEBSOCKET}x-echo-status: 403\r\n")), 403);
+    assert_eq!(status(&WEBSOCKET.replace("version: 13", "version: 12")), 400);
+    assert_eq!(status(&WEBSOCKET.replace("sec-websocket-key", "x-key")), 400);
+    assert_eq!(status(&WEBSOCKET.replace("Upgrade", "x")), 200, "nothing is asked for");
+}

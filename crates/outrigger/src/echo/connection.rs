@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use super::answer::Answer;
 use super::instructions::{Abort, FailureCounts, Plan};
 use super::listen::Listen;
-use super::told;
 use super::wire::{Framing, Head, ReadError, Wire};
+use super::{told, websocket};
 
 /// What a body of `x-echo-body-bytes` repeats: position-dependent, so that a shifted or swapped part shows.
 const PATTERN: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+\n";
@@ -75,6 +75,13 @@ async fn serve_one(
     let answered = match plan {
         Ok(plan) => {
             tokio::time::sleep(plan.delay).await;
+            // Other instructions refuse it.
+            if plan.is_plain() && websocket::is_asked(&head, framing) {
+                let granted = websocket::grant(&head, &fields(&plan, listen))?;
+                wire.write(&granted).await.map_err(|_| ReadError::Gone)?;
+                websocket::serve(wire, stop.clone()).await;
+                return Ok(Next::Close);
+            }
             answer(wire, &head, body_bytes, listen, &plan, closes).await
         }
         Err(problem) => {
@@ -97,14 +104,18 @@ async fn answer(
 ) -> io::Result<Next> {
     match plan.body_bytes {
         Some(bytes) => {
-            // Without JSON, two fields still tell who answered.
-            let who = [("x-echo-pod", &listen.identity.pod), ("x-echo-version", &listen.identity.version)];
-            let mut plan = plan.clone();
-            plan.fields.extend(who.map(|(name, value)| (name.to_owned(), value.clone())));
+            let plan = Plan { fields: fields(plan, listen), ..plan.clone() };
             send(wire, head, &plan, Body::Pattern(bytes), closes).await
         }
         None => send(wire, head, plan, Body::Text(&Answer::new(head, body_bytes, listen).to_bytes()), closes).await,
     }
+}
+
+/// The fields that were asked for, and two that tell who answered where no JSON does.
+fn fields(plan: &Plan, listen: &Listen) -> Vec<(String, String)> {
+    let who = [("x-echo-pod", &listen.identity.pod), ("x-echo-version", &listen.identity.version)];
+    let who = who.map(|(name, value)| (name.to_owned(), value.clone()));
+    plan.fields.iter().cloned().chain(who).collect()
 }
 
 /// The body of an answer.

@@ -84,6 +84,11 @@ impl Default for Plan {
 }
 
 impl Plan {
+    /// Whether it asks for no other answer than the usual one.
+    pub(super) fn is_plain(&self) -> bool {
+        self.status == 200 && self.body_bytes.is_none() && self.abort.is_none()
+    }
+
     /// Reads the instructions of a request. `chance` is a draw from 0 up to, not including, 1.
     pub(super) fn read(head: &Head, who: &Identity, counts: &FailureCounts, chance: f64) -> Result<Self, String> {
         let mut plan = Self::default();

@@ -2,8 +2,8 @@
 //!
 //! `outrigger echo` and `outrigger run --echo` use them as the far end of a mesh, tests as a witness. One [`EchoServer`]
 //! holds several listeners, each with an [`Identity`] of its own, so that one process stands in for many pods. It speaks
-//! HTTP/1.1 with its own small server (it must not share a codec with the proxy whose work it witnesses), and sends bytes
-//! back on ports that speak something else.
+//! HTTP/1.1 with its own small server (it must not share a codec with the proxy whose work it witnesses), sends the messages
+//! of WebSockets back, and on ports that speak something else all bytes.
 //!
 //! It is no model of a fast server, and it trusts nobody: every size and every wait has a bound (see [`limits`]), garbage
 //! gets a 4xx and the connection is closed.
@@ -13,6 +13,7 @@ mod bytes;
 mod connection;
 mod instructions;
 mod listen;
+mod websocket;
 mod wire;
 
 use std::io;

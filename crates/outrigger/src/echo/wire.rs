@@ -144,6 +144,16 @@ impl Wire {
         }
     }
 
+    /// Exactly so many of the next bytes. The caller bounds them.
+    pub(super) async fn take_all(&mut self, bytes: usize) -> Result<Vec<u8>, ReadError> {
+        while self.unused().len() < bytes {
+            self.fill(limits::STALL).await?;
+        }
+        let taken = self.unused()[..bytes].to_vec();
+        self.start += bytes;
+        Ok(taken)
+    }
+
     /// Whether some of what was read is not used yet.
     pub(super) fn has_unused(&self) -> bool {
         !self.unused().is_empty()
