@@ -78,6 +78,14 @@ struct Progress {
     upstream_bytes_read: Cell<u64>,
 }
 
+/// What the bytes of an answer's head came to, with the head for the client.
+enum Heard {
+    Interim(u16, Vec<u8>),
+    Answer(Begun, Vec<u8>),
+    /// The head is not complete.
+    NotYet,
+}
+
 /// How an answer ended.
 struct Download {
     status: u16,
@@ -205,19 +213,12 @@ impl Conversation<'_> {
         let asked = Instant::now();
         let mut interim = 0;
         let (answer, pending) = loop {
-            let mut room = head::fields();
-            match head::response(upstream.input.bytes(), &mut room, self.bounds()) {
-                Err(rule) => return Err(Reason::UpstreamProtocol(rule)),
-                Ok(Some(answer)) if answer.status < 200 && answer.status != 101 => {
+            match self.heard(upstream, asked, progress)? {
+                Heard::Interim(status, out) => {
                     interim += 1;
                     if interim > self.worker.settings.interim_max {
                         return Err(Reason::UpstreamProtocol("interim_answers"));
                     }
-                    let mut out = self.worker.buffers.take_head();
-                    self.write_interim(&answer, &mut out);
-                    let used = answer.len;
-                    let status = answer.status;
-                    upstream.input.consume(used);
                     // Were a time limit to strike in the middle of it, nothing could follow any more.
                     progress.status_sent.set(status);
                     let written = self.write_client(client, &out).await;
@@ -226,23 +227,37 @@ impl Conversation<'_> {
                     self.worker.buffers.give_head(out);
                     continue;
                 }
-                Ok(Some(answer)) => {
-                    upgrade::check(self.exchange, &answer).map_err(Reason::UpstreamProtocol)?;
-                    let mut out = self.worker.buffers.take_head();
-                    let framing = self.answer_framing(&answer);
-                    let begun = Begun::of(&answer, framing, grpc_status(&answer));
-                    self.write_answer(&answer, framing, asked, progress, &mut out);
-                    let used = answer.len;
-                    upstream.input.consume(used);
-                    break (begun, out);
-                }
-                Ok(None) => {}
+                Heard::Answer(begun, out) => break (begun, out),
+                Heard::NotYet => {}
             }
             self.hear(upstream, progress).await?;
         };
         progress.status_sent.set(answer.status);
         self.relay_answer(upstream, client, progress, &answer, pending).await?;
         Ok(Download { status: answer.status, grpc_status: answer.grpc_status, reusable: answer.reusable })
+    }
+
+    /// Reads the head that is there and writes the client's. Apart from the waiting, so that no connection holds the room
+    /// for the fields of a head while it waits.
+    fn heard(&self, upstream: &mut Reader<'_>, asked: Instant, progress: &Progress) -> Result<Heard, Reason> {
+        let mut room = head::fields();
+        let answer = head::response(upstream.input.bytes(), &mut room, self.bounds());
+        let Some(answer) = answer.map_err(Reason::UpstreamProtocol)? else { return Ok(Heard::NotYet) };
+        let used = answer.len;
+        let heard = if answer.status < 200 && answer.status != 101 {
+            let mut out = self.worker.buffers.take_head();
+            self.write_interim(&answer, &mut out);
+            Heard::Interim(answer.status, out)
+        } else {
+            upgrade::check(self.exchange, &answer).map_err(Reason::UpstreamProtocol)?;
+            let mut out = self.worker.buffers.take_head();
+            let framing = self.answer_framing(&answer);
+            let begun = Begun::of(&answer, framing, grpc_status(&answer));
+            self.write_answer(&answer, framing, asked, progress, &mut out);
+            Heard::Answer(begun, out)
+        };
+        upstream.input.consume(used);
+        Ok(heard)
     }
 
     async fn relay_answer(

@@ -172,21 +172,12 @@ async fn read_request(
     started: Instant,
 ) -> Result<Option<(Exchange, Plan)>, Reason> {
     let settings = &worker.settings;
-    let bounds = Bounds { head_bytes_max: settings.head_bytes_max, target_bytes_max: settings.target_bytes_max };
     loop {
-        let mut room = head::fields();
-        let decided = match head::request(client.input.bytes(), &mut room, bounds) {
-            Ok(Some(head)) => {
-                let Some(exchange) = exchange(worker, &head, who, started) else { return Ok(None) };
-                let plan = plan(worker, &exchange, &head, who);
-                Some((head.len, exchange, plan))
-            }
-            Ok(None) => None,
-            Err(refusal) => return Err(refused(refusal)),
-        };
-        if let Some((len, exchange, plan)) = decided {
-            client.input.consume(len);
-            return Ok(Some((exchange, plan)));
+        match decide(worker, client, who, started) {
+            Decided::Request(exchange, plan) => return Ok(Some((exchange, plan))),
+            Decided::NoListener => return Ok(None),
+            Decided::Refused(reason) => return Err(reason),
+            Decided::NotYet => {}
         }
         let left = settings.head_timeout.saturating_sub(started.elapsed());
         // Two bytes of grace: a full buffer is judged by the parser, which refuses it.
@@ -197,6 +188,35 @@ async fn read_request(
             Err(_) => return Err(Reason::ClientGone),
         }
     }
+}
+
+/// What the bytes of a head came to.
+enum Decided {
+    Request(Exchange, Plan),
+    /// Its listener is gone.
+    NoListener,
+    Refused(Reason),
+    /// The head is not complete.
+    NotYet,
+}
+
+/// Reads the head that is there and decides on it. Apart from the waiting, so that no connection holds the room for the
+/// fields of a head while it waits.
+fn decide(worker: &Worker, client: &mut Stream, who: &Client, started: Instant) -> Decided {
+    let settings = &worker.settings;
+    let bounds = Bounds { head_bytes_max: settings.head_bytes_max, target_bytes_max: settings.target_bytes_max };
+    let mut room = head::fields();
+    let (length, exchange, plan) = match head::request(client.input.bytes(), &mut room, bounds) {
+        Ok(Some(head)) => {
+            let Some(exchange) = exchange(worker, &head, who, started) else { return Decided::NoListener };
+            let plan = plan(worker, &exchange, &head, who);
+            (head.len, exchange, plan)
+        }
+        Ok(None) => return Decided::NotYet,
+        Err(refusal) => return Decided::Refused(refused(refusal)),
+    };
+    client.input.consume(length);
+    Decided::Request(exchange, plan)
 }
 
 fn refused(refusal: Refusal) -> Reason {
@@ -311,5 +331,23 @@ impl Exchange {
             bytes_sent: self.bytes_sent.get(),
             duration: self.started.elapsed(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of the future that a function makes, without making one.
+    fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_is_small() {
+        // An idle connection costs this, and what the system needs for its socket. What must be at hand for a head or a
+        // rare turn (a handshake, a tunnel) belongs into a function that does not wait, or into a box.
+        let bytes = size(|(worker, socket, peer, listener)| connection(worker, socket, peer, listener));
+        assert!(bytes <= 5 * 1024 + 512, "the future of a connection has grown to {bytes} bytes");
     }
 }
