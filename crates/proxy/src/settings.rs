@@ -14,7 +14,7 @@ pub struct Settings {
     pub target_bytes_max: usize,
     /// From the first byte of a request to the end of its head; then 408. 10 s: heads are one or two packets.
     pub head_timeout: Duration,
-    /// From accept to the first byte of the first request. 60 s.
+    /// From accept to the first byte of the first request. 60 s; 10 s at a gateway, where strangers may be slow on purpose.
     pub first_byte_timeout: Duration,
     /// From accept to the end of a TLS handshake, where a listener may speak TLS. 5 s: two round trips and a signature; who
     /// takes longer has gone, or wants to tie up connections.
@@ -25,7 +25,8 @@ pub struct Settings {
     /// Without a byte in either direction of a connection that has become a WebSocket. 5 min, Envoy's stream idle timeout;
     /// clients and servers of WebSocket send pings well within it.
     pub upgrade_idle_timeout: Duration,
-    /// Between requests of a kept connection. 1 h, as Envoy; longer than any client's pool should hold it.
+    /// Between requests of a kept connection. 1 h, as Envoy: longer than any client's pool should hold it; 60 s at a
+    /// gateway, whose clients are many and seldom come back.
     pub idle_timeout: Duration,
     /// Without a byte of the request body; then 408. 30 s.
     pub body_idle_timeout: Duration,
@@ -67,6 +68,13 @@ pub struct Settings {
     /// From the end of a mirrored request to the end of its answer, where the route has no timeout. 15 s, Envoy's
     /// timeout of a route that names none.
     pub mirror_timeout: Duration,
+}
+
+impl Settings {
+    /// The same for a gateway: strangers get less patience.
+    pub fn at_the_edge(self) -> Self {
+        Self { first_byte_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(60), ..self }
+    }
 }
 
 impl Default for Settings {

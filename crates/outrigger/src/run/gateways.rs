@@ -203,7 +203,8 @@ impl Gateway {
             None => {
                 let own = self.servers.addresses.clone();
                 let source = Some(IpAddr::V4(self.address));
-                let proxy = host.start(&self.servers.registry, own, source, snapshot.clone())?;
+                let proxy =
+                    host.start(host.settings.at_the_edge(), &self.servers.registry, own, source, snapshot.clone())?;
                 self.proxy.insert(proxy).clone()
             }
         };

@@ -24,12 +24,13 @@ impl Host {
     /// connections come from.
     pub(super) fn start(
         &self,
+        settings: Settings,
         registry: &Registry,
         own: Vec<SocketAddr>,
         source: Option<IpAddr>,
         snapshot: Arc<Snapshot>,
     ) -> io::Result<Arc<Proxy>> {
-        let options = Options { settings: self.settings, own_addresses: own, source, seed: fastrand::u64(..) };
+        let options = Options { settings, own_addresses: own, source, seed: fastrand::u64(..) };
         Proxy::start(&self.threads, options, registry, snapshot).map(Arc::new)
     }
 }

@@ -193,7 +193,7 @@ impl Mesh {
             Some(proxy) => proxy.apply(snapshot.clone()),
             None => {
                 let (own, source) = (self.plan.own.clone(), own_address(&self.plan.view, pods));
-                let proxy = self.host.start(&self.plan.registry, own, source, snapshot.clone())?;
+                let proxy = self.host.start(self.host.settings, &self.plan.registry, own, source, snapshot.clone())?;
                 // Not kept: a socket that is still open somewhere takes connections that nobody serves when the proxy
                 // has drained.
                 if let Some(socket) = self.plan.outbound.take() {

@@ -222,7 +222,7 @@ impl Pod {
             None => {
                 let source = Some(IpAddr::V4(self.pod.address));
                 let own = self.servers.addresses.clone();
-                let proxy = host.start(&self.servers.registry, own, source, snapshot.clone())?;
+                let proxy = host.start(host.settings, &self.servers.registry, own, source, snapshot.clone())?;
                 self.sidecar = Some(Sidecar { proxy, snapshot });
             }
         }
