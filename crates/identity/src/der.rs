@@ -59,7 +59,10 @@ impl<'c> Fields<'c> {
         let mut whole = Reader(outer.take(SEQUENCE)?.content);
         let mut body = Reader(whole.take(SEQUENCE)?.content);
         let version = match body.take_if(VERSION) {
-            Some(explicit) => *Reader(explicit.content).take(INTEGER)?.content.first()?,
+            Some(explicit) => match Reader(explicit.content).take(INTEGER)?.content {
+                [version] => *version,
+                _ => return None,
+            },
             None => 0,
         };
         body.take(INTEGER)?; // Serial number.
