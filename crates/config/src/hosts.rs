@@ -60,6 +60,11 @@ pub fn pattern(host: &str) -> HostPattern {
     }
 }
 
+/// The wildcard for all names below a host: `*.db.shop.svc.cluster.local`.
+pub fn any_below(host: &str) -> Arc<str> {
+    format!("*.{host}").into()
+}
+
 /// The names of a Kubernetes service beside its full name: `name.ns`, `name.ns.svc`. The bare name is not among them: it
 /// depends on the client.
 pub fn alternatives(name: &str, namespace: &str) -> [Arc<str>; 2] {

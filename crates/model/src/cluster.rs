@@ -91,6 +91,9 @@ pub struct Cluster {
 pub enum Discovery {
     /// Named in the snapshot.
     Static,
+    /// Named in the snapshot; a request goes to the one whose pod its host names in the first label: `db-0.db.shop.svc` of
+    /// a headless Service.
+    PodName,
     /// The address the client asked for (Istio `PASSTHROUGH`, ServiceEntry `resolution: NONE`).
     OriginalDestination,
 }

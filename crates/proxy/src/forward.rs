@@ -48,6 +48,8 @@ pub(crate) struct Forwarding {
 pub(crate) enum Destination {
     /// To an endpoint of a cluster.
     Cluster(Rc<WorkerCluster>),
+    /// To the endpoint of a cluster that is this pod.
+    Pod { cluster: Rc<WorkerCluster>, pod: String },
     /// To the address the client named, under the policies of a cluster.
     Original { cluster: Rc<WorkerCluster>, host: String, port: u16 },
     /// To the address the client named; no configuration has it.
@@ -229,7 +231,9 @@ impl Forwarding {
     /// The cluster whose policies and counters apply.
     pub(crate) fn cluster(&self) -> Option<&Rc<WorkerCluster>> {
         match &self.destination {
-            Destination::Cluster(cluster) | Destination::Original { cluster, .. } => Some(cluster),
+            Destination::Cluster(cluster)
+            | Destination::Pod { cluster, .. }
+            | Destination::Original { cluster, .. } => Some(cluster),
             Destination::Passthrough { .. } => None,
         }
     }
@@ -253,6 +257,10 @@ pub(crate) type NoChoice = (Rc<EndpointStats>, Reason, String);
 async fn choose<'f>(worker: &Worker, forwarding: &'f Forwarding, now: Instant) -> Result<Choice<'f>, NoChoice> {
     match &forwarding.destination {
         Destination::Cluster(cluster) => choose_in(worker, cluster, forwarding.key, now),
+        Destination::Pod { cluster, pod } => {
+            let index = cluster.live.hosts.iter().position(|host| *host.endpoint.workload.pod == **pod);
+            chosen(worker, cluster, index)
+        }
         Destination::Original { cluster, host, port } => {
             let stats = cluster.no_endpoint.clone();
             let address =
@@ -277,7 +285,13 @@ pub(crate) fn choose_in<'c>(
     key: Option<u64>,
     now: Instant,
 ) -> Result<Choice<'c>, NoChoice> {
-    let Some(index) = cluster.pick(key, &mut worker.rng.borrow_mut(), now) else {
+    let index = cluster.pick(key, &mut worker.rng.borrow_mut(), now);
+    chosen(worker, cluster, index)
+}
+
+/// The endpoint at an index, if there is one.
+fn chosen<'c>(worker: &Worker, cluster: &'c WorkerCluster, index: Option<usize>) -> Result<Choice<'c>, NoChoice> {
+    let Some(index) = index else {
         cluster.stats.none_healthy.inc();
         return Err((cluster.no_endpoint.clone(), Reason::NoEndpoint, cluster.live.model.name.to_string()));
     };

@@ -281,6 +281,7 @@ impl HeadWriter<'_> {
         let name = rewritten.map_or(self.head.target.authority, |v| v.as_str());
         let destination = match cluster.live.model.discovery {
             Discovery::Static => Destination::Cluster(cluster.clone()),
+            Discovery::PodName => Destination::Pod { cluster: cluster.clone(), pod: pod_of(name) },
             Discovery::OriginalDestination => {
                 let (_, port) = split_port(name).unwrap_or((name, None));
                 let port = port.and_then(|p| p.parse().ok()).unwrap_or(cluster.live.model.service.port);
@@ -474,6 +475,11 @@ fn normal_path(path: &[u8]) -> Result<Cow<'_, [u8]>, path::BadPath> {
 }
 
 /// The host of an authority, without port and brackets.
+/// The pod that a host names: its first label.
+pub(crate) fn pod_of(authority: &str) -> String {
+    authority.split('.').next().unwrap_or(authority).to_ascii_lowercase()
+}
+
 pub(crate) fn host_of(authority: &str) -> String {
     let (host, _) = split_port(authority).unwrap_or((authority, None));
     host.trim_start_matches('[').trim_end_matches(']').to_owned()

@@ -13,7 +13,7 @@ use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, split_port};
 use crate::h1::stream::Stream;
 use crate::headers::write_field;
-use crate::plan::{Client, Exchange, Plan, Refused, host_of, refuse};
+use crate::plan::{Client, Exchange, Plan, Refused, host_of, pod_of, refuse};
 use crate::tcp;
 use crate::upgrade::Upgraded;
 use crate::worker::Worker;
@@ -56,6 +56,7 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
     let key = tcp::key(&cluster, client);
     match cluster.live.model.discovery {
         Discovery::Static => keyed(forwarding(Destination::Cluster(cluster)), key),
+        Discovery::PodName => forwarding(Destination::Pod { cluster, pod: pod_of(&host) }),
         Discovery::OriginalDestination => forwarding(Destination::Original { cluster, host, port }),
     }
 }

@@ -15,9 +15,11 @@ use super::lender::Lender;
 use super::locality::{self, Near};
 use super::policy::{Effective, Merged};
 use super::registry::{PortInfo, ServiceInfo};
+use super::vhosts;
 use super::workloads::has_labels;
 use crate::codes;
 use crate::decode::clip;
+use crate::hosts;
 use crate::kind::destination_rule::Subset;
 use crate::kind::mesh_config::MeshConfig;
 
@@ -58,6 +60,9 @@ impl ClusterContext<'_> {
             let subsets = rule.into_iter().flat_map(|r| r.subsets().map(|(_, subset)| Some(subset)));
             for subset in std::iter::once(None).chain(subsets) {
                 let (cluster, fingerprint) = self.cluster(info, port, found, rule, subset);
+                if subset.is_none() && vhosts::has_pod_names(info, port) && cluster.discovery == Discovery::Static {
+                    out.clusters.push(self.of_pods(&cluster));
+                }
                 out.clusters.push(cluster);
                 fingerprints.push(fingerprint);
             }
@@ -67,6 +72,16 @@ impl ClusterContext<'_> {
             out.diagnostics.extend(empty_subsets(info, endpoints, rule));
         }
         out
+    }
+
+    /// The cluster behind the names of a headless Service's pods: the same endpoints, each by its own name.
+    fn of_pods(&self, cluster: &Arc<Cluster>) -> Arc<Cluster> {
+        let name = ClusterName::outbound(cluster.service.port, "", &hosts::any_below(&cluster.service.host));
+        let of_pods = Cluster { name, discovery: Discovery::PodName, ..Cluster::clone(cluster) };
+        match self.before.get(&of_pods.name) {
+            Some(before) if **before == of_pods => before.clone(),
+            _ => self.lender.borrow_mut().cluster(of_pods).0,
+        }
     }
 
     fn cluster(

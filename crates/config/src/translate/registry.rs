@@ -93,6 +93,11 @@ impl ServiceInfo {
         if ports.is_empty() { "none".to_owned() } else { ports.join(", ") }
     }
 
+    /// Whether its pods answer to names of their own: a Kubernetes Service without address.
+    pub(crate) fn is_headless(&self) -> bool {
+        matches!(&self.source, Source::Service(service) if service.is_headless())
+    }
+
     /// Whether it comes from a Kubernetes Service.
     pub(crate) fn is_kubernetes(&self) -> bool {
         matches!(self.source, Source::Service(_))

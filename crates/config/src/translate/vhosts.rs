@@ -34,6 +34,11 @@ const UNKNOWN_HOST_PORT: u16 = 80;
 /// Services by their bare names.
 pub(crate) type ShortNames = HashMap<Arc<str>, u32, foldhash::fast::RandomState>;
 
+/// Whether the pods behind a service's port have names of their own.
+pub(crate) fn has_pod_names(info: &ServiceInfo, port: &PortInfo) -> bool {
+    info.is_headless() && port.protocol == super::protocol::Protocol::Http
+}
+
 /// A virtual host before its names are handed out.
 struct Draft {
     host: Arc<str>,
@@ -109,7 +114,11 @@ impl VhostBuilder<'_> {
                         claimed.insert(key, *service);
                         let candidate =
                             best.map(|entry| (&self.candidates[index.entries[entry].1], index.entries[entry].2));
-                        drafts.push(self.draft(*service, info, port, candidate, &short));
+                        let draft = self.draft(*service, info, port, candidate, &short);
+                        if has_pod_names(info, port) {
+                            drafts.push(self.pods(&draft, info));
+                        }
+                        drafts.push(draft);
                     }
                 }
             }
@@ -198,6 +207,22 @@ impl VhostBuilder<'_> {
         }
     }
 
+    /// The names of a headless service's pods, `db-0.db.shop.svc`, each for the pod itself. Rules for the service are for
+    /// its balanced name and do not apply, as the address behind such a name is one pod's.
+    fn pods(&self, service: &Draft, info: &ServiceInfo) -> Draft {
+        let below = |names: &[Arc<str>]| names.iter().map(|name| hosts::any_below(name)).collect();
+        let host = hosts::any_below(&service.host);
+        let cluster = ClusterName::outbound(service.port, "", &host);
+        Draft {
+            names: vec![host.clone()],
+            others: below(&service.others),
+            host,
+            port: service.port,
+            unstated: service.unstated,
+            routes: vec![self.route_to(cluster, info)],
+        }
+    }
+
     /// What a service answers to beside its full name.
     pub(crate) fn other_names(&self, service: u32, info: &ServiceInfo, short: &ShortNames) -> Vec<Arc<str>> {
         let mut others = Vec::with_capacity(4);
@@ -268,8 +293,13 @@ impl VhostBuilder<'_> {
 
     fn default_route(&self, service: u32, info: &ServiceInfo, port: &PortInfo) -> Arc<Route> {
         self.resolver.used.borrow_mut().insert(service);
+        self.route_to(ClusterName::outbound(port.number, "", &info.host), info)
+    }
+
+    /// A route of a service without conditions.
+    fn route_to(&self, cluster: ClusterName, info: &ServiceInfo) -> Arc<Route> {
         let destination = Destination {
-            cluster: ClusterName::outbound(port.number, "", &info.host),
+            cluster,
             missing: None,
             weight: 1,
             authority: None,

@@ -124,7 +124,7 @@ fn endpoints_count_where_there_are_no_slices_and_unready_ones_when_published() {
 apiVersion: v1
 kind: Service
 metadata: {{name: a}}
-spec: {{clusterIP: None, publishNotReadyAddresses: {publish}, ports: [{{name: http, port: 80}}]}}
+spec: {{publishNotReadyAddresses: {publish}, ports: [{{name: http, port: 80}}]}}
 ---
 apiVersion: v1
 kind: Endpoints

@@ -306,3 +306,21 @@ fn one_host_of_two_entries_goes_to_the_clients_namespace() {
          warning [OUT0201] ServiceEntry shop/e f.yaml:4:18: has no effect for x.example.com:80: ServiceEntry default/e at f.yaml:13:18 already has it (objects of this kind are not merged for one host; put the rules into one object)",
     );
 }
+
+#[test]
+fn a_headless_service_has_names_for_its_pods() {
+    let yaml = "apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec: {clusterIP: None, ports: [{name: http, port: 80}, {name: tcp, port: 81}]}
+";
+    let expected = "
+        *.db.shop.svc.cluster.local:80
+        = *.db.shop.svc.cluster.local:80 *.db.shop:80 *.db.shop.svc:80 *.db:80
+        db.shop.svc.cluster.local:80
+        = db.shop.svc.cluster.local:80 db.shop:80 db.shop.svc:80 db:80
+        outbound|80||*.db.shop.svc.cluster.local least [0]
+        outbound|80||db.shop.svc.cluster.local least [0]
+        outbound|81||db.shop.svc.cluster.local least [0]";
+    check("shop/x", "domains clusters host=db", yaml, expected);
+}

@@ -185,3 +185,44 @@ fn two_simulations_do_not_meet() {
     let ports = meshes.each_ref().map(|mesh| address(&mesh.pod("cart-v1-0")["ports"][0]["bound"]));
     assert!(ports[0].ip() != ports[1].ip() && ports.iter().all(|address: &SocketAddr| address.port() == 7480));
 }
+
+#[test]
+fn the_pods_of_a_headless_service_answer_to_their_own_names() {
+    let db = "---
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec:
+  clusterIP: None
+  selector: {app: db}
+  ports: [{name: http, port: 80, targetPort: 7480}]
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: shop}
+spec:
+  serviceName: db
+  replicas: 3
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec: {containers: [{name: main, image: img, ports: [{containerPort: 7480}]}]}
+";
+    let mesh = Mesh::start(&(app("web", "v1", 80, 1) + db), &[]);
+    let web = address(&mesh.pod("web-v1-0")["outbound"]);
+    for (host, pod) in [
+        ("db-0.db", "db-0"),
+        ("db-1.db.shop", "db-1"),
+        ("DB-2.db.shop.svc", "db-2"),
+        ("db-1.db.shop.svc.cluster.local:80", "db-1"),
+    ] {
+        for _ in 0..3 {
+            assert_eq!(echo(web, host, "/")["pod"], pod, "{host}");
+        }
+    }
+    let balanced: Vec<String> = (0..3).map(|_| echo(web, "db", "/")["pod"].to_string()).collect();
+    assert!(balanced[0] != balanced[1] || balanced[1] != balanced[2], "the service itself is balanced: {balanced:?}");
+    let answer = get(web, "db-9.db", "/");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert_eq!(get(web, "db-0.web", "/").status, 404, "a service with an address has no names of pods");
+}
