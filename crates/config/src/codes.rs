@@ -92,7 +92,7 @@ codes! {
     UNKNOWN_FIELD = "OUT0101" Warning;
     /// A field is valid but has no effect here.
     NO_EFFECT = "OUT0102" Warning;
-    /// A field is valid and understood, and not enforced yet.
+    /// A field or kind is valid and understood, and not enforced yet.
     NOT_ENFORCED = "OUT0103" Warning;
     /// The apiVersion of a known kind is unknown.
     API_VERSION = "OUT0104" Error;

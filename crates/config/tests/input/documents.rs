@@ -112,6 +112,19 @@ fn other_kinds_are_counted() {
 }
 
 #[test]
+fn a_policy_that_nothing_obeys_is_named() {
+    let strict = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: strict, namespace: shop}\n\
+                  spec: {mtls: {mode: STRICT}}\n";
+    let other = strict.replace("security.istio.io/v1", "example.com/v1");
+    check(
+        &format!("{strict}---\n{other}"),
+        "warning [OUT0103] PeerAuthentication shop/strict f.yaml:2:7: kind PeerAuthentication is not enforced yet: this \
+         object has no effect
+         info [OUT0010]: 1 object of kind PeerAuthentication passed over",
+    );
+}
+
+#[test]
 fn duplicate_keys_are_errors() {
     check(
         "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports:\n  - port: 80\n    name: x\n    port: 81\n",
