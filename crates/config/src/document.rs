@@ -252,7 +252,7 @@ impl Reader<'_> {
                 self.other_version(node, known, api_version);
                 self.keep(None, problems);
             }
-            Found::ToCome(kind) => self.to_come(node, kind, problems),
+            Found::ToCome(kind) => self.announce(node, kind, problems),
             Found::Unknown => {
                 self.decoded.passed_over.push(clip(kind).into());
                 self.keep(None, problems);
@@ -279,7 +279,7 @@ impl Reader<'_> {
     }
 
     /// An object that would change what the proxy does, and does not yet.
-    fn to_come(&mut self, node: &Node<'_>, kind: &'static str, mut problems: Vec<Problem>) {
+    fn announce(&mut self, node: &Node<'_>, kind: &'static str, mut problems: Vec<Problem>) {
         let meta = |key| node.get("metadata").and_then(|meta| text_of(meta, key));
         let key = meta("name").map(|name| ObjectKey::to_come(kind, meta("namespace").unwrap_or("default"), name));
         let message = format!("kind {kind} is not enforced yet: this object has no effect");
