@@ -71,6 +71,12 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// Its endpoints; may be empty (then requests get 503 `UH`).
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// Names whose addresses are endpoints too, with [`Discovery::Dns`] and [`Discovery::DnsRoundRobin`].
+    pub names: Vec<Arc<NamedEndpoint>>,
+    /// What is spoken to its endpoints where requests are sent to them.
+    pub http: UpstreamHttp,
+    /// DestinationRule `proxyProtocol`: each connection begins with such a header.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How requests are spread.
     pub balance: Balance,
     /// `connectionPool.tcp.connectTimeout`, default 10 s (mesh `connectTimeout`).
@@ -96,6 +102,50 @@ pub enum Discovery {
     PodName,
     /// The address the client asked for (Istio `PASSTHROUGH`, ServiceEntry `resolution: NONE`).
     OriginalDestination,
+    /// Named in the snapshot, and every address that its names have (ServiceEntry `resolution: DNS`, ExternalName).
+    Dns,
+    /// One address at a time of a name, the next for every new connection (ServiceEntry `resolution: DNS_ROUND_ROBIN`).
+    DnsRoundRobin,
+}
+
+/// The version of HTTP that endpoints get requests in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamHttp {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge: ports that speak HTTP/2 or gRPC, and `h2UpgradePolicy: UPGRADE`.
+    Http2,
+    /// That of the client: `useClientProtocol`, and ports of which nobody says what they speak.
+    AsClient,
+}
+
+/// The version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// Instances behind a name of the DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedEndpoint {
+    /// The name, lower case, without a dot at its end.
+    pub host: Arc<str>,
+    /// The port of its addresses.
+    pub port: u16,
+    /// As of an [`Endpoint`]: weight of each address.
+    pub weight: u32,
+    /// As of an [`Endpoint`].
+    pub priority: u32,
+    /// As of an [`Endpoint`].
+    pub locality: Locality,
+    /// As of an [`Endpoint`].
+    pub locality_weight: u32,
+    /// As of an [`Endpoint`].
+    pub workload: Arc<Workload>,
 }
 
 /// The service behind a cluster, as the metrics name it.

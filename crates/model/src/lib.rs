@@ -19,20 +19,23 @@ mod snapshot;
 mod workload;
 
 pub use balance::{Balance, BalancePolicy, CookieKey, HashKey, LocalityMode, Warmup};
-pub use cluster::{Cluster, ClusterName, Discovery, Endpoint, Locality, ServiceRef};
+pub use cluster::{
+    Cluster, ClusterName, Discovery, Endpoint, Locality, NamedEndpoint, ProxyProtocol, ServiceRef, UpstreamHttp,
+};
 pub use diagnostic::{Code, Diagnostic, Level, ObjectRef, Place};
 pub use header::{HeaderEdits, HeaderError, HeaderName, HeaderValue};
 pub use listener::{
-    Chain, ClientCertificate, Direction, Inbound, KeyPair, Listener, Secret, Serve, ServerTls, TcpRoute, TlsVersion,
+    Chain, ClientCertificate, Direction, Inbound, KeyPair, Listener, Network, Secret, Serve, ServerTls, TcpRoute,
+    TlsVersion,
 };
 pub use matcher::{HeaderMatch, Pattern, PatternError, QueryMatch, StringMatch, ValueMatch};
 pub use policy::{
-    BackOff, ConnectionPool, Fault, FaultAbort, FaultDelay, Fraction, Mirror, OutlierDetection, RetryPolicy, TlsMode,
-    UpstreamTls,
+    BackOff, ConnectionPool, Fault, FaultAbort, FaultDelay, Fraction, Http2KeepAlive, Mirror, OutlierDetection,
+    RetryPolicy, TcpKeepalive, TlsMode, UpstreamTls,
 };
 pub use route::{
     Action, Cors, Destination, DirectResponse, Domain, DomainPort, Forward, HostPattern, Missing, Origin, PathMatch,
     PathRewrite, Redirect, RedirectPath, RedirectPort, Rewrite, Route, RouteMatch, RouteTable, Unmatched, VirtualHost,
 };
-pub use snapshot::{Mesh, ServiceSummary, Snapshot};
+pub use snapshot::{Capture, Mesh, ServiceSummary, Snapshot};
 pub use workload::Workload;

@@ -3,7 +3,7 @@
 //! A listener says nothing of addresses: whoever starts a proxy binds sockets and names the listener each one serves.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::{Destination, HostPattern, Origin, RouteTable};
@@ -17,6 +17,8 @@ pub struct Listener {
     pub direction: Direction,
     /// The port that configuration gives it, whatever the socket's: it decides on domains, redirects and labels.
     pub port: u16,
+    /// Who may begin connections with a PROXY protocol header, versions 1 and 2, and then has to; `None`: nobody.
+    pub proxy_protocol: Option<Arc<[Network]>>,
     /// What it serves; at least one. A connection goes to the most specific chain whose `server_names` take in its server
     /// name indication; one without (plain text among them) goes to a chain that names none.
     pub chains: Vec<Chain>,
@@ -29,7 +31,13 @@ impl Listener {
     /// The outbound HTTP listener with these routes.
     pub fn outbound(routes: Arc<RouteTable>) -> Self {
         let name = Self::OUTBOUND.into();
-        Self { name, direction: Direction::Outbound, port: 80, chains: vec![Chain::plain(routes)] }
+        Self {
+            name,
+            direction: Direction::Outbound,
+            port: 80,
+            proxy_protocol: None,
+            chains: vec![Chain::plain(routes)],
+        }
     }
 
     /// The name of the inbound listener of a container's port.
@@ -50,7 +58,7 @@ impl Listener {
     /// The routes of all its chains.
     pub fn route_tables(&self) -> impl Iterator<Item = &Arc<RouteTable>> {
         self.chains.iter().filter_map(|chain| match &chain.serve {
-            Serve::Http(routes) => Some(routes),
+            Serve::Http(routes) | Serve::Detect { http: routes, .. } => Some(routes),
             Serve::Tcp(_) => None,
         })
     }
@@ -103,6 +111,37 @@ pub enum Serve {
     Http(Arc<RouteTable>),
     /// Bytes, to one of several destinations by weight.
     Tcp(Arc<TcpRoute>),
+    /// One of the two, as the first bytes of a connection say.
+    Detect {
+        /// For what begins like HTTP.
+        http: Arc<RouteTable>,
+        /// For everything else, and for clients that wait for the server to speak.
+        tcp: Arc<TcpRoute>,
+    },
+}
+
+/// Addresses with a common beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Any of them.
+    pub address: IpAddr,
+    /// Bits that they have in common.
+    pub prefix: u8,
+}
+
+impl Network {
+    /// Whether it takes in an address. An IPv4 address that is written as IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = |a: u128, b: u128, width: u32| {
+            let shift = width.saturating_sub(u32::from(self.prefix));
+            shift >= 128 || (a >> shift) == (b >> shift)
+        };
+        match (self.address.to_canonical(), address.to_canonical()) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => bits(u32::from(a).into(), u32::from(b).into(), 32),
+            (IpAddr::V6(a), IpAddr::V6(b)) => bits(a.into(), b.into(), 128),
+            _ => false,
+        }
+    }
 }
 
 /// Where the bytes of a connection go.
@@ -183,6 +222,23 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_takes_in_what_begins_alike() {
+        for (network, prefix, address, want) in [
+            ("10.1.0.0", 16, "10.1.255.3", true),
+            ("10.1.0.0", 16, "10.2.0.0", false),
+            ("10.1.0.0", 16, "::ffff:10.1.2.3", true),
+            ("0.0.0.0", 0, "192.0.2.1", true),
+            ("0.0.0.0", 0, "::1", false),
+            ("::", 0, "2001:db8::1", true),
+            ("2001:db8::", 32, "2001:db9::", false),
+            ("127.0.0.1", 32, "127.0.0.2", false),
+        ] {
+            let network = Network { address: network.parse().unwrap(), prefix };
+            assert_eq!(network.contains(address.parse().unwrap()), want, "{network:?} {address}");
+        }
+    }
 
     #[test]
     fn a_secret_shows_itself_to_nobody() {

@@ -50,6 +50,34 @@ pub struct ConnectionPool {
     pub idle_timeout: Option<Duration>,
     /// `tcp.maxConnectionDuration`.
     pub connection_duration_max: Option<Duration>,
+    /// `tcp.idleTimeout` of relayed bytes; none: one hour.
+    pub tcp_idle_timeout: Option<Duration>,
+    /// `tcp.tcpKeepalive`.
+    pub keepalive: Option<TcpKeepalive>,
+    /// `http.maxConcurrentStreams` of a connection of HTTP/2; the instance's own limit counts too.
+    pub streams_max: Option<u32>,
+    /// `http.http2KeepAlive`; none: the proxy's own.
+    pub http2_keepalive: Option<Http2KeepAlive>,
+}
+
+/// `tcpKeepalive`; `None` is the proxy's own value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    /// `probes` without answer until the peer counts as gone.
+    pub probes: Option<u32>,
+    /// `time` of silence before the first probe.
+    pub time: Option<Duration>,
+    /// `interval` between probes.
+    pub interval: Option<Duration>,
+}
+
+/// `http2KeepAlive`: PING frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2KeepAlive {
+    /// `interval` between them.
+    pub interval: Duration,
+    /// `timeout` of an answer.
+    pub timeout: Duration,
 }
 
 /// Istio `outlierDetection`, defaults filled in.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Cluster, ClusterName, Listener, Workload};
+use crate::{Cluster, ClusterName, Listener, Network, Workload};
 
 /// What one proxy must obey: immutable, swapped whole. Parts that did not change are shared with the one before, so
 /// that `Arc::ptr_eq` says "unchanged".
@@ -18,6 +18,9 @@ pub struct Snapshot {
     pub mesh: Mesh,
     /// Listeners, by unique names. What a socket is bound for and not among them is closed to clients.
     pub listeners: Vec<Arc<Listener>>,
+    /// Which of them serve connections that the system has redirected to the proxy, by where these were to go. The first
+    /// that fits counts; what fits none is served by the listener of the socket.
+    pub captures: Arc<[Capture]>,
     /// Clusters by name.
     pub clusters: HashMap<ClusterName, Arc<Cluster>>,
     /// Who is behind an address: the source of what comes in.
@@ -31,6 +34,19 @@ impl Snapshot {
     pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
         self.listeners.iter().find(|listener| &*listener.name == name)
     }
+}
+
+/// Connections that were to go somewhere else (`SO_ORIGINAL_DST`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// The listener of the socket that takes them.
+    pub socket: Arc<str>,
+    /// Where they were to go; empty: anywhere.
+    pub addresses: Vec<Network>,
+    /// The port they were to go to.
+    pub port: u16,
+    /// The listener that serves them.
+    pub listener: Arc<str>,
 }
 
 /// Mesh-wide settings.

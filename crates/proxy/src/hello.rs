@@ -178,7 +178,7 @@ fn judge(site: &Site, hello: &Hello) -> Result<Verdict, Failure> {
         Hello::Tls(name) => match chain(name.as_deref()) {
             Some((Tls::Terminate(config), _)) => Ok(Verdict::Terminate(config.clone())),
             Some((Tls::Unusable, _)) => Err(Failure::Settings),
-            Some((Tls::None, Serve::Tcp(_))) => Ok(Verdict::AsItIs),
+            Some((Tls::None, Serve::Tcp(_) | Serve::Detect { .. })) => Ok(Verdict::AsItIs),
             Some((Tls::None, Serve::Http(_))) | None => Err(Failure::ServerName),
         },
         Hello::Plain | Hello::Silent => match chain(None) {

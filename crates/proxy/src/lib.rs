@@ -12,6 +12,7 @@ mod balance;
 mod cluster;
 mod collect;
 mod deadlines;
+mod detect;
 mod exchange;
 mod failure;
 mod forward;

@@ -280,7 +280,7 @@ impl HeadWriter<'_> {
         let rewritten = forward.rewrite.authority.as_ref().or(chosen.authority.as_ref());
         let name = rewritten.map_or(self.head.target.authority, |v| v.as_str());
         let destination = match cluster.live.model.discovery {
-            Discovery::Static => Destination::Cluster(cluster.clone()),
+            Discovery::Static | Discovery::Dns | Discovery::DnsRoundRobin => Destination::Cluster(cluster.clone()),
             Discovery::PodName => Destination::Pod { cluster: cluster.clone(), pod: pod_of(name) },
             Discovery::OriginalDestination => {
                 let (_, port) = split_port(name).unwrap_or((name, None));

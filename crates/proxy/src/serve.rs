@@ -9,6 +9,7 @@ use outrigger_model::Direction;
 use tokio::net::TcpStream;
 
 use crate::answer::Answer;
+use crate::detect::{self, Spoken};
 use crate::failure::{Blame, Flag, Reason};
 use crate::forward::{Broken, forward};
 use crate::h1::body::Framing;
@@ -16,7 +17,7 @@ use crate::h1::head::{self, Bounds, Refusal};
 use crate::h1::stream::{IoFailure, Stream};
 use crate::hello::{self, Received};
 use crate::plan::{Client, Exchange, Plan, Refused, exchange, plan};
-use crate::record::{ClusterStats, EndpointStats, GrpcStatus, Outcome, Raised, Side};
+use crate::record::{ClusterStats, EndpointStats, GrpcStatus, HeldGauge, Outcome, Raised, Side};
 use crate::site::Site;
 use crate::tcp;
 use crate::upgrade::{self, Tunnel};
@@ -38,11 +39,7 @@ enum After {
 pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: SocketAddr, listener: Arc<str>) {
     // Small writes must leave at once; a socket that refuses the option still works.
     let _ = socket.set_nodelay(true);
-    let current = worker.current();
-    let Some((site, _)) = current.policy.site(&listener) else { return };
-    let reads_hello = site.reads_hello;
-    let mut who = client(&worker, &current, site, peer, listener);
-    drop(current);
+    let Some((mut who, reads_hello)) = begin(&worker, peer, listener) else { return };
     let mut client = Stream::accepted(socket, &worker.clock);
     if reads_hello {
         match hello::receive(&worker, &mut client, &mut who).await {
@@ -51,18 +48,30 @@ pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: Sock
             Received::Refused => return linger(&worker, &mut client).await,
         }
     }
-    let current = worker.current();
-    let Some((site, _)) = current.policy.site(&who.listener) else { return };
-    let chain = site.chain(who.server_name.as_deref());
-    if chain.is_some_and(|at| site.chains[at].tcp.is_some()) {
-        drop(current);
-        return tcp::relay(&worker, &mut client, &who).await;
+    match detect::spoken(&worker, &mut client, &who).await {
+        Spoken::Http1 => {
+            let Some(_active) = count_connection(&worker, &who) else { return };
+            requests(&worker, &mut client, &who).await;
+        }
+        Spoken::Bytes => tcp::relay(&worker, &mut client, &who).await,
+        Spoken::Nothing => client.say_goodbye(),
     }
+}
+
+/// Who the client is, and whether its first bytes decide what becomes of it; `None` when nothing listens any more.
+fn begin(worker: &Worker, peer: SocketAddr, listener: Arc<str>) -> Option<(Client, bool)> {
+    let current = worker.current();
+    let (site, _) = current.policy.site(&listener)?;
+    Some((client(worker, &current, site, peer, listener), site.reads_hello))
+}
+
+/// Counts a connection that carries HTTP, until dropped; `None` when its listener is gone.
+fn count_connection(worker: &Worker, who: &Client) -> Option<HeldGauge> {
+    let current = worker.current();
+    let (site, _) = current.policy.site(&who.listener)?;
     let downstream = worker.recorder.downstream(&site.listener.direction);
     downstream.connections_total.inc();
-    let _active = Raised::new(&downstream.connections_active);
-    drop(current);
-    requests(&worker, &mut client, &who).await;
+    Some(HeldGauge::new(&downstream.connections_active))
 }
 
 /// Serves the requests of a connection.

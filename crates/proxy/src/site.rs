@@ -52,9 +52,12 @@ impl Site {
                 let same = site.listener.chains.iter().position(|c| c.server_names == chain.server_names);
                 site.chains.get(same.unwrap_or(at))
             });
+            let routes = |routes| Table::compile(routes, before.and_then(|b| b.routes.as_ref()));
+            let bytes = |route| TcpTable::compile(route, before.and_then(|b| b.tcp.as_ref()));
             let (routes, tcp) = match &chain.serve {
-                Serve::Http(routes) => (Some(Table::compile(routes, before.and_then(|b| b.routes.as_ref()))), None),
-                Serve::Tcp(route) => (None, Some(TcpTable::compile(route, before.and_then(|b| b.tcp.as_ref())))),
+                Serve::Http(http) => (Some(routes(http)), None),
+                Serve::Tcp(tcp) => (None, Some(bytes(tcp))),
+                Serve::Detect { http, tcp } => (Some(routes(http)), Some(bytes(tcp))),
             };
             Chain { tls: Tls::compile(listener, chain, previous), routes, tcp }
         });
@@ -90,7 +93,7 @@ impl Tls {
     /// Makes the settings of a chain ready, or goes on with those of a chain before that had the same.
     fn compile(listener: &Listener, chain: &outrigger_model::Chain, previous: Option<&Site>) -> Self {
         let Some(tls) = &chain.tls else { return Self::None };
-        let is_http = |chain: &outrigger_model::Chain| matches!(chain.serve, Serve::Http(_));
+        let is_http = |chain: &outrigger_model::Chain| !matches!(chain.serve, Serve::Tcp(_));
         let before = previous.and_then(|site| {
             let same = |c: &outrigger_model::Chain| c.tls.as_ref() == Some(tls) && is_http(c) == is_http(chain);
             site.listener.chains.iter().position(same).map(|at| &site.chains[at].tls)
@@ -141,6 +144,7 @@ mod tests {
             name: "gateway|443".into(),
             direction: Direction::Gateway,
             port: 443,
+            proxy_protocol: None,
             chains: vec![
                 chain(&[]),
                 chain(&[HostPattern::Suffix(".example.com".into())]),

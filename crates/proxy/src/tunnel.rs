@@ -55,7 +55,9 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
     };
     let key = tcp::key(&cluster, client);
     match cluster.live.model.discovery {
-        Discovery::Static => keyed(forwarding(Destination::Cluster(cluster)), key),
+        Discovery::Static | Discovery::Dns | Discovery::DnsRoundRobin => {
+            keyed(forwarding(Destination::Cluster(cluster)), key)
+        }
         Discovery::PodName => forwarding(Destination::Pod { cluster, pod: pod_of(&host) }),
         Discovery::OriginalDestination => forwarding(Destination::Original { cluster, host, port }),
     }

@@ -205,6 +205,7 @@ fn a_gateway_and_a_containers_port_are_no_forward_proxy() {
         name: model::Listener::OUTBOUND.into(),
         direction: model::Direction::Inbound(Arc::new(port)),
         port: 80,
+        proxy_protocol: None,
         chains: vec![model::Chain::plain(routes)],
     })];
     let world = proxy_with(Settings::default(), inbound);

@@ -34,6 +34,7 @@ fn inbound(application: SocketAddr, peers: &[(IpAddr, Arc<model::Workload>)]) ->
         name: model::Listener::inbound_name(9080),
         direction: model::Direction::Inbound(Arc::new(port)),
         port: 9080,
+        proxy_protocol: None,
         chains: vec![model::Chain::plain(routes)],
     })];
     inbound.workload = workload("cart", "v1");

@@ -238,6 +238,16 @@ impl ConnectionPool {
             requests_per_connection_max: limit(http.and_then(|h| h.requests_per_connection_max)),
             idle_timeout: http.and_then(|h| h.idle_timeout),
             connection_duration_max: tcp.and_then(|t| t.connection_duration_max),
+            tcp_idle_timeout: tcp.and_then(|t| t.idle_timeout),
+            keepalive: tcp.and_then(|t| t.keepalive.as_ref()).map(|k| model::TcpKeepalive {
+                probes: k.probes,
+                time: k.time,
+                interval: k.interval,
+            }),
+            streams_max: limit(http.and_then(|h| h.concurrent_streams_max)),
+            http2_keepalive: http
+                .and_then(|h| h.http2_keepalive.as_ref())
+                .map(|k| model::Http2KeepAlive { interval: k.interval, timeout: k.timeout }),
         }
     }
 }

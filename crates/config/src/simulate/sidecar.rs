@@ -8,7 +8,8 @@ use std::time::Duration;
 use outrigger_model::{
     Action, Balance, BalancePolicy, Chain, Cluster, ClusterName, ConnectionPool, Destination, Direction, Discovery,
     Domain, DomainPort, Endpoint, Forward, HeaderEdits, HostPattern, Inbound, Listener, Locality, LocalityMode,
-    Rewrite, Route, RouteMatch, RouteTable, Serve, ServiceRef, Snapshot, TcpRoute, Unmatched, VirtualHost, Workload,
+    Rewrite, Route, RouteMatch, RouteTable, Serve, ServiceRef, Snapshot, TcpRoute, Unmatched, UpstreamHttp,
+    VirtualHost, Workload,
 };
 
 use super::{SimulatedPod, SimulatedPort};
@@ -84,6 +85,7 @@ pub fn sidecar(
         workload: pod.facts.clone(),
         mesh: outbound.mesh.clone(),
         listeners,
+        captures: Arc::default(),
         clusters,
         peers: peers.workloads.clone(),
         services: Vec::new(),
@@ -101,6 +103,7 @@ fn listener(port: &SimulatedPort) -> Listener {
         name: Listener::inbound_name(port.port),
         direction: Direction::Inbound(Arc::new(inbound)),
         port: port.port,
+        proxy_protocol: None,
         chains: vec![Chain { server_names: Vec::new(), tls: None, serve }],
     }
 }
@@ -153,6 +156,9 @@ fn cluster(pod: &SimulatedPod, port: &SimulatedPort, application: SocketAddr) ->
         service: port.service.clone().unwrap_or_else(|| nameless(pod, port)),
         discovery: Discovery::Static,
         endpoints: vec![Arc::new(endpoint)],
+        names: Vec::new(),
+        http: UpstreamHttp::Http1,
+        proxy_protocol: None,
         balance: Balance { policy: BalancePolicy::RoundRobin, warmup: None, locality: LocalityMode::Priority },
         connect_timeout: CONNECT_TIMEOUT,
         pool: ConnectionPool::default(),

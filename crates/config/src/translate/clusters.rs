@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use outrigger_model::{
     Balance, BalancePolicy, Cluster, ClusterName, Diagnostic, Discovery, Endpoint, LocalityMode, ServiceRef,
+    UpstreamHttp,
 };
 
 use super::client::Client;
@@ -128,6 +129,9 @@ impl ClusterContext<'_> {
             },
             discovery,
             endpoints: selected,
+            names: Vec::new(),
+            http: UpstreamHttp::Http1,
+            proxy_protocol: None,
             balance,
             connect_timeout: connect.unwrap_or(self.mesh.connect_timeout),
             pool: effective.connection_pool.map(|p| p.model()).unwrap_or_default(),

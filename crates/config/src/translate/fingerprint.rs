@@ -25,8 +25,11 @@ pub(crate) fn cluster(cluster: &Cluster) -> u64 {
     // The policies print all of their fields; writing to a hash cannot fail.
     let _ = write!(
         sink,
-        "{:?}{:?}{:?}{:?}{:?}{:?}{:?}",
+        "{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}",
         cluster.discovery,
+        cluster.names,
+        cluster.http,
+        cluster.proxy_protocol,
         cluster.balance,
         cluster.connect_timeout,
         cluster.pool,
@@ -73,17 +76,20 @@ pub(crate) fn virtual_host(vhost: &VirtualHost) -> u64 {
 /// Of a listener with its virtual hosts, whose fingerprints the caller may know.
 pub(crate) fn listener(listener: &Listener, mut of_vhost: impl FnMut(&Arc<VirtualHost>) -> u64) -> u64 {
     let mut sink = Sink(Xxh3::new());
-    let _ = write!(sink, "{}{:?}{}", listener.name, listener.direction, listener.port);
+    let _ = write!(sink, "{}{:?}{}{:?}", listener.name, listener.direction, listener.port, listener.proxy_protocol);
     for chain in &listener.chains {
         let _ = write!(sink, "{:?}{:?}", chain.server_names, chain.tls);
-        match &chain.serve {
-            Serve::Http(routes) => {
-                let _ = write!(sink, "{:?}", routes.unmatched);
-                routes.virtual_hosts.iter().for_each(|vhost| of_vhost(vhost).hash(&mut sink.0));
-            }
-            Serve::Tcp(route) => {
-                let _ = write!(sink, "{route:?}");
-            }
+        let (http, tcp) = match &chain.serve {
+            Serve::Http(routes) => (Some(routes), None),
+            Serve::Tcp(route) => (None, Some(route)),
+            Serve::Detect { http, tcp } => (Some(http), Some(tcp)),
+        };
+        if let Some(routes) = http {
+            let _ = write!(sink, "{:?}", routes.unmatched);
+            routes.virtual_hosts.iter().for_each(|vhost| of_vhost(vhost).hash(&mut sink.0));
+        }
+        if let Some(route) = tcp {
+            let _ = write!(sink, "{route:?}");
         }
     }
     sink.0.finish()

@@ -148,6 +148,7 @@ impl<'f> Forwarding<'f> {
             name: Listener::forward_name(target.forward.address),
             direction: Direction::Outbound,
             port: target.forward.port,
+            proxy_protocol: None,
             chains: match &target.found {
                 Ok(found) => self.chains(target.forward, *found),
                 Err(reason) => vec![chain(Vec::new(), nowhere(target.forward, reason))],

@@ -59,6 +59,7 @@ impl Pass<'_> {
             workload: self.client.workload.clone(),
             mesh,
             listeners: config.listeners.clone(),
+            captures: Arc::default(),
             clusters,
             peers: Arc::default(),
             services: config.order.iter().map(|index| self.common.summary(*index)).collect(),

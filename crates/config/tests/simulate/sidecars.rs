@@ -35,8 +35,9 @@ fn dump(snapshot: &Snapshot) -> String {
         writeln!(out, "{} {:?}", listener.name, listener.direction).unwrap();
         assert_eq!(listener.chains.len(), 1);
         assert!(listener.chains[0].tls.is_none() && listener.chains[0].server_names.is_empty());
-        match &listener.chains[0].serve {
-            Serve::Http(table) => {
+        let serve = &listener.chains[0].serve;
+        match serve {
+            Serve::Http(table) | Serve::Detect { http: table, .. } => {
                 let [vhost] = &*table.virtual_hosts else { panic!("{table:?}") };
                 let [route] = &*vhost.routes else { panic!("{vhost:?}") };
                 let Action::Forward(forward) = &route.action else { panic!("{route:?}") };

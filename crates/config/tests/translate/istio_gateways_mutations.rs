@@ -144,7 +144,7 @@ fn promises(snapshot: &Snapshot) {
             assert!(chain.tls.as_ref().is_none_or(|tls| !tls.certificates.is_empty()));
             match &chain.serve {
                 Serve::Tcp(route) => destinations(&route.destinations, snapshot),
-                Serve::Http(table) => {
+                Serve::Http(table) | Serve::Detect { http: table, .. } => {
                     let mut domains = HashSet::new();
                     for vhost in &table.virtual_hosts {
                         assert!(vhosts.insert(vhost.name.clone()), "{} stands twice", vhost.name);

@@ -47,7 +47,7 @@ fn chain(chain: &Chain, out: &mut String) {
         }
     }
     match &chain.serve {
-        Serve::Http(table) => {
+        Serve::Http(table) | Serve::Detect { http: table, .. } => {
             writeln!(out, " http {:?}", table.unmatched).unwrap();
             for vhost in &table.virtual_hosts {
                 let domains: Vec<String> = vhost.domains.iter().map(domain).collect();

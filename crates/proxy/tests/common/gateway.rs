@@ -25,7 +25,13 @@ pub type Clusters<'c> = [(&'c str, &'c [SocketAddr])];
 
 /// A snapshot with one listener.
 pub fn gateway(chains: Vec<model::Chain>, clusters: &Clusters<'_>) -> model::Snapshot {
-    let listener = model::Listener { name: LISTENER.into(), direction: model::Direction::Gateway, port: 443, chains };
+    let listener = model::Listener {
+        name: LISTENER.into(),
+        direction: model::Direction::Gateway,
+        port: 443,
+        proxy_protocol: None,
+        chains,
+    };
     let clusters = clusters.iter().map(|(name, endpoints)| cluster(name, endpoints)).collect::<HashMap<_, _>>();
     model::Snapshot { listeners: vec![Arc::new(listener)], clusters, ..snapshot(&[], |_| {}) }
 }

@@ -94,6 +94,9 @@ pub fn snapshot(endpoints: &[SocketAddr], edit: impl FnOnce(&mut model::Route)) 
         },
         discovery: model::Discovery::Static,
         endpoints: endpoints.iter().map(endpoint).collect(),
+        names: Vec::new(),
+        http: model::UpstreamHttp::Http1,
+        proxy_protocol: None,
         balance: model::Balance {
             policy: model::BalancePolicy::RoundRobin,
             warmup: None,
@@ -134,6 +137,7 @@ pub fn snapshot(endpoints: &[SocketAddr], edit: impl FnOnce(&mut model::Route)) 
     };
     let routes = model::RouteTable { virtual_hosts: vec![Arc::new(vhost)], unmatched: model::Unmatched::BlackHole };
     model::Snapshot {
+        captures: Arc::default(),
         version: 1,
         workload: Arc::new(model::Workload::unknown()),
         mesh: model::Mesh { trust_domain: "cluster.local".into(), domain: "cluster.local".into() },

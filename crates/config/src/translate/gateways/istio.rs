@@ -132,7 +132,8 @@ pub(super) fn listeners(resources: &Resources, builder: &VhostBuilder<'_>) -> Ve
         };
         if !chains.is_empty() && !port.servers.is_empty() {
             let name = Listener::gateway_name(*number);
-            listeners.push(Listener { name, direction: Direction::Gateway, port: *number, chains });
+            let direction = Direction::Gateway;
+            listeners.push(Listener { name, direction, port: *number, proxy_protocol: None, chains });
         }
     }
     findings.into_iter().for_each(|finding| resolver.report(finding));

@@ -56,7 +56,7 @@ pub(in crate::run) fn aims(views: &[View]) -> (Vec<Aim>, Vec<String>) {
         let Some(listener) = view.snapshot.listener(&view.listener) else { continue };
         let is_gateway = &*view.listener != Listener::OUTBOUND;
         for chain in &listener.chains {
-            let Serve::Http(table) = &chain.serve else {
+            let (Serve::Http(table) | Serve::Detect { http: table, .. }) = &chain.serve else {
                 left_out.push(format!("the connections of listener {}: they are no requests", view.listener));
                 continue;
             };

@@ -72,7 +72,13 @@ impl<'p> Port<'p> {
         } else {
             served().map(|at| self.secure_chain(at)).collect()
         };
-        Listener { name: Listener::gateway_name(self.number), direction: Direction::Gateway, port: self.number, chains }
+        Listener {
+            name: Listener::gateway_name(self.number),
+            direction: Direction::Gateway,
+            port: self.number,
+            proxy_protocol: None,
+            chains,
+        }
     }
 
     fn secure_chain(&self, at: usize) -> Chain {
