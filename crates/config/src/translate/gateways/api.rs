@@ -11,6 +11,7 @@ mod conditions;
 mod fault;
 mod hosts;
 mod listeners;
+mod routes;
 mod site;
 mod tls;
 

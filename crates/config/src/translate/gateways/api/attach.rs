@@ -10,20 +10,21 @@ use outrigger_model::Diagnostic;
 
 use super::fault::Fault;
 use super::hosts::{ANY, intersect};
-use super::listeners::{Entry, HTTP_ROUTE};
+use super::listeners::Entry;
+use super::routes::{self, AnyRoute};
 use super::site::{Site, selects};
 use crate::codes;
 use crate::decode::clip;
 use crate::kind::gateway_api::{GROUP, RoutesFrom};
 use crate::kind::gateway_refs::ParentRef;
-use crate::kind::http_route::HttpRoute;
 use crate::node::{Pos, Spanned};
+use crate::object::Metadata;
 use crate::resources::Resources;
 
 /// A route at a listener.
 pub(super) struct Attached<'r> {
     /// The route.
-    pub(super) route: &'r Arc<HttpRoute>,
+    pub(super) route: AnyRoute<'r>,
     /// The hosts it is for there: where its host names meet the listener's.
     pub(super) hosts: Vec<Arc<str>>,
 }
@@ -31,7 +32,7 @@ pub(super) struct Attached<'r> {
 /// A route and its parents.
 pub(super) struct RouteState<'r> {
     /// The route.
-    pub(super) route: &'r Arc<HttpRoute>,
+    pub(super) route: AnyRoute<'r>,
     /// Those of its parents that are Gateways and ListenerSets of this controller, or that do not exist.
     pub(super) parents: Vec<ParentState<'r>>,
 }
@@ -44,23 +45,23 @@ pub(super) struct ParentState<'r> {
     pub(super) refused: Option<Fault<'r>>,
 }
 
-/// Attaches all routes, the oldest first, to the listeners of the sites.
+/// Attaches all routes, the oldest first, to the listeners of the sites. The answer is kind by kind, each in input order.
 pub(super) fn attach<'r>(
     resources: &'r Resources,
     sites: &mut [Site<'r>],
     notes: &mut Vec<Diagnostic>,
 ) -> Vec<RouteState<'r>> {
     let mut index = Index::build(resources, sites);
-    for route in resources.http_routes.oldest_first() {
-        for parent in &route.spec.parents {
+    for route in routes::oldest_first(resources) {
+        for parent in route.parents() {
             index.attach(route, parent, sites);
         }
     }
     notes.append(&mut index.notes);
     // The order of precedence is that of age; that of the answer is that of the input.
-    let states = resources.http_routes.iter().map(|route| {
-        let key = (&*route.meta.namespace, &*route.meta.name);
-        RouteState { route, parents: index.results.remove(&key).unwrap_or_default() }
+    let states = routes::in_input_order(resources).map(|route| {
+        let parents = index.results.remove(&std::ptr::from_ref(route.meta())).unwrap_or_default();
+        RouteState { route, parents }
     });
     states.filter(|state| !state.parents.is_empty()).collect()
 }
@@ -74,7 +75,8 @@ struct Index<'r> {
     gateways: HashMap<Name<'r>, usize>,
     /// Their ListenerSets, refused ones among them.
     sets: HashMap<Name<'r>, (usize, usize)>,
-    results: HashMap<Name<'r>, Vec<ParentState<'r>>>,
+    /// What became of the parents of each route, by the address of its metadata.
+    results: HashMap<*const Metadata, Vec<ParentState<'r>>>,
     notes: Vec<Diagnostic>,
 }
 
@@ -108,13 +110,13 @@ impl<'r> Index<'r> {
         index
     }
 
-    fn attach(&mut self, route: &'r Arc<HttpRoute>, parent: &'r Spanned<ParentRef>, sites: &mut [Site<'r>]) {
-        let namespace = parent.namespace_or(&route.meta.namespace);
+    fn attach(&mut self, route: AnyRoute<'r>, parent: &'r Spanned<ParentRef>, sites: &mut [Site<'r>]) {
+        let namespace = parent.namespace_or(&route.meta().namespace);
         let refused = match self.target(parent, namespace) {
             Target::Elsewhere => return,
             Target::NoParent => {
                 let message = format!("a {} is no parent: Gateways, ListenerSets and Services are", parent.kind);
-                self.notes.push(codes::NO_EFFECT.about(&route.meta, parent.pos, message, ""));
+                self.notes.push(codes::NO_EFFECT.about(route.meta(), parent.pos, message, ""));
                 return;
             }
             Target::Here(site, set) => self.meet(route, parent, &mut sites[site], set),
@@ -125,8 +127,7 @@ impl<'r> Index<'r> {
                 Some(Fault { code: codes::REFERENCE_NOT_FOUND, ..fault })
             }
         };
-        let key = (&*route.meta.namespace, &*route.meta.name);
-        self.results.entry(key).or_default().push(ParentState { parent, refused });
+        self.results.entry(std::ptr::from_ref(route.meta())).or_default().push(ParentState { parent, refused });
     }
 
     fn target(&self, parent: &ParentRef, namespace: &str) -> Target {
@@ -151,7 +152,7 @@ impl<'r> Index<'r> {
     /// Attaches a route to those listeners of a parent that it names and that take it; or says why there is none.
     fn meet(
         &self,
-        route: &'r Arc<HttpRoute>,
+        route: AnyRoute<'r>,
         parent: &'r Spanned<ParentRef>,
         site: &mut Site<'r>,
         set: Option<usize>,
@@ -183,7 +184,7 @@ impl<'r> Index<'r> {
             return None;
         }
         if !hostnames.is_empty() {
-            let pos = route.spec.hostnames.first().map_or(parent.name.pos, |h| h.pos);
+            let pos = route.hostnames().first().map_or(parent.name.pos, |h| h.pos);
             let message = format!("none of its host names meets a listener's: {}", hostnames.join("; "));
             let hint =
                 "name a host that the listener is for; `*.example.com` does not take in `example.com`".to_owned();
@@ -197,12 +198,13 @@ impl<'r> Index<'r> {
     }
 
     /// Why a listener does not take a route, whatever its host names.
-    fn refusal(&self, route: &HttpRoute, entry: &Entry<'_>) -> Option<String> {
-        if !entry.kinds.contains(&HTTP_ROUTE) {
-            return Some(format!("listener {} takes no HTTPRoutes", entry.label()));
+    fn refusal(&self, route: AnyRoute<'_>, entry: &Entry<'_>) -> Option<String> {
+        let meta = route.meta();
+        if !entry.kinds.contains(&meta.kind) {
+            return Some(format!("listener {} takes no {}s", entry.label(), meta.kind));
         }
         let allowed = &entry.spec.allowed_routes.namespaces;
-        let namespace = &route.meta.namespace;
+        let namespace = &meta.namespace;
         let (is_allowed, whose) = match allowed.from {
             RoutesFrom::All => (true, "any namespace"),
             RoutesFrom::Same => (*namespace == entry.meta.namespace, "its own namespace"),
@@ -216,11 +218,11 @@ impl<'r> Index<'r> {
 }
 
 /// Where the host names of a route meet that of a listener; each once.
-fn meeting_hosts(route: &HttpRoute, listener: &Arc<str>) -> Vec<Arc<str>> {
+fn meeting_hosts(route: AnyRoute<'_>, listener: &Arc<str>) -> Vec<Arc<str>> {
     let any: Arc<str> = ANY.into();
-    let written = route.spec.hostnames.iter().map(|h| &h.value.0);
+    let written = route.hostnames().iter().map(|h| &h.value.0);
     let mut hosts: Vec<Arc<str>> = Vec::new();
-    for host in written.chain(route.spec.hostnames.is_empty().then_some(&any)) {
+    for host in written.chain(route.hostnames().is_empty().then_some(&any)) {
         let met = intersect(host, listener);
         hosts.extend(met.filter(|host| !hosts.contains(host)));
     }
@@ -228,15 +230,15 @@ fn meeting_hosts(route: &HttpRoute, listener: &Arc<str>) -> Vec<Arc<str>> {
 }
 
 /// A route may reach a listener by several parents; it is there once.
-fn add<'r>(entry: &mut Entry<'r>, route: &'r Arc<HttpRoute>, hosts: Vec<Arc<str>>) {
+fn add<'r>(entry: &mut Entry<'r>, route: AnyRoute<'r>, hosts: Vec<Arc<str>>) {
     // Routes come one after the other, so it can only be the last.
-    if entry.attached.last().is_none_or(|last| !Arc::ptr_eq(last.route, route)) {
+    if entry.attached.last().is_none_or(|last| !last.route.is(route)) {
         entry.attached.push(Attached { route, hosts });
     }
 }
 
 fn no_such_listener<'r>(
-    route: &'r Arc<HttpRoute>,
+    route: AnyRoute<'r>,
     parent: &'r Spanned<ParentRef>,
     site: &Site<'_>,
     set: Option<usize>,
@@ -254,6 +256,6 @@ fn no_such_listener<'r>(
     fault(route, pos.unwrap_or(parent.name.pos), "NoMatchingParent", message, hint)
 }
 
-fn fault<'r>(route: &'r Arc<HttpRoute>, pos: Pos, reason: &'static str, message: String, hint: String) -> Fault<'r> {
-    Fault { meta: &route.meta, pos, code: codes::ROUTE_REFUSED, reason, message, hint }
+fn fault<'r>(route: AnyRoute<'r>, pos: Pos, reason: &'static str, message: String, hint: String) -> Fault<'r> {
+    Fault { meta: route.meta(), pos, code: codes::ROUTE_REFUSED, reason, message, hint }
 }

@@ -18,8 +18,10 @@ use outrigger_model::{
 
 use super::hosts::{ANY, wider};
 use super::listeners::{Entry, Protocol};
+use super::routes::AnyRoute;
 use super::site::Site;
 use crate::hosts::pattern;
+use crate::object::Metadata;
 use crate::translate::gateways::grants::Grants;
 use crate::translate::http_routes::{HttpRouteBuilder, RankedRoute, in_order};
 use crate::translate::vhosts::VhostBuilder;
@@ -34,15 +36,17 @@ pub(super) fn listeners(site: &Site<'_>, builder: &VhostBuilder<'_>) -> Vec<List
     let mut ranked = HashMap::new();
     for entry in site.served() {
         for attached in &entry.attached {
-            let key = Arc::as_ptr(attached.route);
-            ranked.entry(key).or_insert_with(|| routes.routes(attached.route).routes);
+            let key = std::ptr::from_ref(attached.route.meta());
+            ranked.entry(key).or_insert_with(|| match attached.route {
+                AnyRoute::Http(route) => routes.routes(route).routes,
+            });
         }
     }
     ports.into_iter().map(|port| Port::new(site, builder, &ranked, port).listener()).collect()
 }
 
-/// The routes of each HTTPRoute, by its address.
-type Ranked = HashMap<*const crate::kind::http_route::HttpRoute, Vec<RankedRoute>>;
+/// The routes of each object with routes for requests, by the address of its metadata.
+type Ranked = HashMap<*const Metadata, Vec<RankedRoute>>;
 
 /// A port with the listeners on it.
 struct Port<'p> {
@@ -123,7 +127,7 @@ impl<'p> Port<'p> {
         for wide in wider(host) {
             let of_host = attached.get(&*wide).into_iter().flatten();
             let fresh: Vec<usize> = of_host.copied().filter(|index| !known.contains(index)).collect();
-            let ranked = fresh.iter().filter_map(|index| self.ranked.get(&Arc::as_ptr(entry.attached[*index].route)));
+            let ranked = fresh.iter().filter_map(|index| self.ranked.get(&std::ptr::from_ref(entry.attached[*index].route.meta())));
             routes.extend(in_order(ranked.flatten().cloned().collect(), self.builder.resolver));
             if routes.iter().any(|route| takes_everything(&route.matches)) {
                 break;

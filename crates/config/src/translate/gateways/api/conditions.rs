@@ -9,9 +9,9 @@ use super::classes;
 use super::fault::Fault;
 use super::hosts::intersect;
 use super::listeners::{Entry, Protocol};
+use super::routes::AnyRoute;
 use super::site::{Set, Site, Sites};
 use crate::kind::gateway_refs::ParentRef;
-use crate::kind::http_route::HttpRoute;
 use crate::object::Metadata;
 use crate::status::{Condition, ConditionStatus, ObjectStatus};
 use crate::translate::backends::{Reason, RefProblem};
@@ -139,7 +139,8 @@ impl Review<'_> {
         let of_mesh = HttpRouteBuilder::of_mesh(self.resolver, self.retry);
         let mut states = self.sites.routes.iter().peekable();
         for route in self.sites.resources.http_routes.iter() {
-            let state = states.next_if(|state| Arc::ptr_eq(state.route, route));
+            let any = AnyRoute::Http(route);
+            let state = states.next_if(|state| state.route.is(any));
             let of_mesh_parents: Vec<_> = self.mesh.parents_of(route).collect();
             if let Some(state) = state {
                 let problems = of_gateways.routes(route).problems;
@@ -150,9 +151,9 @@ impl Review<'_> {
                 for parent in of_mesh_parents {
                     let accepted = match &parent.refusal {
                         Some((reason, message)) => Condition::fails(ACCEPTED, reason, message.clone()),
-                        None => route_accepted(&problems, route),
+                        None => route_accepted(&problems, any),
                     };
-                    self.route(route, &route.spec.parents[parent.parent], accepted, &problems);
+                    self.route(any, &route.spec.parents[parent.parent], accepted, &problems);
                 }
             }
         }
@@ -169,10 +170,11 @@ impl Review<'_> {
         }
     }
 
-    fn route(&mut self, route: &HttpRoute, parent: &ParentRef, accepted: Condition, problems: &[RefProblem]) {
+    fn route(&mut self, route: AnyRoute<'_>, parent: &ParentRef, accepted: Condition, problems: &[RefProblem]) {
         let partly = (accepted.status == ConditionStatus::True).then(|| partially_invalid(problems, route)).flatten();
         let conditions = [accepted, route_resolved(problems)].into_iter().chain(partly).collect();
-        self.push(&route.meta, conditions).parent = Some(parent_text(parent, &route.meta));
+        let meta = route.meta();
+        self.push(meta, conditions).parent = Some(parent_text(parent, meta));
     }
 }
 
@@ -261,17 +263,17 @@ fn overlapping(site: &Site<'_>, entry: &Entry<'_>) -> Option<Condition> {
 }
 
 /// A route that is attached is accepted, unless nothing of it can be obeyed.
-fn route_accepted(problems: &[RefProblem], route: &HttpRoute) -> Condition {
+fn route_accepted(problems: &[RefProblem], route: AnyRoute<'_>) -> Condition {
     let rules = invalid_rules(problems);
-    if rules.is_empty() || rules.len() < route.spec.rules.len() {
+    if rules.is_empty() || rules.len() < route.rules() {
         return Condition::holds(ACCEPTED, ACCEPTED);
     }
     Condition::fails(ACCEPTED, UNSUPPORTED_VALUE, messages(problems, true))
 }
 
-fn partially_invalid(problems: &[RefProblem], route: &HttpRoute) -> Option<Condition> {
+fn partially_invalid(problems: &[RefProblem], route: AnyRoute<'_>) -> Option<Condition> {
     let rules = invalid_rules(problems);
-    if rules.is_empty() || rules.len() >= route.spec.rules.len() {
+    if rules.is_empty() || rules.len() >= route.rules() {
         return None;
     }
     let condition = Condition::holds("PartiallyInvalid", UNSUPPORTED_VALUE);

@@ -13,9 +13,6 @@ use crate::kind::gateway_api::{self, FrontendTls, GROUP, ListenerTls, Validation
 use crate::node::Spanned;
 use crate::object::Metadata;
 
-/// The only kind of route so far.
-pub(super) const HTTP_ROUTE: &str = "HTTPRoute";
-
 /// A listener.
 pub(super) struct Entry<'r> {
     /// The Gateway or ListenerSet it stands in.
@@ -70,6 +67,14 @@ impl Protocol {
 
     fn is_served(self) -> bool {
         matches!(self, Self::Http | Self::Https)
+    }
+
+    /// The kinds of routes that it takes.
+    fn kinds(self) -> &'static [&'static str] {
+        match self {
+            Self::Http | Self::Https => &["HTTPRoute"],
+            Self::Tls | Self::Udp | Self::Other => &[],
+        }
     }
 
     /// Whether a port can have both: then only host names tell listeners apart.
@@ -144,7 +149,7 @@ impl<'r> Entry<'r> {
 
     /// Which kinds of routes may attach.
     fn judge_kinds(&mut self) {
-        let supported: &[&str] = if self.protocol.is_served() { &[HTTP_ROUTE] } else { &[] };
+        let supported = self.protocol.kinds();
         let wanted = &self.spec.allowed_routes.kinds;
         if wanted.is_empty() {
             self.kinds = supported.to_vec();
@@ -159,8 +164,11 @@ impl<'r> Entry<'r> {
                     let (name, protocol) = (&self.spec.name.value, &self.spec.protocol.value);
                     let message =
                         format!("listener {name}: routes of kind {} cannot attach to protocol {protocol}", kind.kind);
-                    let hint = if supported.is_empty() { "" } else { "HTTPRoute can" };
-                    self.unresolved.push(self.fault(kind.pos, "InvalidRouteKinds", message, hint));
+                    let hint = match supported {
+                        [] => String::new(),
+                        some => format!("{} can", some.join(" and ")),
+                    };
+                    self.unresolved.push(self.fault(kind.pos, "InvalidRouteKinds", message, &hint));
                 }
             }
         }

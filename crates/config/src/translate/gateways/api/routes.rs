@@ -1,0 +1,73 @@
+//! Routes of every kind, as far as their attachment goes: their parents, their host names, their age.
+//!
+//! A kind of route is one variant here, one line in [`oldest_first`] and [`in_input_order`], and its name in
+//! `listeners::Protocol::kinds`; `chains` serves it and `conditions` says what became of it.
+
+use std::sync::Arc;
+
+use crate::kind::gateway_refs::ParentRef;
+use crate::kind::http_route::{Hostname, HttpRoute};
+use crate::node::Spanned;
+use crate::object::Metadata;
+use crate::resources::Resources;
+
+/// A route of any kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AnyRoute<'r> {
+    /// An HTTPRoute.
+    Http(&'r Arc<HttpRoute>),
+}
+
+impl<'r> AnyRoute<'r> {
+    /// Its metadata; `meta().kind` is its kind.
+    pub(super) fn meta(self) -> &'r Metadata {
+        match self {
+            Self::Http(route) => &route.meta,
+        }
+    }
+
+    /// `parentRefs`.
+    pub(super) fn parents(self) -> &'r [Spanned<ParentRef>] {
+        match self {
+            Self::Http(route) => &route.spec.parents,
+        }
+    }
+
+    /// `hostnames`; empty for kinds that have none.
+    pub(super) fn hostnames(self) -> &'r [Spanned<Hostname>] {
+        match self {
+            Self::Http(route) => &route.spec.hostnames,
+        }
+    }
+
+    /// How many rules it has.
+    pub(super) fn rules(self) -> usize {
+        match self {
+            Self::Http(route) => route.spec.rules.len(),
+        }
+    }
+
+    /// Whether both are one object.
+    pub(super) fn is(self, other: Self) -> bool {
+        std::ptr::eq(self.meta(), other.meta())
+    }
+}
+
+/// All routes of all kinds, the oldest first, as [`crate::resources::Table::oldest_first`] has it: those without creation
+/// time are the youngest, kind by kind in input order.
+pub(super) fn oldest_first(resources: &Resources) -> Vec<AnyRoute<'_>> {
+    let mut all: Vec<AnyRoute<'_>> = Vec::new();
+    all.extend(resources.http_routes.oldest_first().into_iter().map(AnyRoute::Http));
+    // Stable: each kind by itself is in order already.
+    all.sort_by_key(|route| {
+        let meta = route.meta();
+        let name = meta.created.map(|_| (&meta.namespace, &meta.name));
+        (meta.created.is_none(), meta.created, name)
+    });
+    all
+}
+
+/// All routes, kind by kind, each in input order.
+pub(super) fn in_input_order(resources: &Resources) -> impl Iterator<Item = AnyRoute<'_>> {
+    resources.http_routes.iter().map(AnyRoute::Http)
+}
