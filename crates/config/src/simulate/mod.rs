@@ -21,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use outrigger_model::{Diagnostic, ServiceRef, Workload};
+use outrigger_model::{Diagnostic, ServiceRef, UpstreamHttp, Workload};
 
 use crate::codes;
 use crate::kind::config_map::ConfigMap;
@@ -79,8 +79,10 @@ pub struct SimulatedPort {
     /// Its number.
     pub port: u16,
     /// What it speaks, as the Service that targets it says: `http`, `http2`, `grpc`, `grpc-web`, `https`, `tls`, `tcp`,
-    /// `mongo`, `redis` or `mysql`.
+    /// `mongo`, `redis` or `mysql`; `http` where nobody says.
     pub protocol: Arc<str>,
+    /// The version of HTTP that its container gets; [`UpstreamHttp::AsClient`]: nobody says what it speaks.
+    pub http: UpstreamHttp,
     /// The Service whose requests come in here: the first by name that selects the pod and targets the port.
     pub service: Option<ServiceRef>,
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use outrigger_model::{Diagnostic, ServiceRef};
+use outrigger_model::{Diagnostic, ServiceRef, UpstreamHttp};
 
 use super::SimulatedPort;
 use super::replaced::selects;
@@ -18,7 +18,7 @@ use crate::node::{Pos, Spanned};
 use crate::object::{Labels, Metadata};
 use crate::resources::Resources;
 use crate::scalar::IntOrString;
-use crate::translate::{has_labels, spoken};
+use crate::translate::{Spoken, has_labels};
 
 /// What the sidecar listens on at the pod's address: outbound, inbound, merged metrics, readiness, its own metrics.
 pub(super) const SIDECAR_PORTS: [u16; 5] = [15001, 15006, 15020, 15021, 15090];
@@ -65,7 +65,7 @@ pub(super) enum SelectingSource<'r> {
 struct Target<'r> {
     number: u16,
     service: ServiceRef,
-    protocol: &'static str,
+    speaks: Spoken,
     meta: &'r Metadata,
     pos: Pos,
 }
@@ -121,9 +121,9 @@ impl<'r> Targets<'r> {
             match targets.iter().find(|target| target.number == port.port) {
                 Some(target) => {
                     port.service = Some(target.service.clone());
-                    port.protocol = target.protocol.into();
+                    port.speaks(target.speaks);
                 }
-                None => port.protocol = spoken(None, Some(&port.name), port.port).into(),
+                None => port.speaks(Spoken::of_service_port(None, Some(&port.name), port.port)),
             }
         }
         plan
@@ -165,7 +165,7 @@ impl<'r> Targets<'r> {
                     port: port.port,
                     subset: Arc::default(),
                 },
-                protocol: spoken(port.app_protocol.as_deref(), port.name.as_deref(), port.port),
+                speaks: Spoken::of_service_port(port.app_protocol.as_deref(), port.name.as_deref(), port.port),
                 meta: &service.meta,
                 pos: port.target_port.as_ref().map_or(port.pos, |target| target.pos),
             });
@@ -185,11 +185,11 @@ fn entry_targets(entry: &Arc<ServiceEntry>) -> Vec<Target<'_>> {
             port: port.number,
             subset: Arc::default(),
         },
-        protocol: spoken(port.protocol.as_deref().map(|p| &**p), Some(&port.name), port.number),
+        speaks: Spoken::of_entry_port(port.protocol.as_deref().map(|p| &**p), &port.name, port.number),
         meta: &entry.meta,
         pos: port.pos,
     };
-    entry.spec.ports.iter().map(target).collect()
+    entry.spec.ports.iter().map(target).filter(|target| target.speaks.word != "udp").collect()
 }
 
 fn unknown_name(
@@ -220,6 +220,13 @@ pub(super) fn ports_text(spec: &PodSpec) -> String {
     };
     let ports: Vec<String> = spec.ports().map(text).collect();
     if ports.is_empty() { "none".to_owned() } else { ports.join(", ") }
+}
+
+impl SimulatedPort {
+    fn speaks(&mut self, spoken: Spoken) {
+        self.protocol = spoken.word.into();
+        self.http = spoken.protocol.upstream();
+    }
 }
 
 impl Plan {
@@ -260,6 +267,7 @@ impl Plan {
                     name: port.name.clone().unwrap_or_default(),
                     port: number,
                     protocol: Arc::default(),
+                    http: UpstreamHttp::default(),
                     service: None,
                 });
             }
@@ -284,6 +292,7 @@ impl Plan {
             name: Arc::default(),
             port: number,
             protocol: Arc::default(),
+            http: UpstreamHttp::default(),
             service: None,
         });
     }

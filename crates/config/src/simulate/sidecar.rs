@@ -8,8 +8,7 @@ use std::time::Duration;
 use outrigger_model::{
     Action, Balance, BalancePolicy, Chain, Cluster, ClusterName, ConnectionPool, Destination, Direction, Discovery,
     Domain, DomainPort, Endpoint, Forward, HeaderEdits, HostPattern, Inbound, Listener, Locality, LocalityMode,
-    Rewrite, Route, RouteMatch, RouteTable, Serve, ServiceRef, Snapshot, TcpRoute, Unmatched, UpstreamHttp,
-    VirtualHost, Workload,
+    Rewrite, Route, RouteMatch, RouteTable, Serve, ServiceRef, Snapshot, TcpRoute, Unmatched, VirtualHost, Workload,
 };
 
 use super::{SimulatedPod, SimulatedPort};
@@ -157,7 +156,7 @@ fn cluster(pod: &SimulatedPod, port: &SimulatedPort, application: SocketAddr) ->
         discovery: Discovery::Static,
         endpoints: vec![Arc::new(endpoint)],
         names: Vec::new(),
-        http: UpstreamHttp::Http1,
+        http: port.http,
         proxy_protocol: None,
         balance: Balance { policy: BalancePolicy::RoundRobin, warmup: None, locality: LocalityMode::Priority },
         connect_timeout: CONNECT_TIMEOUT,

@@ -6,7 +6,6 @@
 use outrigger_model::{ClusterName, Missing};
 
 use super::gateways::grants::{Grants, Referent, Referrer};
-use super::protocol::Protocol;
 use super::registry::{ServiceInfo, Source};
 use super::resolve::{Resolved, Resolver};
 use crate::codes::{self, CodeInfo};
@@ -163,7 +162,7 @@ impl Backends<'_> {
             return Err((Reason::BackendNotFound, message, "use one of its ports".to_owned()));
         };
         if let Some(stated) = app_protocol(info, found.index)
-            && found.protocol != Protocol::Http
+            && !found.protocol.is_http()
         {
             let message =
                 format!("port {port} of backend {} is no HTTP: its appProtocol is {:?}", info.host, clip(stated));

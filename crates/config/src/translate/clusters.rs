@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use outrigger_model::{
     Balance, BalancePolicy, Cluster, ClusterName, Diagnostic, Discovery, Endpoint, LocalityMode, ServiceRef,
-    UpstreamHttp,
 };
 
 use super::client::Client;
@@ -130,7 +129,7 @@ impl ClusterContext<'_> {
             discovery,
             endpoints: selected,
             names: Vec::new(),
-            http: UpstreamHttp::Http1,
+            http: port.protocol.upstream(),
             proxy_protocol: None,
             balance,
             connect_timeout: connect.unwrap_or(self.mesh.connect_timeout),

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::protocol::Protocol;
 use super::registry::{PortInfo, ServiceInfo, Source};
 use super::resolve::Resolver;
 use crate::codes::{self, CodeInfo};
@@ -162,7 +161,7 @@ fn parent_service(route: &HttpRoute, parent: &Spanned<ParentRef>, resolver: &Res
         let message = format!("Service {namespace}/{name} has no such port; its ports are {ports}");
         return refuse(codes::REFERENCE_NOT_FOUND, NO_MATCHING_PARENT, pos, message, "use one of its ports");
     }
-    if named.iter().all(|port| port.protocol != Protocol::Http) {
+    if named.iter().all(|port| !port.protocol.is_http()) {
         let message = format!("Service {namespace}/{name} speaks no HTTP at that port; its ports are {ports}");
         let hint = "give the port of the Service `appProtocol: http`, or a name that begins with `http`";
         return refuse(codes::NO_EFFECT, UNSUPPORTED_VALUE, pos, message, hint);

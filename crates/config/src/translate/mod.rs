@@ -50,7 +50,7 @@ use std::time::SystemTime;
 use outrigger_model::{Cluster, ClusterName, Diagnostic, Listener, RetryPolicy, RouteTable, Snapshot, VirtualHost};
 
 pub(crate) use mesh::read as read_mesh;
-pub(crate) use protocol::spoken;
+pub(crate) use protocol::Spoken;
 pub(crate) use workloads::{has_labels, owner_name};
 
 use crate::hosts;

@@ -80,7 +80,7 @@ impl ServiceInfo {
 
     /// The ports that get routes.
     pub(crate) fn http_ports(&self) -> impl Iterator<Item = &PortInfo> {
-        self.ports.iter().filter(|p| p.protocol == Protocol::Http)
+        self.ports.iter().filter(|p| p.protocol.is_http())
     }
 
     /// The ports for a message: `http (9080), 9090`.

@@ -36,7 +36,7 @@ pub(crate) type ShortNames = HashMap<Arc<str>, u32, foldhash::fast::RandomState>
 
 /// Whether the pods behind a service's port have names of their own.
 pub(crate) fn has_pod_names(info: &ServiceInfo, port: &PortInfo) -> bool {
-    info.is_headless() && port.protocol == super::protocol::Protocol::Http
+    info.is_headless() && port.protocol.is_http()
 }
 
 /// A virtual host before its names are handed out.
