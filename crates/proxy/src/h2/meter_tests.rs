@@ -1,5 +1,6 @@
 //! The exact thresholds of the guard, and that pieces do not matter to it.
 
+use super::frames::{PADDED, PREFACE};
 use super::*;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
