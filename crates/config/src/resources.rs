@@ -50,8 +50,6 @@ pub(crate) struct ObjectKey {
 const TO_COME: &[(&str, &str)] = &[
     ("gateway.networking.k8s.io", "BackendTLSPolicy"),
     ("gateway.networking.k8s.io", "GRPCRoute"),
-    ("gateway.networking.k8s.io", "TCPRoute"),
-    ("gateway.networking.k8s.io", "TLSRoute"),
     ("gateway.networking.k8s.io", "UDPRoute"),
     ("networking.istio.io", "EnvoyFilter"),
     ("networking.istio.io", "ProxyConfig"),
@@ -244,6 +242,10 @@ kinds! {
         ["specs.smi-spec.io/v1alpha4", "specs.smi-spec.io/v1alpha3", "specs.smi-spec.io/v1alpha2", "specs.smi-spec.io/v1alpha1"];
     HTTPRoute http_routes: kind::http_route::HttpRoute, namespaced,
         ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
+    TLSRoute tls_routes: kind::tls_route::TlsRoute, namespaced,
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha3", "gateway.networking.k8s.io/v1alpha2"];
+    TCPRoute tcp_routes: kind::tcp_route::TcpRoute, namespaced,
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"];
 }
 
 impl Resources {

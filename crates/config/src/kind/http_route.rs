@@ -54,7 +54,7 @@ choices! {
     }
 }
 
-fn default_gateways(node: &Node<'_>, cx: &mut Cx) -> Option<DefaultGateways> {
+pub(super) fn default_gateways(node: &Node<'_>, cx: &mut Cx) -> Option<DefaultGateways> {
     let chosen = DefaultGateways::decode(node, cx)?;
     if chosen == DefaultGateways::All {
         report_later(node, cx);

@@ -36,6 +36,8 @@ pub mod service_account;
 pub mod service_entry;
 pub mod sidecar;
 pub mod stateful_set;
+pub mod tcp_route;
+pub mod tls_route;
 pub mod traffic_split;
 pub mod virtual_service;
 pub mod workload_entry;

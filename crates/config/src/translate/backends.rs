@@ -1,12 +1,14 @@
 //! Backends of Gateway API routes: from a reference to the cluster it names, or to the reason why there is none.
 //!
 //! A backend that leads nowhere keeps its weight, and its share of requests gets 500 (`HTTPBackendRef` of the Gateway
-//! API). Every such reference is a finding, and a [`RefProblem`] for the conditions of its route.
+//! API), its share of connections is reset. Every such reference is a finding, and a [`RefProblem`] for the conditions of
+//! its route.
 
 use outrigger_model::{ClusterName, Missing};
 
 use super::gateways::grants::{Grants, Referent, Referrer};
-use super::registry::{ServiceInfo, Source};
+use super::protocol::Protocol;
+use super::registry::{PortInfo, ServiceInfo, Source};
 use super::resolve::{Resolved, Resolver};
 use crate::codes::{self, CodeInfo};
 use crate::decode::clip;
@@ -77,10 +79,21 @@ pub(crate) struct Referring<'o> {
     pub(crate) rule: usize,
 }
 
+/// What a kind of route sends to its backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// Requests: a port that says that it speaks something else takes none.
+    Requests,
+    /// Connections, whatever they carry.
+    Connections,
+}
+
 /// Resolves references to backends.
 pub(crate) struct Backends<'b> {
     /// Finds services.
     pub(crate) resolver: &'b Resolver<'b>,
+    /// What is sent to them.
+    pub(crate) sent: Sent,
     /// What may be referred to in other namespaces. `None` for routes of the mesh, which need no grant: they do not expose
     /// what their clients could not reach without them (GEP-1294, "Namespace boundaries").
     pub(crate) grants: Option<Grants<'b>>,
@@ -161,15 +174,26 @@ impl Backends<'_> {
             let message = format!("backend {} has no port {port}; its ports are {}", info.host, info.ports_text());
             return Err((Reason::BackendNotFound, message, "use one of its ports".to_owned()));
         };
-        if let Some(stated) = app_protocol(info, found.index)
-            && !found.protocol.is_http()
-        {
-            let message =
-                format!("port {port} of backend {} is no HTTP: its appProtocol is {:?}", info.host, clip(stated));
-            return Err((Reason::UnsupportedProtocol, message, "send to a port that speaks plain HTTP".to_owned()));
-        }
+        self.is_spoken(info, found)?;
         self.resolver.used.borrow_mut().insert(index);
         Ok(ClusterName::outbound(port, "", &info.host))
+    }
+
+    /// Whether a port takes what is sent.
+    fn is_spoken(&self, info: &ServiceInfo, port: &PortInfo) -> Result<(), (Reason, String, String)> {
+        let (number, host) = (port.number, &info.host);
+        let (message, hint) = match (self.sent, app_protocol(info, port.index)) {
+            (Sent::Requests, Some(stated)) if !port.protocol.is_http() => (
+                format!("port {number} of backend {host} is no HTTP: its appProtocol is {:?}", clip(stated)),
+                "send to a port that speaks plain HTTP",
+            ),
+            (Sent::Connections, _) if port.protocol == Protocol::Udp => (
+                format!("port {number} of backend {host} is one of UDP, and takes no connections"),
+                "send to a port of TCP",
+            ),
+            (Sent::Requests | Sent::Connections, _) => return Ok(()),
+        };
+        Err((Reason::UnsupportedProtocol, message, hint.to_owned()))
     }
 
     fn permitted(&self, meta: &Metadata, namespace: &str, name: &str) -> Result<(), (Reason, String, String)> {

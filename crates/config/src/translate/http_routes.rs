@@ -24,7 +24,7 @@ use outrigger_model::{
     RetryPolicy, Rewrite, Route, RouteMatch,
 };
 
-use super::backends::{Backends, NOWHERE_STATUS, Reason, RefProblem, Referring};
+use super::backends::{Backends, NOWHERE_STATUS, Reason, RefProblem, Referring, Sent};
 use super::gateways::grants::Grants;
 use super::resolve::{Resolved, Resolver};
 use super::route_filters::{Effects, redirect};
@@ -97,12 +97,12 @@ pub(crate) struct HttpRouteBuilder<'b> {
 impl<'b> HttpRouteBuilder<'b> {
     /// For Gateways, whose routes may refer to other namespaces where a grant says so.
     pub(crate) fn of_gateway(resolver: &'b Resolver<'b>, grants: Grants<'b>, retry: &'b RetryPolicy) -> Self {
-        Self { backends: Backends { resolver, grants: Some(grants) }, retry }
+        Self { backends: Backends { resolver, sent: Sent::Requests, grants: Some(grants) }, retry }
     }
 
     /// For Services of the mesh.
     pub(crate) fn of_mesh(resolver: &'b Resolver<'b>, retry: &'b RetryPolicy) -> Self {
-        Self { backends: Backends { resolver, grants: None }, retry }
+        Self { backends: Backends { resolver, sent: Sent::Requests, grants: None }, retry }
     }
 
     /// The routes of an HTTPRoute; never none.

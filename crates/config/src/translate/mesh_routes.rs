@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::backends::Sent;
 use super::registry::{PortInfo, ServiceInfo, Source};
 use super::resolve::Resolver;
 use crate::codes::{self, CodeInfo};
@@ -15,6 +16,7 @@ use crate::kind::gateway_refs::ParentRef;
 use crate::kind::http_route::HttpRoute;
 use crate::kind::service::ServiceType;
 use crate::node::{Pos, Spanned};
+use crate::object::Metadata;
 use crate::resources::Resources;
 
 /// HTTPRoutes by their parent Services.
@@ -49,13 +51,18 @@ impl Bound {
 }
 
 /// Why a parent takes no route.
-struct Refusal {
-    code: &'static CodeInfo,
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// As what it is reported.
+    pub(crate) code: &'static CodeInfo,
     /// Of the condition `Accepted`.
-    reason: &'static str,
-    pos: Pos,
-    message: String,
-    hint: &'static str,
+    pub(crate) reason: &'static str,
+    /// Where in the route.
+    pub(crate) pos: Pos,
+    /// What was found.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: &'static str,
 }
 
 impl MeshRoutes {
@@ -65,7 +72,7 @@ impl MeshRoutes {
         for route in resources.http_routes.iter() {
             let mut of_mesh = false;
             for (index, parent) in route.spec.parents.iter().enumerate().filter(|(_, parent)| &*parent.group != GROUP) {
-                let found = parent_service(route, parent, resolver);
+                let found = parent_service(&route.meta, parent, Sent::Requests, resolver);
                 if let Err(refusal) = &found {
                     let message = format!("parentRefs[{index}]: {}", refusal.message);
                     resolver.report(refusal.code.about(&route.meta, refusal.pos, message, refusal.hint));
@@ -121,20 +128,26 @@ impl MeshRoutes {
     }
 }
 
-fn is_of_port(parent: &ParentRef, port: &PortInfo) -> bool {
+/// Whether a parent that is a Service names a port of it, or all.
+pub(crate) fn is_of_port(parent: &ParentRef, port: &PortInfo) -> bool {
     parent.port.as_ref().is_none_or(|p| p.value == port.number)
         && parent.section_name.as_ref().is_none_or(|name| name.value == port.name)
 }
 
-/// The Service of a parent that can have routes.
-fn parent_service(route: &HttpRoute, parent: &Spanned<ParentRef>, resolver: &Resolver<'_>) -> Result<u32, Refusal> {
+/// The Service of a parent, of a route with this metadata, that can have routes for what is `sent`.
+pub(crate) fn parent_service(
+    meta: &Metadata,
+    parent: &Spanned<ParentRef>,
+    sent: Sent,
+    resolver: &Resolver<'_>,
+) -> Result<u32, Refusal> {
     let refuse = |code, reason, pos, message, hint| Err(Refusal { code, reason, pos, message, hint });
     if !parent.is_service() {
         let message = format!("a parent of kind {}/{} is not known here", parent.group, parent.kind);
         let hint = "a parent is a Gateway, a ListenerSet or a Service";
         return refuse(codes::NO_EFFECT, NO_MATCHING_PARENT, parent.pos, message, hint);
     }
-    let namespace = parent.namespace_or(&route.meta.namespace);
+    let namespace = parent.namespace_or(&meta.namespace);
     let (name, pos) = (clip(&parent.name), parent.name.pos);
     let Some(index) = resolver.kubernetes_service(namespace, &parent.name) else {
         let message = format!("Service {namespace}/{name} does not exist");
@@ -161,7 +174,7 @@ fn parent_service(route: &HttpRoute, parent: &Spanned<ParentRef>, resolver: &Res
         let message = format!("Service {namespace}/{name} has no such port; its ports are {ports}");
         return refuse(codes::REFERENCE_NOT_FOUND, NO_MATCHING_PARENT, pos, message, "use one of its ports");
     }
-    if named.iter().all(|port| !port.protocol.is_http()) {
+    if sent == Sent::Requests && named.iter().all(|port| !port.protocol.is_http()) {
         let message = format!("Service {namespace}/{name} speaks no HTTP at that port; its ports are {ports}");
         let hint = "give the port of the Service `appProtocol: http`, or a name that begins with `http`";
         return refuse(codes::NO_EFFECT, UNSUPPORTED_VALUE, pos, message, hint);

@@ -22,6 +22,8 @@ pub(crate) mod fingerprint;
 mod forwards;
 pub mod gateways;
 mod http_routes;
+mod l4_routes;
+mod l4_routes_mesh;
 mod lender;
 mod locality;
 mod mesh;

@@ -127,7 +127,9 @@ impl<'p> Port<'p> {
         for wide in wider(host) {
             let of_host = attached.get(&*wide).into_iter().flatten();
             let fresh: Vec<usize> = of_host.copied().filter(|index| !known.contains(index)).collect();
-            let ranked = fresh.iter().filter_map(|index| self.ranked.get(&std::ptr::from_ref(entry.attached[*index].route.meta())));
+            let ranked = fresh
+                .iter()
+                .filter_map(|index| self.ranked.get(&std::ptr::from_ref(entry.attached[*index].route.meta())));
             routes.extend(in_order(ranked.flatten().cloned().collect(), self.builder.resolver));
             if routes.iter().any(|route| takes_everything(&route.matches)) {
                 break;
