@@ -89,7 +89,7 @@ object! {
         /// `tunnel`.
         pub tunnel: Option<Tunnel> = with(later) "tunnel",
         /// `proxyProtocol`.
-        pub proxy_protocol: Option<ProxyProtocol> = with(later) "proxyProtocol",
+        pub proxy_protocol: Option<ProxyProtocol> = optional "proxyProtocol",
         /// `retryBudget`.
         pub retry_budget: Option<RetryBudget> = with(later) "retryBudget",
     }
@@ -129,11 +129,11 @@ object! {
         /// `connectTimeout`.
         pub connect_timeout: Option<Duration> = with(duration_1ms) "connectTimeout",
         /// `tcpKeepalive`.
-        pub keepalive: Option<TcpKeepalive> = with(later) "tcpKeepalive",
+        pub keepalive: Option<TcpKeepalive> = optional "tcpKeepalive",
         /// `maxConnectionDuration`.
         pub connection_duration_max: Option<Duration> = with(later_duration) "maxConnectionDuration",
-        /// `idleTimeout` of TCP proxying.
-        pub idle_timeout: Option<Duration> = with(later) "idleTimeout",
+        /// `idleTimeout` of relayed bytes, and of connections for HTTP where `http` has none.
+        pub idle_timeout: Option<Duration> = optional "idleTimeout",
     }
     check check_tcp_pool
 }
@@ -147,6 +147,13 @@ object! {
         pub time: Option<Duration> = with(duration_1ms) "time",
         /// `interval`.
         pub interval: Option<Duration> = with(duration_1ms) "interval",
+    }
+}
+
+impl TcpKeepalive {
+    /// As the model has it; no probes are Istio's word for the default.
+    pub fn model(&self) -> model::TcpKeepalive {
+        model::TcpKeepalive { probes: self.probes.filter(|p| *p > 0), time: self.time, interval: self.interval }
     }
 }
 
@@ -164,13 +171,13 @@ object! {
         /// `idleTimeout`.
         pub idle_timeout: Option<Duration> = with(duration_1ms) "idleTimeout",
         /// `h2UpgradePolicy`.
-        pub h2_upgrade: Option<H2Upgrade> = with(later) "h2UpgradePolicy",
+        pub h2_upgrade: Option<H2Upgrade> = optional "h2UpgradePolicy",
         /// `useClientProtocol`.
-        pub use_client_protocol: Option<bool> = with(later) "useClientProtocol",
+        pub use_client_protocol: Option<bool> = optional "useClientProtocol",
         /// `maxConcurrentStreams`.
-        pub concurrent_streams_max: Option<i32> = with(later) "maxConcurrentStreams",
+        pub concurrent_streams_max: Option<i32> = optional "maxConcurrentStreams",
         /// `http2KeepAlive`.
-        pub http2_keepalive: Option<Http2KeepAlive> = with(later) "http2KeepAlive",
+        pub http2_keepalive: Option<Http2KeepAlive> = optional "http2KeepAlive",
     }
     check check_http_pool
 }
@@ -236,14 +243,10 @@ impl ConnectionPool {
             requests_max: limit(http.and_then(|h| h.requests_max)),
             retries_max: limit(http.and_then(|h| h.retries_max)),
             requests_per_connection_max: limit(http.and_then(|h| h.requests_per_connection_max)),
-            idle_timeout: http.and_then(|h| h.idle_timeout),
+            idle_timeout: http.and_then(|h| h.idle_timeout).or(tcp.and_then(|t| t.idle_timeout)),
             connection_duration_max: tcp.and_then(|t| t.connection_duration_max),
             tcp_idle_timeout: tcp.and_then(|t| t.idle_timeout),
-            keepalive: tcp.and_then(|t| t.keepalive.as_ref()).map(|k| model::TcpKeepalive {
-                probes: k.probes,
-                time: k.time,
-                interval: k.interval,
-            }),
+            keepalive: tcp.and_then(|t| t.keepalive.as_ref()).map(TcpKeepalive::model),
             streams_max: limit(http.and_then(|h| h.concurrent_streams_max)),
             http2_keepalive: http
                 .and_then(|h| h.http2_keepalive.as_ref())
@@ -409,6 +412,16 @@ object! {
     pub struct ProxyProtocol {
         /// `version`, V1 when absent.
         pub version: Option<ProxyProtocolVersion> = optional "version",
+    }
+}
+
+impl ProxyProtocol {
+    /// As the model has it.
+    pub fn model(&self) -> model::ProxyProtocol {
+        match self.version {
+            Some(ProxyProtocolVersion::V1) | None => model::ProxyProtocol::V1,
+            Some(ProxyProtocolVersion::V2) => model::ProxyProtocol::V2,
+        }
     }
 }
 

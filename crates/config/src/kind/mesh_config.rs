@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::balancer::LocalitySetting;
-use super::destination_rule::{ConnectionPool, Outlier};
+use super::destination_rule::{ConnectionPool, Outlier, TcpKeepalive};
 use super::istio::{ExportTo, Unmodelled, duration_1ms, later};
 use super::resilience::Retries;
 use super::sidecar::OutboundTrafficPolicy;
+use crate::choices;
 use crate::decode::{Cx, Decode, Fields};
 use crate::node::Node;
 use crate::object;
@@ -22,6 +23,12 @@ pub struct MeshConfig {
     pub root_namespace: Arc<str>,
     /// `connectTimeout`, 10 s.
     pub connect_timeout: Duration,
+    /// `protocolDetectionTimeout`; zero, Istio's "wait for ever", counts as absent: the proxy's own 3 s.
+    pub detect_timeout: Option<Duration>,
+    /// `h2UpgradePolicy`, DO_NOT_UPGRADE: ports of HTTP/1.1 get HTTP/2 where no DestinationRule says otherwise.
+    pub h2_upgrade: MeshUpgrade,
+    /// `tcpKeepalive`, for what a DestinationRule leaves open.
+    pub keepalive: Option<TcpKeepalive>,
     /// `outboundTrafficPolicy`, ALLOW_ANY.
     pub outbound: Option<OutboundTrafficPolicy>,
     /// `localityLbSetting`, enabled.
@@ -48,12 +55,25 @@ object! {
     }
 }
 
+choices! {
+    /// `h2UpgradePolicy`.
+    pub enum MeshUpgrade {
+        /// Ports of HTTP/1.1 get HTTP/1.1.
+        DoNotUpgrade = "DO_NOT_UPGRADE" 0,
+        /// They get HTTP/2.
+        Upgrade = "UPGRADE" 1,
+    }
+}
+
 impl Default for MeshConfig {
     fn default() -> Self {
         Self {
             trust_domain: "cluster.local".into(),
             root_namespace: "istio-system".into(),
             connect_timeout: Duration::from_secs(10),
+            detect_timeout: None,
+            h2_upgrade: MeshUpgrade::DoNotUpgrade,
+            keepalive: None,
             outbound: None,
             locality: LocalitySetting {
                 enabled: Some(true),
@@ -88,15 +108,12 @@ const LATER: &[&str] = &[
     "enablePrometheusMerge",
     "enableTracing",
     "extensionProviders",
-    "h2UpgradePolicy",
     "hboneIdleTimeout",
     "inboundTrafficPolicy",
     "meshMTLS",
     "pathNormalization",
-    "protocolDetectionTimeout",
     "serviceScopeConfigs",
     "serviceSettings",
-    "tcpKeepalive",
     "tlsDefaults",
     "trustDomainAliases",
     "verifyCertificateAtClient",
@@ -126,6 +143,9 @@ impl Decode for MeshConfig {
             trust_domain: fields.with("trustDomain", cx, scalar::non_empty).unwrap_or(default.trust_domain),
             root_namespace: fields.with("rootNamespace", cx, scalar::non_empty).unwrap_or(default.root_namespace),
             connect_timeout: fields.with("connectTimeout", cx, duration_1ms).unwrap_or(default.connect_timeout),
+            detect_timeout: fields.optional("protocolDetectionTimeout", cx),
+            h2_upgrade: fields.or("h2UpgradePolicy", cx, default.h2_upgrade),
+            keepalive: fields.optional("tcpKeepalive", cx),
             outbound: fields.optional("outboundTrafficPolicy", cx),
             locality: fields.optional("localityLbSetting", cx).unwrap_or(default.locality),
             service_export_to: exports(&mut fields, "defaultServiceExportTo", cx),

@@ -26,6 +26,8 @@ pub(crate) struct Client {
     pub(crate) locality: Locality,
     /// Nobody in particular: conditions on the source never hold.
     pub(crate) anonymous: bool,
+    /// Whether it is a gateway: its own clients are strangers to the mesh.
+    pub(crate) is_gateway: bool,
     /// The Istio Gateways it serves, where it is a proxy of theirs.
     pub(crate) members: Members,
 }
@@ -48,7 +50,8 @@ impl Client {
         if let Some(id) = &view.gateway {
             let (workload, members) = gateways::workload(id, resources, naming);
             let namespace = workload.namespace.clone();
-            return Self { workload, namespace, locality: Locality::default(), anonymous: false, members };
+            let locality = Locality::default();
+            return Self { workload, namespace, locality, anonymous: false, is_gateway: true, members };
         }
         let Some(wanted) = &view.workload else {
             return Self {
@@ -56,6 +59,7 @@ impl Client {
                 namespace: ANONYMOUS_NAMESPACE.into(),
                 locality: Locality::default(),
                 anonymous: true,
+                is_gateway: false,
                 members: Members::default(),
             };
         };
@@ -72,7 +76,14 @@ impl Client {
             let workload = Workload::new(name, namespace, "", &naming.cluster, Labels::new());
             (Arc::new(workload), Locality::default())
         });
-        Self { workload, namespace: namespace.clone(), locality, anonymous: false, members: Members::default() }
+        Self {
+            workload,
+            namespace: namespace.clone(),
+            locality,
+            anonymous: false,
+            is_gateway: false,
+            members: Members::default(),
+        }
     }
 }
 

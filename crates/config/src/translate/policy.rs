@@ -6,18 +6,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use outrigger_model::Diagnostic;
+use outrigger_model::{Diagnostic, UpstreamHttp};
 
 use super::client::Client;
+use super::protocol::Protocol;
 use super::registry::{Registry, ServiceInfo};
 use super::workloads::has_labels;
 use crate::codes;
 use crate::decode::clip;
 use crate::hosts;
 use crate::kind::balancer::LoadBalancer;
-use crate::kind::destination_rule::{ConnectionPool, DestinationRule, Outlier, Subset, Tls, TrafficPolicy};
+use crate::kind::destination_rule::{
+    ConnectionPool, DestinationRule, H2Upgrade, Outlier, ProxyProtocol, Subset, TcpKeepalive, Tls, TrafficPolicy,
+};
 use crate::kind::istio::ExportTo;
-use crate::kind::mesh_config::MeshConfig;
+use crate::kind::mesh_config::{MeshConfig, MeshUpgrade};
 use crate::resources::Resources;
 
 /// Rules for one host in one namespace that count together.
@@ -68,6 +71,8 @@ pub(crate) struct Effective<'p> {
     pub(crate) outlier: Option<&'p Arc<Outlier>>,
     /// `tls`.
     pub(crate) tls: Option<&'p Arc<Tls>>,
+    /// `proxyProtocol`.
+    pub(crate) proxy_protocol: Option<&'p ProxyProtocol>,
 }
 
 impl<'p> Effective<'p> {
@@ -80,6 +85,8 @@ impl<'p> Effective<'p> {
                     connection_pool: own.connection_pool.as_ref(),
                     outlier: own.outlier.as_ref(),
                     tls: own.tls.as_ref(),
+                    // No port has one of its own. That of the rule ends at its port settings, as in Istio.
+                    proxy_protocol: self.proxy_protocol,
                 };
             }
             None => {
@@ -87,7 +94,42 @@ impl<'p> Effective<'p> {
                 self.connection_pool = policy.connection_pool.as_ref().or(self.connection_pool);
                 self.outlier = policy.outlier.as_ref().or(self.outlier);
                 self.tls = policy.tls.as_ref().or(self.tls);
+                self.proxy_protocol = policy.proxy_protocol.as_ref().or(self.proxy_protocol);
             }
+        }
+    }
+
+    /// `connectionPool`, with what of `tcpKeepalive` the mesh says where it says nothing.
+    pub(crate) fn pool(&self, mesh: &MeshConfig) -> outrigger_model::ConnectionPool {
+        let mut pool = self.connection_pool.map(|pool| pool.model()).unwrap_or_default();
+        if let Some(default) = mesh.keepalive.as_ref().map(TcpKeepalive::model) {
+            let own = pool.keepalive.unwrap_or_default();
+            pool.keepalive = Some(outrigger_model::TcpKeepalive {
+                probes: own.probes.or(default.probes),
+                time: own.time.or(default.time),
+                interval: own.interval.or(default.interval),
+            });
+        }
+        pool
+    }
+
+    /// What is spoken to the endpoints of a port, by Istio's rules.
+    pub(crate) fn upstream_http(&self, protocol: Protocol, mesh: &MeshConfig, client: &Client) -> UpstreamHttp {
+        let http = self.connection_pool.and_then(|pool| pool.http.as_ref());
+        if http.is_some_and(|http| http.use_client_protocol == Some(true)) {
+            return UpstreamHttp::AsClient;
+        }
+        let upgrade = match http.and_then(|http| http.h2_upgrade) {
+            Some(H2Upgrade::Upgrade) => true,
+            Some(H2Upgrade::DoNotUpgrade) => false,
+            // The mesh's word is for ports that are known to speak HTTP.
+            Some(H2Upgrade::Default) | None => protocol == Protocol::Http && mesh.h2_upgrade == MeshUpgrade::Upgrade,
+        };
+        match protocol.upstream() {
+            _ if upgrade => UpstreamHttp::Http2,
+            // Browsers choose HTTP/2 wherever a gateway offers it with TLS, whatever the instances behind it speak.
+            UpstreamHttp::AsClient if client.is_gateway => UpstreamHttp::Http1,
+            by_port => by_port,
         }
     }
 }

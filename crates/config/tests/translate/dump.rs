@@ -269,6 +269,14 @@ fn cluster(cluster: &Cluster, endpoints: bool, out: &mut String) {
     if cluster.discovery == Discovery::OriginalDestination {
         out.push_str(" original");
     }
+    match cluster.http {
+        UpstreamHttp::Http1 => {}
+        UpstreamHttp::Http2 => out.push_str(" h2"),
+        UpstreamHttp::AsClient => out.push_str(" as-client"),
+    }
+    if let Some(version) = cluster.proxy_protocol {
+        write!(out, " proxy={version:?}").unwrap();
+    }
     if cluster.connect_timeout.as_secs() != 10 {
         write!(out, " connect={:?}", cluster.connect_timeout).unwrap();
     }
@@ -279,10 +287,24 @@ fn cluster(cluster: &Cluster, endpoints: bool, out: &mut String) {
             ("pending", cluster.pool.pending_max),
             ("requests", cluster.pool.requests_max),
             ("per-connection", cluster.pool.requests_per_connection_max),
+            ("streams", cluster.pool.streams_max),
         ] {
             if let Some(value) = value {
                 write!(out, ",{name}={value}").unwrap();
             }
+        }
+        for (name, value) in [("idle", cluster.pool.idle_timeout), ("tcp-idle", cluster.pool.tcp_idle_timeout)] {
+            if let Some(value) = value {
+                write!(out, ",{name}={value:?}").unwrap();
+            }
+        }
+        if let Some(keepalive) = cluster.pool.keepalive {
+            let TcpKeepalive { probes, time, interval } = keepalive;
+            let seconds = |value: Option<std::time::Duration>| value.map_or(-1, |v| v.as_secs() as i64);
+            write!(out, ",tcp-alive={}/{}/{}", probes.map_or(-1, i64::from), seconds(time), seconds(interval)).unwrap();
+        }
+        if let Some(Http2KeepAlive { interval, timeout }) = cluster.pool.http2_keepalive {
+            write!(out, ",ping={interval:?}/{timeout:?}").unwrap();
         }
     }
     if let Some(outlier) = &cluster.outlier {

@@ -46,7 +46,7 @@ fn without_slices_the_selected_ready_pods_count_with_named_target_ports() {
         POD,
         "outbound|80||a.default.svc.cluster.local least [1]
          10.1.0.1:8080 default/a-v1 app=a version=v1 pod=a-v1-7d9f-x2 spiffe://cluster.local/ns/default/sa/bookinfo-a at=r1/z1
-         outbound|81||a.default.svc.cluster.local least [1]
+         outbound|81||a.default.svc.cluster.local least h2 [1]
          10.1.0.1:9000 default/a-v1 app=a version=v1 pod=a-v1-7d9f-x2 spiffe://cluster.local/ns/default/sa/bookinfo-a at=r1/z1
          default/a [80, 81] 1",
     );
@@ -81,7 +81,7 @@ endpoints:
         "outbound|80||a.default.svc.cluster.local least [2]
          10.1.0.2:8080 default/a-2 app=a version=unknown pod=a-2 spiffe://cluster.local/ns/default/sa/default
          10.1.0.1:8080 default/a-v1 app=a version=v1 pod=a-v1-7d9f-x2 spiffe://cluster.local/ns/default/sa/bookinfo-a at=r1/z1
-         outbound|81||a.default.svc.cluster.local least [1]
+         outbound|81||a.default.svc.cluster.local least h2 [1]
          10.1.0.7:9001 default/a app=a version=v9 at=r2/z2",
     );
 }
@@ -109,7 +109,7 @@ endpoints: [{addresses: [10.0.0.1], zone: z1}, {addresses: [10.0.0.2], zone: z9}
         "",
         "endpoints findings",
         yaml,
-        "outbound|80||a.default.svc.cluster.local least [3]
+        "outbound|80||a.default.svc.cluster.local least as-client [3]
          10.0.0.1:8080 default/a app=unknown version=unknown at=r1/z1
          10.0.0.2:8080 default/a app=unknown version=unknown at=/z9
          10.0.0.3:8080 default/a app=unknown version=unknown at=r1/z1",

@@ -99,9 +99,9 @@ fn protocols_decide_what_is_routed() {
          = a.default.svc.cluster.local:90 a.default:90 a.default.svc:90 a:90
          outbound|3306||a.default.svc.cluster.local least [0]
          outbound|443||a.default.svc.cluster.local least [0]
-         outbound|80||a.default.svc.cluster.local least [0]
+         outbound|80||a.default.svc.cluster.local least as-client [0]
          outbound|81||a.default.svc.cluster.local least [0]
-         outbound|90||a.default.svc.cluster.local least [0]
+         outbound|90||a.default.svc.cluster.local least h2 [0]
          default/a [80, 81, 443, 3306, 90] 0",
     );
     check("", "codes", yaml, "OUT0203 4\nOUT0203 4\nOUT0203 4");

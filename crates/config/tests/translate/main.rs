@@ -18,6 +18,7 @@ mod listeners;
 mod mutations;
 mod oracle;
 mod policies;
+mod protocols;
 mod reuse;
 mod samples;
 mod scope;
