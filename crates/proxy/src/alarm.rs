@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -60,6 +60,26 @@ impl Alarm {
             Poll::Pending
         })
         .await
+    }
+
+    /// Whether it is `deadline_ms` or later; else the task is woken then, or earlier, by [`Clock::shorten_idle_waits`] if
+    /// the alarm is an idle one. For tasks that wait for many things and judge by the clock themselves.
+    pub(crate) fn is_past(&self, deadline_ms: u64, cx: &Context<'_>) -> bool {
+        if self.clock.now_ms() >= deadline_ms {
+            self.deadline_ms.set(u64::MAX);
+            return true;
+        }
+        self.deadline_ms.set(deadline_ms);
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        false
+    }
+
+    /// Lets a drain wake its owner early, whatever it waits for.
+    pub(crate) fn heeds_drain(&self) {
+        self.idle.set(true);
     }
 
     /// The worker's coarse time.

@@ -264,9 +264,14 @@ pub(crate) fn write_chunk(data: &[u8], out: &mut Vec<u8>) {
     if data.is_empty() {
         return;
     }
-    write_hex(data.len(), out);
-    out.extend_from_slice(b"\r\n");
+    write_chunk_size(data.len(), out);
     out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes what stands before the data of a chunk.
+pub(crate) fn write_chunk_size(bytes: usize, out: &mut Vec<u8>) {
+    write_hex(bytes, out);
     out.extend_from_slice(b"\r\n");
 }
 

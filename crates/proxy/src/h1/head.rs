@@ -11,7 +11,7 @@ use super::body::Framing;
 /// Most fields in a head or in trailers.
 pub(crate) const FIELDS_MAX: usize = 100;
 /// Longest method; a token that goes on is no method.
-const METHOD_BYTES_MAX: usize = 32;
+pub(crate) const METHOD_BYTES_MAX: usize = 32;
 /// Empty lines tolerated before a request line (RFC 9112 §2.2).
 const LEADING_LINES_MAX: usize = 2;
 
@@ -23,13 +23,15 @@ pub(crate) fn fields<'b>() -> Fields<'b> {
     [const { MaybeUninit::uninit() }; FIELDS_MAX]
 }
 
-/// HTTP/1's two versions.
+/// The versions of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     /// HTTP/1.0.
     Http10,
     /// HTTP/1.1.
     Http11,
+    /// HTTP/2: the head was made of its fields, see `h2::request`.
+    Http2,
 }
 
 /// Why a request head is refused.
@@ -270,7 +272,7 @@ impl<'b> Facts<'b> {
 }
 
 /// Digits only, at most 2^63 - 1.
-fn content_length(value: &[u8]) -> Option<u64> {
+pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 19 {
         return None;
     }
@@ -293,7 +295,7 @@ fn is_foreign_coding(value: &[u8]) -> bool {
 }
 
 /// A host with an optional port, and nothing else (RFC 9110 §7.2): no user, no path, no list.
-fn authority(value: &[u8]) -> Result<&str, Refusal> {
+pub(crate) fn authority(value: &[u8]) -> Result<&str, Refusal> {
     const BAD: Refusal = Refusal::Malformed("host");
     let text = std::str::from_utf8(value).map_err(|_| BAD)?;
     let (host, port) = split_port(text).ok_or(BAD)?;
@@ -358,7 +360,7 @@ fn target<'b>(method: &str, raw: &'b str, host: Option<&'b str>) -> Result<Targe
 }
 
 /// Equal host and port, with the scheme's default port filled in (RFC 9110 §4.2.3).
-fn same_authority(a: &str, b: &str) -> bool {
+pub(crate) fn same_authority(a: &str, b: &str) -> bool {
     let parts = |text| {
         let (host, port) = split_port(text).unwrap_or((text, None));
         (host, port.and_then(|p| p.parse::<u16>().ok()).unwrap_or(80))

@@ -7,6 +7,8 @@
 //! Reader and writer of one stream work at the same time in one task. They share its TLS session, which neither holds
 //! while it waits.
 
+mod polled;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;

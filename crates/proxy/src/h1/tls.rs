@@ -82,7 +82,7 @@ enum Task<'t> {
 
 impl Session {
     /// Plaintext that is encrypted before the socket takes it: four whole records.
-    const BATCH_BYTES: usize = 64 * 1024;
+    pub(super) const BATCH_BYTES: usize = 64 * 1024;
     /// More than a record adds to its plaintext, whatever the suite.
     const OVERHEAD_BYTES: usize = 64;
     const RECORD_BYTES: usize = 16 * 1024;

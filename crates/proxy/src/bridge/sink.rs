@@ -1,0 +1,161 @@
+//! Where a body goes, piece by piece, whatever the version of HTTP.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::SendStream;
+use http::HeaderMap;
+
+use super::Patience;
+use crate::h1::body::write_last_chunk;
+use crate::h1::stream::{IoFailure, Writer};
+use crate::h2::call::Answering;
+use crate::h2::head;
+use crate::relay::Coding;
+
+/// The way out of one message, behind its head.
+pub(crate) enum Sink<'s> {
+    /// Over a connection of HTTP/1.
+    Http1(Http1<'s>),
+    /// To an endpoint, over a stream of HTTP/2.
+    Http2(&'s mut SendStream<Bytes>),
+    /// To a client, over a stream of HTTP/2.
+    Client(Answering<'s>),
+}
+
+/// A body in HTTP/1's framing.
+pub(crate) struct Http1<'s> {
+    pub(crate) writer: Writer<'s>,
+    pub(crate) coding: Coding,
+    /// What is written before the next data: the head first.
+    pub(crate) pending: Vec<u8>,
+}
+
+/// The receiver takes no more.
+#[derive(Debug)]
+pub(crate) struct Refused;
+
+impl Http1<'_> {
+    /// Longest data that is copied behind what is pending rather than written beside it.
+    const JOINED_BYTES_MAX: usize = 4 * 1024;
+
+    async fn data(&mut self, data: &[u8], patience: &Patience<'_>) -> Result<(), Refused> {
+        let is_chunk = self.coding == Coding::Chunked;
+        if is_chunk {
+            crate::h1::body::write_chunk_size(data.len(), &mut self.pending);
+        }
+        if data.len() <= Self::JOINED_BYTES_MAX {
+            self.pending.extend_from_slice(data);
+            if is_chunk {
+                self.pending.extend_from_slice(b"\r\n");
+            }
+            return self.flush(patience).await;
+        }
+        self.write(data, patience).await?;
+        if is_chunk {
+            // With what comes next, which comes soon or ends the body.
+            self.pending.extend_from_slice(b"\r\n");
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self, patience: &Patience<'_>) -> Result<(), Refused> {
+        if self.pending.is_empty() { Ok(()) } else { self.write(&[], patience).await }
+    }
+
+    /// Writes what is pending, then `data`.
+    async fn write(&mut self, data: &[u8], patience: &Patience<'_>) -> Result<(), Refused> {
+        let written = self.writer.write(&self.pending, data, patience.stall).await;
+        self.pending.clear();
+        written.map_err(|IoFailure::Closed | IoFailure::Broken | IoFailure::TimedOut| Refused)
+    }
+}
+
+impl Sink<'_> {
+    /// Sends what waits for more, because more takes a while.
+    pub(crate) async fn flush(&mut self, patience: &Patience<'_>) -> Result<(), Refused> {
+        match self {
+            Self::Http1(sink) => sink.flush(patience).await,
+            // The connection's own task writes as soon as this one waits.
+            Self::Http2(_) | Self::Client(_) => Ok(()),
+        }
+    }
+
+    /// Sends data, and the end with it if it is the last. Waits until the receiver has room for it.
+    pub(crate) async fn data(&mut self, data: Bytes, is_last: bool, patience: &Patience<'_>) -> Result<(), Refused> {
+        match self {
+            Self::Http1(sink) => {
+                if is_last && sink.coding == Coding::Chunked && data.len() <= Http1::JOINED_BYTES_MAX {
+                    crate::h1::body::write_chunk(&data, &mut sink.pending);
+                    return self.end(None, patience).await;
+                }
+                sink.data(&data, patience).await?;
+                if is_last { self.end(None, patience).await } else { Ok(()) }
+            }
+            Self::Http2(stream) => send(stream, data, is_last, patience).await,
+            Self::Client(answering) => match answering.stream() {
+                Some(stream) => send(stream, data, is_last, patience).await,
+                None => Err(Refused),
+            },
+        }
+    }
+
+    /// Sends the end, with trailers where there are some.
+    pub(crate) async fn end(&mut self, trailers: Option<HeaderMap>, patience: &Patience<'_>) -> Result<(), Refused> {
+        let stream = match self {
+            Self::Http1(sink) => {
+                if sink.coding == Coding::Chunked {
+                    let lines = trailers.map(|trailers| head::lines(&trailers)).unwrap_or_default();
+                    write_last_chunk(&lines, &mut sink.pending);
+                }
+                return sink.flush(patience).await;
+            }
+            Self::Http2(stream) => stream,
+            Self::Client(answering) => answering.stream().ok_or(Refused)?,
+        };
+        let sent = match trailers {
+            Some(trailers) => stream.send_trailers(trailers),
+            None => stream.send_data(Bytes::new(), true),
+        };
+        sent.map_err(|_| Refused)
+    }
+
+    /// Ready when the receiver is known to want no more.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            // It shows with the next write, or when it is read from.
+            Self::Http1(_) => Poll::Pending,
+            Self::Http2(stream) => stream.poll_reset(cx).map(|_| ()),
+            Self::Client(answering) => answering.poll_gone(cx),
+        }
+    }
+}
+
+/// Sends data as the receiver's windows allow. One that opens them by a byte at a time is given up, as one that reads so.
+async fn send(
+    stream: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    is_last: bool,
+    patience: &Patience<'_>,
+) -> Result<(), Refused> {
+    let mut since_ms = patience.now_ms();
+    let mut progress = 0;
+    stream.reserve_capacity(data.len());
+    while !data.is_empty() {
+        let room = match stream.capacity() {
+            0 => patience.room(stream, since_ms).await?,
+            room => room,
+        };
+        let part = data.split_to(room.min(data.len()));
+        progress += part.len();
+        if progress >= PROGRESS_BYTES {
+            (since_ms, progress) = (patience.now_ms(), 0);
+        }
+        stream.send_data(part, is_last && data.is_empty()).map_err(|_| Refused)?;
+    }
+    patience.moved();
+    Ok(())
+}
+
+/// Bytes that count as progress of a slow reader, as for HTTP/1.
+const PROGRESS_BYTES: usize = 16 * 1024;

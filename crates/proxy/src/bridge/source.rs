@@ -1,0 +1,114 @@
+//! Where a body comes from, piece by piece, whatever the version of HTTP.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::HeaderMap;
+
+use super::Failed;
+use crate::h1::body::Decoder;
+use crate::h1::buffer::{Buffer, BufferPool};
+use crate::h1::stream::Reader;
+use crate::h2::head;
+
+/// A part of a message behind its head.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// Data. Whoever takes it says so with [`Source::release`].
+    Data(Bytes),
+    /// The last part of a message that has some.
+    Trailers(HeaderMap),
+    /// The last part of one that has none.
+    End,
+}
+
+/// One body.
+pub(crate) enum Source<'s> {
+    /// None is to come.
+    Empty,
+    /// From a connection of HTTP/1.
+    Http1(Http1<'s>),
+    /// From a stream of HTTP/2.
+    Http2(&'s mut RecvStream),
+}
+
+/// A body in HTTP/1's framing.
+pub(crate) struct Http1<'s> {
+    pub(crate) reader: Reader<'s>,
+    pub(crate) decoder: Decoder,
+    pub(crate) buffers: &'s BufferPool,
+    trailers: Vec<u8>,
+}
+
+impl<'s> Http1<'s> {
+    /// A body that begins with the unread bytes.
+    pub(crate) fn new(reader: Reader<'s>, decoder: Decoder, buffers: &'s BufferPool) -> Self {
+        Self { reader, decoder, buffers, trailers: Vec::new() }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failed>> {
+        loop {
+            if self.decoder.is_done() {
+                let trailers = std::mem::take(&mut self.trailers);
+                return Poll::Ready(Ok(if trailers.is_empty() { Piece::End } else { Piece::Trailers(head::trailers(&trailers)) }));
+            }
+            let input = &mut *self.reader.input;
+            let step = match self.decoder.step(input.bytes(), &mut self.trailers) {
+                Ok(step) => step,
+                Err(rule) => return Poll::Ready(Err(Failed::Framing(rule.0))),
+            };
+            input.consume(step.skip);
+            if step.data > 0 {
+                let data = Bytes::copy_from_slice(&input.bytes()[..step.data]);
+                input.consume(step.data);
+                return Poll::Ready(Ok(Piece::Data(data)));
+            }
+            if step.skip > 0 {
+                continue;
+            }
+            input.release(self.buffers);
+            match ready!(self.reader.poll_fill(self.buffers, Buffer::LARGE_BYTES, cx)) {
+                Ok(0) if matches!(self.decoder, Decoder::UntilClose) => self.decoder = Decoder::Done,
+                Ok(0) => return Poll::Ready(Err(Failed::Io(io::ErrorKind::UnexpectedEof.into()))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(Failed::Io(error))),
+            }
+        }
+    }
+}
+
+impl Source<'_> {
+    /// The next part.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failed>> {
+        match self {
+            Self::Empty => Poll::Ready(Ok(Piece::End)),
+            Self::Http1(source) => source.poll_next(cx),
+            Self::Http2(stream) => {
+                if let Some(data) = ready!(stream.poll_data(cx)) {
+                    return Poll::Ready(data.map(Piece::Data).map_err(Failed::Http2));
+                }
+                let trailers = ready!(stream.poll_trailers(cx)).map_err(Failed::Http2)?;
+                Poll::Ready(Ok(trailers.map_or(Piece::End, Piece::Trailers)))
+            }
+        }
+    }
+
+    /// Whether nothing more comes, as far as that is known without waiting.
+    pub(crate) fn is_at_end(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Http1(source) => source.decoder.is_done() && source.trailers.is_empty(),
+            Self::Http2(stream) => stream.is_end_stream(),
+        }
+    }
+
+    /// Lets the peer send as much again as was taken.
+    pub(crate) fn release(&mut self, count: usize) {
+        if let Self::Http2(stream) = self {
+            // A stream that is gone needs no window.
+            let _ = stream.flow_control().release_capacity(count);
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Connections of HTTP/2 to endpoints: each carries many requests at once.
+//!
+//! A worker has its own, by endpoint. A request goes over one that has room for a stream; where none has, one more is
+//! opened, and whoever needs it meanwhile waits for the same. A connection takes no new requests once the peer says GOAWAY,
+//! it has served as many as `maxRequestsPerConnection` allows, or its endpoint is gone; requests on it go on.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Connection, ResponseFuture, SendRequest};
+use h2::{PingPong, SendStream};
+use http::Request;
+use tokio::sync::Notify;
+
+use super::io::{Io, Watch};
+use super::keepalive::Keepalive;
+use super::meter::UPSTREAM;
+use crate::alarm::Alarm;
+use crate::failure::Reason;
+use crate::forward::{Choice, connect};
+use crate::record::HeldGauge;
+use crate::worker::{Worker, WorkerCluster};
+
+/// The connections of one worker, by the endpoints' numbers.
+#[derive(Default)]
+pub(crate) struct Connections {
+    by_endpoint: RefCell<HashMap<u64, Rc<Endpoint>, foldhash::fast::RandomState>>,
+}
+
+/// Those to one endpoint.
+#[derive(Default)]
+struct Endpoint {
+    live: RefCell<Vec<Rc<Live>>>,
+    opening: RefCell<Option<Rc<Opening>>>,
+}
+
+/// One that is being opened.
+#[derive(Default)]
+struct Opening {
+    done: Notify,
+    failed: Cell<Option<Reason>>,
+}
+
+/// One connection.
+struct Live {
+    sender: RefCell<SendRequest<Bytes>>,
+    /// Requests on it now.
+    active: Cell<usize>,
+    /// Requests sent on it.
+    served: Cell<u32>,
+    /// No more requests.
+    is_closed: Cell<bool>,
+    /// When it last had a request.
+    used_ms: Cell<u64>,
+    driver: RefCell<Option<std::task::Waker>>,
+    _counted: Option<HeldGauge>,
+}
+
+/// Room for one request on a connection; given back when dropped.
+pub(crate) struct Lease {
+    live: Rc<Live>,
+    clock: Rc<crate::alarm::Clock>,
+    /// Whether other requests went over the connection before.
+    pub(crate) was_used: bool,
+}
+
+impl Connections {
+    /// Closes connections that are idle too long, or lead to endpoints that `is_known` no longer knows.
+    pub(crate) fn sweep(&self, now_ms: u64, idle: Duration, is_known: impl Fn(u64) -> bool) {
+        let idle_ms = idle.as_millis() as u64;
+        self.by_endpoint.borrow_mut().retain(|id, endpoint| {
+            let known = is_known(*id);
+            endpoint.live.borrow_mut().retain(|live| {
+                let is_idle = live.active.get() == 0 && live.used_ms.get() + idle_ms < now_ms;
+                if !known || is_idle {
+                    live.retire();
+                }
+                !live.is_closed.get()
+            });
+            let in_use = !endpoint.live.borrow().is_empty() || endpoint.opening.borrow().is_some();
+            known && in_use
+        });
+    }
+
+    fn endpoint(&self, id: u64) -> Rc<Endpoint> {
+        self.by_endpoint.borrow_mut().entry(id).or_default().clone()
+    }
+}
+
+impl Endpoint {
+    /// A connection with room.
+    fn lease(&self, worker: &Worker, streams_max: Option<u32>, requests_max: Option<u32>) -> Option<Lease> {
+        let mut all = self.live.borrow_mut();
+        all.retain(|live| !live.is_closed.get());
+        let live = all.iter().find(|live| {
+            let allowed = live.sender.borrow().current_max_send_streams();
+            live.active.get() < allowed.min(streams_max.map_or(usize::MAX, |max| max as usize))
+        })?;
+        let lease = Lease::new(live, worker);
+        if requests_max.is_some_and(|max| live.served.get() >= max) {
+            live.retire();
+        }
+        Some(lease)
+    }
+}
+
+/// Room for a request to the chosen endpoint: on a connection that is there, or on one more.
+pub(crate) async fn lease(
+    worker: &Rc<Worker>,
+    choice: &Choice<'_>,
+    cluster: Option<&WorkerCluster>,
+) -> Result<Lease, Reason> {
+    let limits = cluster.map(|c| &c.live.model.pool);
+    let (streams_max, requests_max) = match limits {
+        Some(pool) => (pool.streams_max, pool.requests_per_connection_max.filter(|max| *max > 0)),
+        None => (None, None),
+    };
+    let endpoint = worker.http2.endpoint(choice.state.id);
+    loop {
+        if let Some(lease) = endpoint.lease(worker, streams_max, requests_max) {
+            return Ok(lease);
+        }
+        let under_way = endpoint.opening.borrow().clone();
+        let Some(opening) = under_way else { break };
+        let done = opening.done.notified();
+        let mut done = pin!(done);
+        // From here on it is told, even if it is over before it is waited for.
+        done.as_mut().enable();
+        if endpoint.opening.borrow().is_some() {
+            done.await;
+        }
+        if let Some(reason) = opening.failed.get() {
+            return Err(reason);
+        }
+    }
+    let opening = Guard::begin(&endpoint);
+    let opened = open(worker, choice, cluster).await;
+    let opened = opened.map(|live| endpoint.live.borrow_mut().push(live));
+    opening.end(opened.err());
+    opened?;
+    endpoint.lease(worker, streams_max, requests_max).ok_or(Reason::UpstreamClosed)
+}
+
+/// Ends an opening whatever happens to whoever opens.
+struct Guard<'e> {
+    endpoint: &'e Endpoint,
+    opening: Rc<Opening>,
+}
+
+impl<'e> Guard<'e> {
+    fn begin(endpoint: &'e Endpoint) -> Self {
+        let opening = Rc::new(Opening::default());
+        *endpoint.opening.borrow_mut() = Some(opening.clone());
+        Self { endpoint, opening }
+    }
+
+    fn end(self, failed: Option<Reason>) {
+        self.opening.failed.set(failed);
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        *self.endpoint.opening.borrow_mut() = None;
+        self.opening.done.notify_waiters();
+    }
+}
+
+/// Opens a connection. It is ready at once: what the peer has to say about it comes with the first answer.
+async fn open(worker: &Rc<Worker>, choice: &Choice<'_>, cluster: Option<&WorkerCluster>) -> Result<Rc<Live>, Reason> {
+    let upstream = connect(worker, choice, cluster).await?;
+    let crate::pool::Upstream { stream, _counted: counted, .. } = upstream;
+    let (io, watch) = Io::new(stream, &worker.clock, &UPSTREAM);
+    let settings = &worker.settings;
+    let mut builder = h2::client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(settings.h2_upstream_stream_window)
+        .initial_connection_window_size(settings.h2_upstream_connection_window)
+        .max_header_list_size(settings.head_bytes_max as u32)
+        .max_send_buffer_size(settings.h2_send_buffer_max)
+        .max_concurrent_reset_streams(100)
+        .reset_stream_duration(Duration::from_secs(10))
+        .data_frame_budget(settings.h2_small_data_max)
+        // Until the peer says how many it takes.
+        .initial_max_send_streams(settings.h2_streams_max as usize);
+    let (sender, mut connection) = builder.handshake(io).await.map_err(|_| Reason::UpstreamClosed)?;
+    let keepalive = cluster.and_then(|c| c.live.model.pool.http2_keepalive);
+    let keepalive = match keepalive {
+        Some(configured) => Keepalive::new(configured.interval, configured.timeout),
+        None => Keepalive::new(settings.h2_ping_interval, settings.h2_ping_timeout),
+    };
+    let live = Rc::new(Live {
+        sender: RefCell::new(sender),
+        active: Cell::new(0),
+        served: Cell::new(0),
+        is_closed: Cell::new(false),
+        used_ms: Cell::new(worker.clock.now_ms()),
+        driver: RefCell::new(None),
+        _counted: counted,
+    });
+    let ping = connection.ping_pong();
+    let driver = Driver { connection, live: live.clone(), watch, ping, keepalive, alarm: worker.clock.alarm() };
+    let name = cluster.map(|c| c.live.model.name.to_string());
+    let of = worker.clone();
+    worker.spawn(async move {
+        if let Err(ended) = driver.await {
+            ended.tell(&of, name.as_deref());
+        }
+    });
+    Ok(live)
+}
+
+/// Moves the bytes of one connection.
+struct Driver {
+    connection: Connection<Io, Bytes>,
+    live: Rc<Live>,
+    watch: Rc<Watch>,
+    ping: Option<PingPong>,
+    keepalive: Keepalive,
+    alarm: Rc<Alarm>,
+}
+
+/// Why we ended a connection.
+enum Ended {
+    /// The peer flooded it.
+    Flood(&'static str),
+    /// The peer took nothing, or did not answer a PING.
+    Dead,
+}
+
+impl Ended {
+    fn tell(&self, worker: &Worker, cluster: Option<&str>) {
+        let limit = match self {
+            Self::Flood(limit) => limit,
+            Self::Dead => "http2_upstream_dead",
+        };
+        worker.recorder.limit_hit(limit);
+        if worker.may_complain() {
+            tracing::warn!(limit, cluster, "a connection to an endpoint is closed; told once a second at most");
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = Result<(), Ended>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.live.driver.borrow().as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            *this.live.driver.borrow_mut() = Some(cx.waker().clone());
+        }
+        if Pin::new(&mut this.connection).poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(tripped) = this.watch.meter.tripped() {
+            return Poll::Ready(Err(Ended::Flood(tripped.0)));
+        }
+        if this.live.is_closed.get() && this.live.active.get() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let busy = this.live.active.get() > 0;
+        match this.keepalive.poll(&this.watch, this.ping.as_mut(), busy, &this.alarm, cx) {
+            Poll::Ready(()) => Poll::Ready(Err(Ended::Dead)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.live.is_closed.set(true);
+    }
+}
+
+impl Live {
+    /// Takes no more requests; those on it go on.
+    fn retire(&self) {
+        self.is_closed.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(driver) = &*self.driver.borrow() {
+            driver.wake_by_ref();
+        }
+    }
+}
+
+impl Lease {
+    fn new(live: &Rc<Live>, worker: &Worker) -> Self {
+        live.active.set(live.active.get() + 1);
+        let served = live.served.get();
+        live.served.set(served.saturating_add(1));
+        Self { live: live.clone(), clock: worker.clock.clone(), was_used: served > 0 }
+    }
+
+    /// Whether the endpoint takes WebSockets over HTTP/2 (RFC 8441), as far as it has said.
+    pub(crate) fn takes_websockets(&self) -> bool {
+        self.live.sender.borrow().is_extended_connect_protocol_enabled()
+    }
+
+    /// Sends a request.
+    pub(crate) async fn send(
+        &self,
+        request: Request<()>,
+        end: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        let sent = std::future::poll_fn(|cx| self.live.sender.borrow_mut().poll_ready(cx)).await;
+        if let Err(error) = sent {
+            self.live.retire();
+            return Err(error);
+        }
+        let sent = self.live.sender.borrow_mut().send_request(request, end);
+        if sent.is_err() {
+            self.live.retire();
+        }
+        sent
+    }
+
+    /// The peer takes no more requests on this connection.
+    pub(crate) fn retire(&self) {
+        self.live.retire();
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.live.active.set(self.live.active.get() - 1);
+        self.live.used_ms.set(self.clock.now_ms());
+        if self.live.is_closed.get() {
+            self.live.wake();
+        }
+    }
+}
