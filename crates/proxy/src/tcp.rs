@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use outrigger_model::{BalancePolicy, Discovery, HashKey};
+use outrigger_model::{BalancePolicy, ClusterName, Discovery, HashKey};
 
 use crate::balance::{Key, hash_key};
 use crate::failure::{Flag, Reason};
@@ -31,6 +31,10 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client) {
         None => worker.cluster(&current, &destination.cluster),
         Some(_) => None,
     };
+    if destination.cluster.as_str() == ClusterName::BLACK_HOLE {
+        let to = who.original.map_or_else(String::new, |to| to.to_string());
+        return refuse(worker, client, side, &worker.recorder.black_hole(), (Reason::BlackHole, &to));
+    }
     let Some(cluster) = cluster else {
         let stats = worker.recorder.missing(&destination.cluster);
         return refuse(worker, client, side, &stats, (Reason::NoCluster, destination.cluster.as_str()));
