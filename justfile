@@ -38,7 +38,7 @@ docs:
 peers:
     cargo xtask peers
 
-# CPU per request, latency and memory beside nginx, HAProxy and Envoy.
+# CPU per request and gigabyte, latency and memory beside nginx, HAProxy and Envoy; `--only h2,grpc` takes parts.
 bench *ARGS:
     cargo xtask bench {{ARGS}}
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::shell;
 
@@ -38,6 +38,26 @@ pub(crate) fn tree(pid: u32) -> Result<Usage> {
         usage.resident_bytes += resident_bytes(stat.pid).unwrap_or(0);
     }
     Ok(usage)
+}
+
+/// Lets this process, and those it starts from now on, hold so many files open.
+///
+/// The hard limit is raised too where it is lower, which only root may do.
+pub(crate) fn raise_file_limit(files: u64) -> Result<()> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).context("no limit of open files")?;
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let number = |at: usize| words.get(at).map_or(0, |word| word.parse().unwrap_or(u64::MAX));
+    let (soft, hard) = (number(0), number(1));
+    if soft >= files {
+        return Ok(());
+    }
+    let prlimit = shell::need("prlimit", "util-linux")?;
+    let limit = format!("--nofile={files}:{}", hard.max(files));
+    let pid = std::process::id().to_string();
+    let raised = shell::output(Command::new(prlimit).args(["--pid", &pid, &limit]));
+    ensure!(raised.is_ok(), "{files} open files are needed, {hard} are allowed; raise the limit with `ulimit -Hn`");
+    Ok(())
 }
 
 /// The process and everything below it.

@@ -12,6 +12,8 @@
 //! | listeners of one Gateway with one port and host, or one port and two protocols | within one object nobody; else the Gateway's own, then those of the oldest ListenerSet | Gateway API ("distinct listeners"), see `translate/gateways/api/listeners.rs` |
 //! | listeners of one port for one host | the most specific, in silence | Gateway API ("listener isolation"), see `translate/gateways/api/chains.rs` |
 //! | HTTPRoutes at one listener of the Gateway API | all: that with the longer host name comes first, then by what they match | Gateway API, see `translate/gateways/api/chains.rs` and `translate/http_routes.rs` |
+//! | TLSRoutes and TCPRoutes at one listener or Service for one server name; TCPRoutes for one port | the oldest | Gateway API (`TCPRouteMultipleRoutesAttachment`): all are attached, a connection goes one way; see `translate/gateways/api/relays.rs` and `translate/l4_routes_mesh.rs` |
+//! | connections to a service's port (`--forward`): VirtualService with `tls` or `tcp` rules for it, TLSRoutes and TCPRoutes, Service | VirtualService, then the routes, then the service itself | as with requests |
 //! | TrafficSplits for one root service | the oldest | SMI says nothing; stable |
 //! | Services and ServiceEntries with one host and port | the client's own namespace, then Services, then the oldest | |
 //!
@@ -19,7 +21,7 @@
 //! its rules takes gets 404. Every loser is named in a finding.
 //! Nothing else in the crate decides such a question; `translate` asks here.
 
-use outrigger_model::Diagnostic;
+use outrigger_model::{Diagnostic, Origin};
 
 use crate::codes;
 use crate::hosts;
@@ -105,6 +107,23 @@ pub fn server_name_taken(name: &str, loser: (&Metadata, Pos), winner: (&Metadata
         loser.1,
         format!("has no effect for server name {name}: {} at {place} already has it", winner.0.object_ref()),
         "a connection goes one way; name the host in one of the two",
+    )
+}
+
+/// Reports a TLSRoute or TCPRoute that loses the connections to a host to a VirtualService.
+pub fn outranked(host: &str, loser: (&Metadata, Pos), winner: &Origin) -> Diagnostic {
+    let place = winner.place.as_ref().map_or(String::new(), |place| format!(" at {place}"));
+    let (kind, weak) = (&winner.kind, with_article(loser.0.kind));
+    codes::PRECEDENCE.about(
+        loser.0,
+        loser.1,
+        format!(
+            "has no effect for {host}: {kind} {}/{}{place} routes its connections, and {} wins over {weak}",
+            winner.namespace,
+            winner.name,
+            with_article(kind)
+        ),
+        format!("remove one of the two, or move the rules into the {kind}"),
     )
 }
 

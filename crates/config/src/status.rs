@@ -10,7 +10,7 @@ use crate::translate::{Translator, View};
 /// The status of an object, of one of its listeners, or of a route towards one of its parents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectStatus {
-    /// `GatewayClass`, `Gateway`, `ListenerSet` or `HTTPRoute`.
+    /// `GatewayClass`, `Gateway`, `ListenerSet`, or the kind of a route.
     pub kind: Arc<str>,
     /// Namespace, empty for a GatewayClass.
     pub namespace: Arc<str>,
@@ -94,8 +94,8 @@ impl Condition {
     }
 }
 
-/// The status of every GatewayClass, Gateway, ListenerSet and HTTPRoute that is served here: in this order, each kind in
-/// input order, listeners after their object. Objects of other controllers have none.
+/// The status of every GatewayClass, Gateway, ListenerSet and route that is served here: in this order, each kind in input
+/// order, listeners after their object. Objects of other controllers have none.
 pub fn conditions(resources: &Resources, view: &View) -> Vec<ObjectStatus> {
     let mut translator = Translator::new(view.clone());
     translator.translate(resources);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{Cluster, ClusterName, Listener, Network, Workload};
 
@@ -43,7 +44,7 @@ pub struct Capture {
     pub socket: Arc<str>,
     /// Where they were to go; empty: anywhere.
     pub addresses: Vec<Network>,
-    /// The port they were to go to.
+    /// The port they were to go to; 0: any.
     pub port: u16,
     /// The listener that serves them.
     pub listener: Arc<str>,
@@ -56,6 +57,8 @@ pub struct Mesh {
     pub trust_domain: Arc<str>,
     /// Suffix of service names, `cluster.local`.
     pub domain: Arc<str>,
+    /// How long a client may be silent where its first bytes decide what it speaks; `None`: the proxy's default.
+    pub detect_timeout: Option<Duration>,
 }
 
 /// A service of the start-up report.

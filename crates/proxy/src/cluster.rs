@@ -121,6 +121,8 @@ impl LiveCluster {
         {
             return previous.clone();
         }
+        // What was said at the beginning of open connections would not be what this one wants said.
+        let previous = previous.filter(|previous| previous.model.proxy_protocol == model.proxy_protocol);
         let known: std::collections::HashMap<SocketAddr, &Arc<EndpointState>, foldhash::fast::FixedState> =
             previous.iter().flat_map(|p| p.hosts.iter()).map(|h| (h.endpoint.address, h)).collect();
         let hosts: Arc<[Arc<EndpointState>]> = model

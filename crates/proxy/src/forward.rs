@@ -24,6 +24,7 @@ use crate::held_body::HeldBody;
 use crate::mirror;
 use crate::plan::Exchange;
 use crate::pool::Upstream;
+use crate::proxy_protocol::{self, Ends};
 use crate::record::{EndpointStats, HeldGauge, Raised};
 use crate::tunnel;
 use crate::upgrade::Upgraded;
@@ -145,7 +146,8 @@ pub(crate) async fn forward(
         return Forwarded { endpoint: choice.stats, result };
     }
     // A connection that will not come back is not taken from those who share.
-    let pooled = !exchange.asks_upgrade;
+    let is_private = cluster.is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some());
+    let pooled = !exchange.asks_upgrade && !is_private;
     let reused = pooled.then(|| worker.pool.take(choice.state.id, worker.clock.now_ms())).flatten();
     let held_body = match HeldBody::take(worker, client, exchange, reused.is_some()).await {
         Ok(body) => body,
@@ -191,7 +193,7 @@ async fn converse(
         deadlines.try_begins();
         let connection = match reused.take() {
             Some(upstream) => Ok(upstream),
-            None => deadlines.limit(pin!(connect(worker, choice, cluster)), &Cell::new(0)).await.flatten(),
+            None => deadlines.limit(pin!(connect(worker, choice, cluster, Some(&exchange.ends))), &Cell::new(0)).await.flatten(),
         };
         let lost = match connection {
             Ok(upstream) => {
@@ -289,6 +291,20 @@ pub(crate) fn choose_in<'c>(
     chosen(worker, cluster, index)
 }
 
+/// The address a redirected connection was to go to, under the policies of a cluster.
+pub(crate) fn choose_original<'c>(
+    worker: &Worker,
+    cluster: &'c WorkerCluster,
+    original: Option<SocketAddr>,
+) -> Result<Choice<'c>, NoChoice> {
+    let stats = cluster.no_endpoint.clone();
+    let Some(address) = original else {
+        return Err((stats, Reason::NoEndpoint, cluster.live.model.name.to_string()));
+    };
+    let state = Chosen::Dynamic(worker.dynamic_endpoint(address));
+    Ok(Choice { state, stats, connect_timeout: cluster.live.model.connect_timeout })
+}
+
 /// The endpoint at an index, if there is one.
 fn chosen<'c>(worker: &Worker, cluster: &'c WorkerCluster, index: Option<usize>) -> Result<Choice<'c>, NoChoice> {
     let Some(index) = index else {
@@ -346,11 +362,12 @@ fn reaches(source: IpAddr, to: IpAddr) -> bool {
     source.is_ipv4() == to.is_ipv4() && (to.is_loopback() || !source.is_loopback())
 }
 
-/// Opens a connection to a chosen endpoint.
+/// Opens a connection to a chosen endpoint; `ends` are those of the client it is for.
 pub(crate) async fn connect(
     worker: &Worker,
     choice: &Choice<'_>,
     cluster: Option<&WorkerCluster>,
+    ends: Option<&Rc<Ends>>,
 ) -> Result<Upstream, Reason> {
     let address = choice.state.endpoint.address;
     if worker.shared.is_own_address(address) {
@@ -378,7 +395,9 @@ pub(crate) async fn connect(
     }
     set_options(&socket);
     let counted = stats.map(|s| HeldGauge::new(&s.connections_active));
-    Ok(Upstream { stream: Stream::new(socket, &worker.clock), served: 0, _counted: counted })
+    let mut stream = Stream::new(socket, &worker.clock);
+    let is_private = proxy_protocol::announce(worker, &mut stream, cluster, ends).await?;
+    Ok(Upstream { stream, served: 0, is_private, _counted: counted })
 }
 
 #[cfg(test)]

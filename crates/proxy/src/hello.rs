@@ -111,21 +111,26 @@ async fn arrive(worker: &Worker, client: &mut Stream, who: &mut Client, until: I
 
 /// Reads until it is clear how the connection begins.
 async fn read(worker: &Worker, client: &mut Stream, until: Instant) -> Result<Hello, Failure> {
-    match client.wait_readable(&worker.buffers, left(until)).await {
-        Ok(()) => {}
-        Err(IoFailure::TimedOut) if !worker.draining.get() => return Ok(Hello::Silent),
-        Err(_) => return Err(Failure::Nothing),
+    if client.input.is_empty() {
+        match client.wait_readable(&worker.buffers, left(until)).await {
+            Ok(()) => {}
+            Err(IoFailure::TimedOut) if !worker.draining.get() => return Ok(Hello::Silent),
+            Err(_) => return Err(Failure::Nothing),
+        }
     }
     let mut reading = Reading::default();
     loop {
+        // It may have come together with what stood before it.
+        if !client.input.is_empty()
+            && let Some(hello) = reading.read(client.input.bytes())?
+        {
+            return Ok(hello);
+        }
         match client.reader().fill(&worker.buffers, Reading::BYTES_MAX, left(until)).await {
             Ok(_) => {}
             Err(IoFailure::TimedOut) => return Err(Failure::TimedOut),
             Err(_) if client.input.is_empty() => return Err(Failure::Nothing),
             Err(_) => return Err(Failure::Gone),
-        }
-        if let Some(hello) = reading.read(client.input.bytes())? {
-            return Ok(hello);
         }
     }
 }

@@ -9,6 +9,7 @@
 mod alarm;
 mod answer;
 mod balance;
+mod capture;
 mod cluster;
 mod collect;
 mod deadlines;
@@ -26,6 +27,7 @@ mod plan;
 mod policy;
 mod pool;
 mod proxy;
+mod proxy_protocol;
 mod record;
 mod relay;
 mod report;

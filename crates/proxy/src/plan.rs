@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +22,7 @@ use crate::h1::head::{RequestHead, Version, split_port};
 use crate::h1::path;
 use crate::headers::{Edits, Nominated, is_hop_by_hop, is_identity, write_field};
 use crate::policy::Policy;
+use crate::proxy_protocol::Ends;
 use crate::record::EndpointStats;
 use crate::request::RequestView;
 use crate::request_id::request_id;
@@ -40,6 +41,8 @@ pub(crate) struct Exchange {
     pub(crate) current: Rc<Current>,
     /// Its listener and chain there.
     pub(crate) place: Place,
+    /// The ends of its connection, as the client sees them.
+    pub(crate) ends: Rc<Ends>,
     /// When its first byte was seen.
     pub(crate) started: Instant,
     pub(crate) version: Version,
@@ -80,6 +83,10 @@ pub(crate) struct Client {
     pub(crate) address: IpAddr,
     /// The address as `X-Forwarded-For` names it, written once for all requests of the connection.
     pub(crate) address_text: Box<str>,
+    /// The ends of its connection, for whom we connect to on its behalf.
+    pub(crate) ends: Rc<Ends>,
+    /// Where its connection was to go, if it was redirected to us.
+    pub(crate) original: Option<SocketAddr>,
     /// Drawn when the connection was opened: cookies issued on it are made of it.
     pub(crate) nonce: u64,
 }
@@ -138,6 +145,7 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client,
     Some(Exchange {
         current,
         place,
+        ends: client.ends.clone(),
         started,
         version: head.version,
         framing: head.framing,
@@ -177,7 +185,8 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
     };
     let (host, port) = split_port(authority).unwrap_or((authority, None));
     let host = host.strip_suffix('.').unwrap_or(host);
-    let stated_port = port.and_then(|p| p.parse().ok());
+    // A redirected connection tells by itself which port is meant.
+    let stated_port = client.original.map(|to| to.port()).or_else(|| port.and_then(|p| p.parse().ok()));
     let Some(routes) = exchange.routes() else { return refuse(worker, Reason::NoHost) };
     let port = exchange.site().listener.port;
     let Some(virtual_host) = routes.host(host.as_bytes(), stated_port, port) else {
@@ -188,9 +197,11 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
                 destination: worker.recorder.black_hole(),
             }),
             // Only a client that takes us for its proxy names a destination; a bare Host is more likely misspelt.
-            Unmatched::Passthrough if head.target.absolute => {
+            // A redirected connection does by its address.
+            Unmatched::Passthrough if head.target.absolute || client.original.is_some() => {
                 let name = head.target.authority;
-                let destination = Destination::Passthrough { host: host_of(name), port: stated_port.unwrap_or(port) };
+                let host = client.original.map_or_else(|| host_of(name), |to| to.ip().to_string());
+                let destination = Destination::Passthrough { host, port: stated_port.unwrap_or(port) };
                 let writer = HeadWriter { worker, exchange, head, request: &request, path: &path, client };
                 writer.forwarding(destination, None, name)
             }
@@ -285,7 +296,9 @@ impl HeadWriter<'_> {
             Discovery::OriginalDestination => {
                 let (_, port) = split_port(name).unwrap_or((name, None));
                 let port = port.and_then(|p| p.parse().ok()).unwrap_or(cluster.live.model.service.port);
-                Destination::Original { cluster: cluster.clone(), host: host_of(name), port }
+                let redirected = self.client.original.map(|to| (to.ip().to_string(), to.port()));
+                let (host, port) = redirected.unwrap_or_else(|| (host_of(name), port));
+                Destination::Original { cluster: cluster.clone(), host, port }
             }
         };
         let mut plan = self.forwarding(destination, Some((route, forward, index)), name);

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use outrigger_model::{ClusterName, Snapshot};
 
+use crate::capture::Captures;
 use crate::cluster::LiveCluster;
 use crate::site::Site;
 
@@ -19,6 +20,8 @@ pub(crate) struct Policy {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Its listeners; a proxy has few.
     pub(crate) sites: Vec<Arc<Site>>,
+    /// Which of them serve redirected connections.
+    pub(crate) captures: Arc<Captures>,
     /// Live clusters by name.
     pub(crate) clusters: HashMap<ClusterName, Arc<LiveCluster>, foldhash::fast::RandomState>,
 }
@@ -42,7 +45,8 @@ impl Policy {
                 (name.clone(), LiveCluster::reconcile(model, before, now))
             })
             .collect();
-        Self { snapshot, sites, clusters }
+        let captures = Captures::compile(&snapshot.captures, previous.map(|policy| &policy.captures));
+        Self { snapshot, sites, captures, clusters }
     }
 
     /// The listener of a name, and its place.

@@ -20,6 +20,8 @@ pub(crate) struct Upstream {
     pub(crate) stream: Stream,
     /// Requests sent on it before this one.
     pub(crate) served: u32,
+    /// Whether it speaks for one client only, so that no other request may use it.
+    pub(crate) is_private: bool,
     /// Counts it among the cluster's connections.
     pub(crate) _counted: Option<HeldGauge>,
 }
@@ -40,7 +42,7 @@ pub(crate) struct Pool {
 /// it serve one more.
 pub(crate) fn give_back(worker: &Worker, limits: Option<&ConnectionPool>, endpoint_id: u64, mut upstream: Upstream) {
     let requests_max = limits.and_then(|l| l.requests_per_connection_max).filter(|max| *max > 0);
-    if requests_max.is_some_and(|max| upstream.served + 1 >= max) {
+    if upstream.is_private || requests_max.is_some_and(|max| upstream.served + 1 >= max) {
         return;
     }
     upstream.stream.input.release(&worker.buffers);

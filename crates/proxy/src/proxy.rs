@@ -36,7 +36,7 @@ pub struct Options {
 pub struct Proxy {
     shared: Arc<Shared>,
     orders: Vec<mpsc::UnboundedSender<Order>>,
-    open: Mutex<HashMap<Arc<str>, SocketAddr>>,
+    open: Mutex<HashMap<Arc<str>, Vec<SocketAddr>>>,
     policy: watch::Sender<Arc<Policy>>,
     phase: watch::Sender<Phase>,
     /// Closed by the last worker that ends.
@@ -81,7 +81,7 @@ impl Proxy {
         Ok(Self { shared, orders, open, policy, phase, ended, before: Mutex::default() })
     }
 
-    /// Accepts on a socket for the listener of this name; every worker does. A snapshot that has no such listener closes
+    /// Accepts on a socket for the listener of this name, which may have others; every worker does. A snapshot that has no such listener closes
     /// the connections that come.
     ///
     /// # Errors
@@ -101,14 +101,14 @@ impl Proxy {
                 return Err(io::Error::other("the worker has ended"));
             }
         }
-        self.open().insert(name, address);
+        self.open().entry(name).or_default().push(address);
         Ok(())
     }
 
     /// Accepts no more for the listener of this name; its connections stay.
     pub fn close(&self, name: &str) {
-        let Some((name, address)) = self.open().remove_entry(name) else { return };
-        self.shared.remove_own_address(address);
+        let Some((name, addresses)) = self.open().remove_entry(name) else { return };
+        addresses.into_iter().for_each(|address| self.shared.remove_own_address(address));
         for orders in &self.orders {
             // A worker that has ended has closed it.
             let _ = orders.send(Order::Close(name.clone()));
@@ -117,12 +117,16 @@ impl Proxy {
 
     /// Where it listens, by the names of the listeners.
     pub fn listeners(&self) -> Vec<(Arc<str>, SocketAddr)> {
-        let mut all: Vec<_> = self.open().iter().map(|(name, address)| (name.clone(), *address)).collect();
+        let mut all: Vec<_> = {
+            let open = self.open();
+            let pairs = open.iter().flat_map(|(name, sockets)| sockets.iter().map(|at| (name.clone(), *at)));
+            pairs.collect()
+        };
         all.sort();
         all
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, SocketAddr>> {
+    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Vec<SocketAddr>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -11,6 +11,7 @@ use std::task::Poll;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::capture::canonical;
 use crate::policy::Policy;
 use crate::serve;
 use crate::shared::Shared;
@@ -32,7 +33,7 @@ pub(crate) enum Phase {
 
 /// What a worker is asked to do.
 pub(crate) enum Order {
-    /// Accept on this socket for the listener of this name.
+    /// Accept on this socket, too, for the listener of this name.
     Listen(Arc<str>, StdListener),
     /// Accept no more for the listener of this name.
     Close(Arc<str>),
@@ -62,8 +63,8 @@ pub(crate) struct Hosting {
     pub(crate) alive: mpsc::Sender<()>,
 }
 
-/// The listeners of a worker: dropping the sender closes one.
-type Open = HashMap<Arc<str>, oneshot::Sender<()>>;
+/// The sockets of a worker's listeners: dropping a sender closes one.
+type Open = HashMap<Arc<str>, Vec<oneshot::Sender<()>>>;
 
 /// Runs one worker until its proxy stops.
 pub(crate) async fn host(hosting: Hosting, bench: Bench) {
@@ -117,7 +118,7 @@ fn listen(
     match TcpListener::from_std(socket) {
         Ok(listener) => {
             let (close, closed) = oneshot::channel();
-            open.insert(name.clone(), close);
+            open.entry(name.clone()).or_default().push(close);
             let acceptor = Acceptor { worker: worker.clone(), name, peers: peers.clone() };
             worker.spawn(async move {
                 acceptor.run(listener, closed).await;
@@ -164,7 +165,7 @@ impl Acceptor {
     async fn accept(&self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         let worker = &self.worker;
         let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((socket, peer)) => (socket, canonical(peer)),
             Err(error) => {
                 // Out of descriptors or memory: the connection stays in the backlog. Trying again at once would spin.
                 worker.recorder.limit_hit("accept");

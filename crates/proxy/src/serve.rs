@@ -1,14 +1,15 @@
 //! The life of a connection and of a request on it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use outrigger_model::Direction;
+use outrigger_model::{Direction, Workload};
 use tokio::net::TcpStream;
 
 use crate::answer::Answer;
+use crate::capture;
 use crate::detect::{self, Spoken};
 use crate::failure::{Blame, Flag, Reason};
 use crate::forward::{Broken, forward};
@@ -17,6 +18,7 @@ use crate::h1::head::{self, Bounds, Refusal};
 use crate::h1::stream::{IoFailure, Stream};
 use crate::hello::{self, Received};
 use crate::plan::{Client, Exchange, Plan, Refused, exchange, plan};
+use crate::proxy_protocol::{self, Ends};
 use crate::record::{ClusterStats, EndpointStats, GrpcStatus, HeldGauge, Outcome, Raised, Side};
 use crate::site::Site;
 use crate::tcp;
@@ -39,8 +41,14 @@ enum After {
 pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: SocketAddr, listener: Arc<str>) {
     // Small writes must leave at once; a socket that refuses the option still works.
     let _ = socket.set_nodelay(true);
-    let Some((mut who, reads_hello)) = begin(&worker, peer, listener) else { return };
+    let ends = Ends { source: peer, destination: socket.local_addr().unwrap_or(UNKNOWN_ADDRESS) };
+    let (listener, original) = capture::place(&worker, &socket, listener);
+    let Some((mut who, reads_hello)) = begin(&worker, ends, listener) else { return };
+    who.original = original;
     let mut client = Stream::accepted(socket, &worker.clock);
+    if !proxy_protocol::receive(&worker, &mut client, &mut who).await {
+        return;
+    }
     if reads_hello {
         match hello::receive(&worker, &mut client, &mut who).await {
             Received::Ready => {}
@@ -59,11 +67,14 @@ pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: Sock
 }
 
 /// Who the client is, and whether its first bytes decide what becomes of it; `None` when nothing listens any more.
-fn begin(worker: &Worker, peer: SocketAddr, listener: Arc<str>) -> Option<(Client, bool)> {
+fn begin(worker: &Worker, ends: Ends, listener: Arc<str>) -> Option<(Client, bool)> {
     let current = worker.current();
     let (site, _) = current.policy.site(&listener)?;
-    Some((client(worker, &current, site, peer, listener), site.reads_hello))
+    Some((client(worker, &current, site, ends, listener), site.reads_hello))
 }
+
+/// Of a socket that is gone already.
+const UNKNOWN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Counts a connection that carries HTTP, until dropped; `None` when its listener is gone.
 fn count_connection(worker: &Worker, who: &Client) -> Option<HeldGauge> {
@@ -92,17 +103,36 @@ async fn requests(worker: &Rc<Worker>, client: &mut Stream, who: &Client) {
 }
 
 /// Who a connection comes from.
-fn client(worker: &Worker, current: &Current, site: &Site, peer: SocketAddr, listener: Arc<str>) -> Client {
-    let peers = &current.policy.snapshot.peers;
-    let inbound = matches!(site.listener.direction, Direction::Inbound(_));
+fn client(worker: &Worker, current: &Current, site: &Site, ends: Ends, listener: Arc<str>) -> Client {
+    let address = ends.source.ip();
     Client {
         listener,
         server_name: None,
         is_tls: false,
-        workload: inbound.then(|| peers.get(&peer.ip()).cloned()).flatten(),
-        address: peer.ip(),
-        address_text: peer.ip().to_string().into(),
+        workload: workload(current, site, address),
+        address,
+        address_text: address.to_string().into(),
+        ends: Rc::new(ends),
+        original: None,
         nonce: worker.rng.borrow_mut().u64(..),
+    }
+}
+
+/// The workload at an address, where that is of interest: on the way in.
+fn workload(current: &Current, site: &Site, address: IpAddr) -> Option<Arc<Workload>> {
+    let inbound = matches!(site.listener.direction, Direction::Inbound(_));
+    inbound.then(|| current.policy.snapshot.peers.get(&address).cloned()).flatten()
+}
+
+impl Client {
+    /// Takes the client for another one, whom the one at its address speaks for.
+    pub(crate) fn speaks_for(&mut self, worker: &Worker, ends: Ends) {
+        let current = worker.current();
+        let Some((site, _)) = current.policy.site(&self.listener) else { return };
+        self.address = ends.source.ip();
+        self.address_text = self.address.to_string().into();
+        self.workload = workload(&current, site, self.address);
+        self.ends = Rc::new(ends);
     }
 }
 

@@ -19,6 +19,12 @@ pub struct Settings {
     /// From accept to the end of a TLS handshake, where a listener may speak TLS. 5 s: two round trips and a signature; who
     /// takes longer has gone, or wants to tie up connections.
     pub handshake_timeout: Duration,
+    /// How long a client may be silent where its first bytes decide between HTTP and something else; then its connection
+    /// is relayed, as one of a protocol in which the server speaks first. 3 s: no client of HTTP takes so long, and people
+    /// bear it once a connection. `protocolDetectionTimeout` of the mesh overrides it.
+    pub detect_timeout: Duration,
+    /// From accept to the end of a PROXY protocol header, where a listener takes them. 1 s: it is one packet, and the first.
+    pub proxy_header_timeout: Duration,
     /// Without a byte in either direction of a connection whose bytes are relayed, tunnels of CONNECT among
     /// them. 1 h, as Envoy.
     pub tcp_idle_timeout: Duration,
@@ -85,6 +91,8 @@ impl Default for Settings {
             head_timeout: Duration::from_secs(10),
             first_byte_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(5),
+            detect_timeout: Duration::from_secs(3),
+            proxy_header_timeout: Duration::from_secs(1),
             tcp_idle_timeout: Duration::from_secs(3600),
             upgrade_idle_timeout: Duration::from_secs(300),
             idle_timeout: Duration::from_secs(3600),

@@ -7,11 +7,11 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use outrigger_model::{BalancePolicy, HashKey};
+use outrigger_model::{BalancePolicy, ClusterName, Discovery, HashKey};
 
 use crate::balance::{Key, hash_key};
 use crate::failure::{Flag, Reason};
-use crate::forward::{choose_in, connect};
+use crate::forward::{choose_in, choose_original, connect};
 use crate::h1::buffer::Buffer;
 use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
 use crate::plan::Client;
@@ -31,16 +31,24 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client) {
         None => worker.cluster(&current, &destination.cluster),
         Some(_) => None,
     };
+    if destination.cluster.as_str() == ClusterName::BLACK_HOLE {
+        let to = who.original.map_or_else(String::new, |to| to.to_string());
+        return refuse(worker, client, side, &worker.recorder.black_hole(), (Reason::BlackHole, &to));
+    }
     let Some(cluster) = cluster else {
         let stats = worker.recorder.missing(&destination.cluster);
         return refuse(worker, client, side, &stats, (Reason::NoCluster, destination.cluster.as_str()));
     };
-    let choice = match choose_in(worker, &cluster, key(&cluster, who), Instant::now()) {
+    let chosen = match cluster.live.model.discovery {
+        Discovery::OriginalDestination => choose_original(worker, &cluster, who.original),
+        _ => choose_in(worker, &cluster, key(&cluster, who), Instant::now()),
+    };
+    let choice = match chosen {
         Ok(choice) => choice,
         Err((stats, reason, cause)) => return refuse(worker, client, side, &stats, (reason, &cause)),
     };
     let _active = choice.state.begin();
-    let mut upstream = match connect(worker, &choice, Some(&cluster)).await {
+    let mut upstream = match connect(worker, &choice, Some(&cluster), Some(&who.ends)).await {
         Ok(upstream) => upstream,
         Err(reason) => {
             let cause = format!("{} at {}", destination.cluster, choice.state.endpoint.address);

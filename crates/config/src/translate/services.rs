@@ -51,7 +51,12 @@ impl Pass<'_> {
         let same_config = self.before.filter(|memo| std::ptr::eq(&*memo.config, config));
         let clusters = same_config.and_then(|memo| changed(memo, services));
         let clusters = clusters.unwrap_or_else(|| self.all(config, services));
-        let mesh = Mesh { trust_domain: self.common.mesh.trust_domain.clone(), domain: self.view.domain.clone() };
+        let (settings, domain) = (&self.common.mesh, self.view.domain.clone());
+        let mesh = Mesh {
+            trust_domain: settings.trust_domain.clone(),
+            domain,
+            detect_timeout: settings.detect_timeout.filter(|limit| !limit.is_zero()),
+        };
         let workload = fingerprint::workload(&self.client.workload, &mesh);
         let parts = [config.fingerprint, workload].into_iter();
         Snapshot {

@@ -195,7 +195,7 @@ impl Copy {
             let was_reused = reused.is_some();
             let mut upstream = match reused.take() {
                 Some(upstream) => upstream,
-                None => connect(worker, choice, Some(&self.cluster)).await.map_err(Loss::Failed)?,
+                None => connect(worker, choice, Some(&self.cluster), None).await.map_err(Loss::Failed)?,
             };
             if let Some(counter) = &choice.stats.requests_total {
                 counter.inc();

@@ -25,6 +25,9 @@ pub const ROUTE_LABELS: &[&str] = &[
     "backend",
 ];
 
+/// Bounds for the time of protocol detection: most clients speak within a round trip, the limit is 3 s.
+pub const DETECTION_BUCKETS: &[f64] = &[0.001, 0.01, 0.1, 1.0, 3.5, 10.0];
+
 metrics! {
     OURS_METRICS;
     /// Requests an endpoint was sent, retries included.
@@ -95,6 +98,30 @@ metrics! {
         "Connections of clients that ended before their TLS handshake was complete, by listener and reason.",
     )
     .labels(&["listener", "reason"])
+    .keep();
+    /// `result` is one of a fixed set: `http1`, `http2`, `tls`, `opaque`, `timeout`, `closed`.
+    OUTRIGGER_DETECTION_TOTAL = Desc::counter(
+        "outrigger_detection_total",
+        "Connections whose protocol had to be found out from their first bytes, by listener and what they carry; each \
+         timeout is a client that waited for the whole limit: state the port's protocol, by appProtocol or its name.",
+    )
+    .labels(&["listener", "result"])
+    .keep();
+    /// From accept, or from the end of the TLS handshake, to the decision.
+    OUTRIGGER_DETECTION_DURATION_SECONDS = Desc::histogram(
+        "outrigger_detection_duration_seconds",
+        "How long connections waited until it was clear what they carry, by listener.",
+        DETECTION_BUCKETS,
+    )
+    .labels(&["listener"])
+    .unit("seconds");
+    /// `result` is `proxied`, `local` (the sender speaks for itself), or why the connection was reset: `untrusted`,
+    /// `malformed`, `large`, `timeout`, `client_gone`.
+    OUTRIGGER_PROXY_PROTOCOL_CONNECTIONS_TOTAL = Desc::counter(
+        "outrigger_proxy_protocol_connections_total",
+        "Connections to listeners that take PROXY protocol headers, by listener and what the header came to.",
+    )
+    .labels(&["listener", "result"])
     .keep();
     /// `response_flags` as in access logs, `response_code` as sent, `details` a fixed set of causes.
     OUTRIGGER_PROXY_REPLIES_TOTAL = Desc::counter(

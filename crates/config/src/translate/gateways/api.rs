@@ -1,8 +1,8 @@
 //! Gateways of the Gateway API: each is a proxy of its own, with the listeners of its ListenerSets.
 //!
 //! [`site::Sites`] is what all answers are read off: `classes` says which Gateways are served, `listeners` which of their
-//! listeners, `tls` what these show, `attach` which routes they get. `chains` makes the model of it, `conditions` the
-//! status and the findings.
+//! listeners, `tls` what these show, `attach` which routes they get. `chains` makes the model of it (with
+//! `relays` for connections that carry no requests), `conditions` the status and the findings.
 
 mod attach;
 mod chains;
@@ -11,6 +11,7 @@ mod conditions;
 mod fault;
 mod hosts;
 mod listeners;
+mod relays;
 mod routes;
 mod site;
 mod tls;

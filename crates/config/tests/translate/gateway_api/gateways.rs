@@ -54,9 +54,9 @@ fn classes_say_which_gateways_are_served() {
 #[test]
 fn protocols_that_are_not_served() {
     let invalid = "{name: invalid, port: 1111, protocol: INVALID}";
-    let tls = "{name: tls, port: 443, protocol: TLS, tls: {mode: Passthrough}}";
+    let udp = "{name: udp, port: 80, protocol: UDP}";
     let yaml =
-        gateway("infra/only", invalid) + &gateway("infra/both", &format!("{}, {invalid}, {tls}", http("http", "")));
+        gateway("infra/only", invalid) + &gateway("infra/both", &format!("{}, {invalid}, {udp}", http("http", "")));
     check(
         &yaml,
         "Gateway infra/only: Accepted=False/ListenersNotValid Programmed=False/Invalid ResolvedRefs
@@ -64,13 +64,13 @@ fn protocols_that_are_not_served() {
          Gateway infra/both: Accepted=True/ListenersNotValid Programmed ResolvedRefs
          Gateway infra/both/http: Accepted ResolvedRefs Programmed routes=0
          Gateway infra/both/invalid: Accepted=False/UnsupportedProtocol ResolvedRefs Programmed=False/Invalid routes=0 kinds=[]
-         Gateway infra/both/tls: Accepted=False/UnsupportedProtocol ResolvedRefs Programmed=False/Invalid routes=0 kinds=[]",
+         Gateway infra/both/udp: Accepted=False/UnsupportedProtocol ResolvedRefs Programmed=False/Invalid routes=0 kinds=[]",
     );
     same(
         &findings(&yaml),
-        "error [OUT0222] Gateway infra/only f.yaml:5:88: listener invalid: protocol INVALID is not served, only HTTP and HTTPS are (routes of TCP and UDP are to come)
-         error [OUT0222] Gateway infra/both f.yaml:10:172: listener invalid: protocol INVALID is not served, only HTTP and HTTPS are (routes of TCP and UDP are to come)
-         error [OUT0222] Gateway infra/both f.yaml:10:215: listener tls: protocol TLS is not served, only HTTP and HTTPS are (TLSRoute is to come; HTTPS ends TLS here)",
+        "error [OUT0222] Gateway infra/only f.yaml:5:88: listener invalid: protocol INVALID is not served, only HTTP, HTTPS, TLS and TCP are
+         error [OUT0222] Gateway infra/both f.yaml:10:172: listener invalid: protocol INVALID is not served, only HTTP, HTTPS, TLS and TCP are
+         error [OUT0222] Gateway infra/both f.yaml:10:214: listener udp: protocol UDP is not served, only HTTP, HTTPS, TLS and TCP are (routes of UDP are to come)",
     );
     same(
         &proxies(&yaml),
@@ -78,7 +78,7 @@ fn protocols_that_are_not_served() {
          Gateway infra/both
          http 80 HTTP * gateway|80
          invalid 1111 INVALID * -
-         tls 443 TLS * -
+         udp 80 UDP * -
          infra/only only-outrigger spiffe://cluster.local/ns/infra/sa/only-outrigger
          Gateway infra/only
          invalid 1111 INVALID * -",
@@ -199,7 +199,7 @@ fn listeners_that_cannot_be_told_apart_are_all_out() {
     let host = |name: &str, host: &str| http(name, &format!("hostname: {host}"));
     let secure = "{name: secure, port: 81, protocol: HTTPS, tls: {certificateRefs: [{name: c}]}}";
     let plain = "{name: plain, port: 81, protocol: HTTP, hostname: a.com}";
-    let tcp = "{name: tcp, port: 80, protocol: TCP}";
+    let tcp = "{name: tcp, port: 81, protocol: TCP}";
     let all = [host("a", "a.com"), host("b", "a.com"), host("c", "c.com"), secure.into(), plain.into(), tcp.into()];
     let yaml = gateway("infra/web", &all.join(", "));
     check(
@@ -210,7 +210,7 @@ fn listeners_that_cannot_be_told_apart_are_all_out() {
          Gateway infra/web/c: Accepted ResolvedRefs Programmed routes=0
          Gateway infra/web/secure: Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs=False/InvalidCertificateRef Programmed=False/ProtocolConflict routes=0
          Gateway infra/web/plain: Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs Programmed=False/ProtocolConflict routes=0
-         Gateway infra/web/tcp: Accepted=False/UnsupportedProtocol ResolvedRefs Programmed=False/Invalid routes=0 kinds=[]",
+         Gateway infra/web/tcp: Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs Programmed=False/ProtocolConflict routes=0 kinds=[\"TCPRoute\"]",
     );
     let found = findings(&yaml);
     for message in [

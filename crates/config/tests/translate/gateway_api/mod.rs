@@ -36,6 +36,13 @@
 //! | ListenerSetAllowedRoutesSupportedKinds | `listener_sets::kinds_of_a_passthrough_listener` |
 //! | ListenerSetHostnameConflict, ListenerSetProtocolConflict | `listener_sets::the_earlier_object_wins` |
 //! | ListenerSetReferenceGrant | `listener_sets::grants_are_not_inherited` |
+//! | TLSRouteSimpleSameNamespace, TLSRouteHostnameIntersection, TLSRouteListenerPassthroughSupportedKinds | `relays::tls_passes_through_by_server_name` |
+//! | TLSRouteMixedTerminationSameNamespace, GatewayHTTPSAndTLSPassthroughSamePort | `relays::https_and_tls_share_a_port` |
+//! | TLSRouteListenerTerminateSupportedKinds, TLSRouteTerminateSimpleSameNamespace | `relays::tls_ends_for_routes_of_connections` |
+//! | TLSRouteInvalidNoMatchingListener, TLSRouteInvalidNoMatchingListenerHostname | `relays::host_names_that_do_not_meet`, `relays::tls_ends_for_routes_of_connections` |
+//! | GatewayListenerProtocolAndRouteKindConflicts | `relays::listeners_that_share_a_port_wrongly_are_all_out`, `routes::a_listener_for_other_kinds` |
+//! | TCPRouteMultipleRoutesAttachment, TCPRouteParentRefPortAndSectionName, TCPRouteWeightedRouting | `relays::tcp_goes_to_the_oldest_route` |
+//! | TCPRouteReferenceGrant, TLSRouteInvalidReferenceGrant | `relays::backends_that_are_not_there_keep_their_share_and_it_is_reset` |
 //! | ListenerSetHTTPRouting, ListenerSetGatewayParentSectionNameNotFound, ListenerSetDualParentRefIndependence, ListenerSetRouteStatusScopedToParentRef | `listener_sets::parents_are_told_apart` |
 
 mod gateways;
@@ -43,6 +50,7 @@ mod isolation;
 mod listener_sets;
 mod loading;
 mod mutations;
+mod relays;
 mod reuse;
 mod routes;
 mod samples;

@@ -211,8 +211,8 @@ fn a_listener_for_other_kinds() {
     let yaml = gateway("infra/web", tls) + &route("infra/r", "{name: web}", "", "/", "a") + &service("infra/a");
     check(
         &yaml,
-        "Gateway infra/web: Accepted=False/ListenersNotValid Programmed=False/Invalid ResolvedRefs=False/ListenersNotResolved
-         Gateway infra/web/tls: Accepted=False/UnsupportedProtocol ResolvedRefs=False/InvalidRouteKinds Programmed=False/Invalid routes=0 kinds=[]
+        "Gateway infra/web: Accepted Programmed ResolvedRefs
+         Gateway infra/web/tls: Accepted ResolvedRefs Programmed routes=0 kinds=[\"TLSRoute\"]
          HTTPRoute infra/r -> Gateway infra/web: Accepted=False/NotAllowedByListeners ResolvedRefs",
     );
 }

@@ -18,12 +18,16 @@ use outrigger_model::{
 
 use super::hosts::{ANY, wider};
 use super::listeners::{Entry, Protocol};
+use super::relays::{self, Relays};
 use super::routes::AnyRoute;
 use super::site::Site;
 use crate::hosts::pattern;
+use crate::kind::tcp_route::ConnectionRule;
+use crate::node::Spanned;
 use crate::object::Metadata;
 use crate::translate::gateways::grants::Grants;
 use crate::translate::http_routes::{HttpRouteBuilder, RankedRoute, in_order};
+use crate::translate::l4_routes::ConnectionRouteBuilder;
 use crate::translate::vhosts::VhostBuilder;
 
 /// The listeners of a Gateway.
@@ -33,39 +37,54 @@ pub(super) fn listeners(site: &Site<'_>, builder: &VhostBuilder<'_>) -> Vec<List
     ports.dedup();
     let grants = Grants::new(builder.resources);
     let routes = HttpRouteBuilder::of_gateway(builder.resolver, grants, builder.retry);
-    let mut ranked = HashMap::new();
-    for entry in site.served() {
-        for attached in &entry.attached {
-            let key = std::ptr::from_ref(attached.route.meta());
-            ranked.entry(key).or_insert_with(|| match attached.route {
-                AnyRoute::Http(route) => routes.routes(route).routes,
-            });
+    let connections = ConnectionRouteBuilder::of_gateway(builder.resolver, grants);
+    let (mut ranked, mut relays) = (HashMap::new(), HashMap::new());
+    for attached in site.served().flat_map(|entry| &entry.attached) {
+        let meta = attached.route.meta();
+        let key = std::ptr::from_ref(meta);
+        let mut relay = |rules: &[Spanned<Arc<ConnectionRule>>]| {
+            relays.entry(key).or_insert_with(|| Arc::new(connections.route(meta, rules).route));
+        };
+        match attached.route {
+            AnyRoute::Http(route) => {
+                ranked.entry(key).or_insert_with(|| routes.routes(route).routes);
+            }
+            AnyRoute::Tls(route) => relay(&route.spec.rules),
+            AnyRoute::Tcp(route) => relay(&route.spec.rules),
         }
     }
-    ports.into_iter().map(|port| Port::new(site, builder, &ranked, port).listener()).collect()
+    ports.into_iter().map(|port| Port::new(site, builder, (&ranked, &relays), port).listener()).collect()
 }
 
 /// The routes of each object with routes for requests, by the address of its metadata.
 type Ranked = HashMap<*const Metadata, Vec<RankedRoute>>;
 
 /// A port with the listeners on it.
-struct Port<'p> {
-    builder: &'p VhostBuilder<'p>,
+pub(super) struct Port<'p> {
+    /// For its services, and for findings.
+    pub(super) builder: &'p VhostBuilder<'p>,
     ranked: &'p Ranked,
+    /// Of listeners that relay connections.
+    pub(super) relays: &'p Relays,
     number: u16,
     /// Those that are accepted; among them those that cannot be served for want of a certificate: their hosts are theirs
     /// all the same.
-    entries: Vec<&'p Entry<'p>>,
+    pub(super) entries: Vec<&'p Entry<'p>>,
     /// Host names of listeners.
     owners: HashMap<&'p str, usize>,
 }
 
 impl<'p> Port<'p> {
-    fn new(site: &'p Site<'p>, builder: &'p VhostBuilder<'p>, ranked: &'p Ranked, number: u16) -> Self {
+    fn new(
+        site: &'p Site<'p>,
+        builder: &'p VhostBuilder<'p>,
+        (ranked, relays): (&'p Ranked, &'p Relays),
+        number: u16,
+    ) -> Self {
         let on_port = |entry: &&Entry<'_>| entry.is_accepted() && entry.spec.port == number;
         let entries: Vec<&Entry<'_>> = site.entries.iter().filter(on_port).collect();
         let owners = entries.iter().enumerate().map(|(at, entry)| (&*entry.hostname, at)).collect();
-        Self { builder, ranked, number, entries, owners }
+        Self { builder, ranked, relays, number, entries, owners }
     }
 
     fn listener(&self) -> Listener {
@@ -74,7 +93,11 @@ impl<'p> Port<'p> {
             let all = served().flat_map(|at| self.virtual_hosts(at));
             vec![Chain::plain(table(all.collect()))]
         } else {
-            served().map(|at| self.secure_chain(at)).collect()
+            let chains = |at: usize| match self.entries[at].protocol {
+                Protocol::Https => vec![self.secure_chain(at)],
+                _ => relays::chains(self, at),
+            };
+            served().flat_map(chains).collect()
         };
         Listener {
             name: Listener::gateway_name(self.number),
@@ -95,7 +118,7 @@ impl<'p> Port<'p> {
     }
 
     /// Which listener a host, or all that a pattern takes in, belongs to.
-    fn owner(&self, host: &str) -> Option<usize> {
+    pub(super) fn owner(&self, host: &str) -> Option<usize> {
         wider(host).find_map(|wide| self.owners.get(&*wide).copied())
     }
 

@@ -9,7 +9,7 @@ use super::classes;
 use super::fault::Fault;
 use super::hosts::intersect;
 use super::listeners::{Entry, Protocol};
-use super::routes::AnyRoute;
+use super::routes::{self, AnyRoute};
 use super::site::{Set, Site, Sites};
 use crate::kind::gateway_refs::ParentRef;
 use crate::object::Metadata;
@@ -17,6 +17,8 @@ use crate::status::{Condition, ConditionStatus, ObjectStatus};
 use crate::translate::backends::{Reason, RefProblem};
 use crate::translate::gateways::grants::Grants;
 use crate::translate::http_routes::HttpRouteBuilder;
+use crate::translate::l4_routes::ConnectionRouteBuilder;
+use crate::translate::l4_routes_mesh::MeshConnections;
 use crate::translate::mesh_routes::MeshRoutes;
 use crate::translate::resolve::Resolver;
 
@@ -26,13 +28,14 @@ pub(crate) fn review(
     sites: &Sites<'_>,
     resolver: &Resolver<'_>,
     retry: &RetryPolicy,
-    mesh: &MeshRoutes,
+    (mesh, connections): (&MeshRoutes, &MeshConnections),
 ) -> Vec<ObjectStatus> {
-    let mut review = Review { sites, resolver, retry, mesh, statuses: Vec::new() };
+    let mut review = Review { sites, resolver, retry, mesh, connections, statuses: Vec::new() };
     review.classes();
     sites.gateways.iter().for_each(|site| review.gateway(site));
     review.listener_sets();
     review.routes();
+    review.connection_routes();
     sites.notes.iter().for_each(|note| resolver.report(note.clone()));
     review.statuses
 }
@@ -42,6 +45,7 @@ struct Review<'v> {
     resolver: &'v Resolver<'v>,
     retry: &'v RetryPolicy,
     mesh: &'v MeshRoutes,
+    connections: &'v MeshConnections,
     statuses: Vec<ObjectStatus>,
 }
 
@@ -154,6 +158,32 @@ impl Review<'_> {
                         None => route_accepted(&problems, any),
                     };
                     self.route(any, &route.spec.parents[parent.parent], accepted, &problems);
+                }
+            }
+        }
+    }
+
+    fn connection_routes(&mut self) {
+        let resources = self.sites.resources;
+        let of_gateways = ConnectionRouteBuilder::of_gateway(self.resolver, Grants::new(resources));
+        let of_mesh = ConnectionRouteBuilder::of_mesh(self.resolver);
+        let states = self.sites.routes.iter().filter(|state| state.route.connection_rules().is_some());
+        let mut states = states.peekable();
+        for route in routes::in_input_order(resources) {
+            let Some(rules) = route.connection_rules() else { continue };
+            if let Some(state) = states.next_if(|state| state.route.is(route)) {
+                let problems = of_gateways.route(route.meta(), rules).problems;
+                self.gateway_parents(state, &problems);
+            }
+            let mut of_mesh_parents = self.connections.parents_of(route.meta()).peekable();
+            if of_mesh_parents.peek().is_some() {
+                let problems = of_mesh.route(route.meta(), rules).problems;
+                for parent in of_mesh_parents {
+                    let accepted = match &parent.refusal {
+                        Some((reason, message)) => Condition::fails(ACCEPTED, reason, message.clone()),
+                        None => route_accepted(&problems, route),
+                    };
+                    self.route(route, &route.parents()[parent.parent], accepted, &problems);
                 }
             }
         }

@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::hosts::ANY;
 use super::tls::Vault;
 use crate::codes;
-use crate::kind::gateway_api::{self, FrontendTls, GROUP, ListenerTls, ValidationMode};
+use crate::kind::gateway_api::{self, FrontendTls, GROUP, ListenerTls, TlsMode, ValidationMode};
 use crate::node::Spanned;
 use crate::object::Metadata;
 
@@ -33,7 +33,7 @@ pub(super) struct Entry<'r> {
     pub(super) refused: Option<Fault<'r>>,
     /// References that lead to nothing usable.
     pub(super) unresolved: Vec<Fault<'r>>,
-    /// TLS that it terminates; `None` for HTTP, and for HTTPS without a usable certificate.
+    /// TLS that it terminates; `None` where none ends here, and without a usable certificate.
     pub(super) tls: Option<Arc<ServerTls>>,
     /// The routes attached to it, in order of precedence.
     pub(super) attached: Vec<Attached<'r>>,
@@ -46,8 +46,12 @@ pub(super) enum Protocol {
     Http,
     /// `HTTPS`.
     Https,
-    /// `TLS`: comes with TLSRoute.
+    /// `TLS` that ends here; the bytes within are relayed.
     Tls,
+    /// `TLS` that is relayed untouched.
+    Passthrough,
+    /// `TCP`: has its port for itself.
+    Tcp,
     /// `UDP`: shares a port with everything else, as its packets are no connections.
     Udp,
     /// Anything else: not served.
@@ -55,32 +59,42 @@ pub(super) enum Protocol {
 }
 
 impl Protocol {
-    fn of(text: &str) -> Self {
-        match text {
+    fn of(spec: &gateway_api::Listener) -> Self {
+        let passes = spec.tls.as_ref().is_some_and(|tls| tls.mode == Some(TlsMode::Passthrough));
+        match &*spec.protocol.value {
             "HTTP" => Self::Http,
             "HTTPS" => Self::Https,
+            "TLS" if passes => Self::Passthrough,
             "TLS" => Self::Tls,
+            "TCP" => Self::Tcp,
             "UDP" => Self::Udp,
             _ => Self::Other,
         }
     }
 
     fn is_served(self) -> bool {
-        matches!(self, Self::Http | Self::Https)
+        !matches!(self, Self::Udp | Self::Other)
+    }
+
+    /// Whether clients begin with a hello, whose server name tells listeners apart.
+    fn is_secure(self) -> bool {
+        matches!(self, Self::Https | Self::Tls | Self::Passthrough)
     }
 
     /// The kinds of routes that it takes.
     fn kinds(self) -> &'static [&'static str] {
         match self {
             Self::Http | Self::Https => &["HTTPRoute"],
-            Self::Tls | Self::Udp | Self::Other => &[],
+            Self::Tls => &["TLSRoute", "TCPRoute"],
+            Self::Passthrough => &["TLSRoute"],
+            Self::Tcp => &["TCPRoute"],
+            Self::Udp | Self::Other => &[],
         }
     }
 
     /// Whether a port can have both: then only host names tell listeners apart.
     fn shares_port_with(self, other: Self) -> bool {
-        let tls = |p| matches!(p, Self::Https | Self::Tls);
-        self == other && self != Self::Other || tls(self) && tls(other)
+        self == Self::Http && other == Self::Http || self.is_secure() && other.is_secure()
     }
 }
 
@@ -93,7 +107,7 @@ impl<'r> Entry<'r> {
         gateway: &'r gateway_api::Gateway,
         vault: &Vault<'r>,
     ) -> Self {
-        let protocol = Protocol::of(&spec.protocol.value);
+        let protocol = Protocol::of(spec);
         let mut entry = Self {
             meta,
             spec,
@@ -109,18 +123,15 @@ impl<'r> Entry<'r> {
         };
         entry.judge_kinds();
         match protocol {
-            Protocol::Http => {}
-            Protocol::Https => entry.judge_tls(gateway, vault),
-            Protocol::Tls | Protocol::Udp | Protocol::Other => {
+            Protocol::Http | Protocol::Passthrough | Protocol::Tcp => {}
+            Protocol::Https | Protocol::Tls => entry.judge_tls(gateway, vault),
+            Protocol::Udp | Protocol::Other => {
                 let written = &spec.protocol;
                 let message = format!(
-                    "listener {}: protocol {} is not served, only HTTP and HTTPS are",
+                    "listener {}: protocol {} is not served, only HTTP, HTTPS, TLS and TCP are",
                     spec.name.value, written.value
                 );
-                let hint = match protocol {
-                    Protocol::Tls => "TLSRoute is to come; HTTPS ends TLS here",
-                    _ => "routes of TCP and UDP are to come",
-                };
+                let hint = if protocol == Protocol::Udp { "routes of UDP are to come" } else { "" };
                 entry.refused = Some(entry.fault(written.pos, "UnsupportedProtocol", message, hint));
             }
         }
@@ -134,7 +145,8 @@ impl<'r> Entry<'r> {
 
     /// Whether it can be served, if its Gateway is.
     pub(super) fn is_usable(&self) -> bool {
-        self.is_accepted() && (self.protocol == Protocol::Http || self.tls.is_some())
+        let ends_tls = matches!(self.protocol, Protocol::Https | Protocol::Tls);
+        self.is_accepted() && (!ends_tls || self.tls.is_some())
     }
 
     /// `http (80)`, for messages.
@@ -176,13 +188,18 @@ impl<'r> Entry<'r> {
 
     fn judge_tls(&mut self, gateway: &'r gateway_api::Gateway, vault: &Vault<'r>) {
         let Some(tls) = &self.spec.tls else {
-            let message = format!("listener {}: `tls` is missing, HTTPS needs a certificate", self.spec.name.value);
+            let (name, protocol) = (&self.spec.name.value, &self.spec.protocol.value);
+            let message = format!("listener {name}: `tls` is missing, {protocol} needs a certificate");
             let hint = "add tls.certificateRefs with a Secret of type kubernetes.io/tls";
             self.refused = Some(self.fault(self.spec.pos, "Invalid", message, hint));
             return;
         };
         let certificates = self.certificates(tls, vault);
-        let client = self.client_certificate(gateway, vault);
+        // Validation of clients is for "Listeners handling HTTPS traffic" (`GatewayTLSConfig`).
+        let client = match self.protocol {
+            Protocol::Https => self.client_certificate(gateway, vault),
+            _ => Some(ClientCertificate::None),
+        };
         if certificates.is_empty() {
             return;
         }
@@ -200,7 +217,8 @@ impl<'r> Entry<'r> {
             }
         }
         if tls.certificates.is_empty() {
-            let message = format!("listener {}: no certificateRefs, HTTPS needs a certificate", self.spec.name.value);
+            let (name, protocol) = (&self.spec.name.value, &self.spec.protocol.value);
+            let message = format!("listener {name}: no certificateRefs, {protocol} needs a certificate");
             self.unresolved.push(self.fault(tls.pos, REASON, message, "name a Secret of type kubernetes.io/tls"));
         }
         certificates
@@ -269,6 +287,13 @@ pub(super) fn find_conflicts(entries: &mut [Entry<'_>]) {
         // Other owners' objects are named, nothing of their content is: a ListenerSet may be a stranger's.
         let owner = if other.set == entry.set { String::new() } else { format!(" of {}", other.meta.object_ref()) };
         let (what, hint) = match reason {
+            PROTOCOL if entry.protocol.is_secure() && other.protocol.is_secure() => (
+                "another protocol for the same port and host name",
+                "give one of them another host name or port",
+            ),
+            PROTOCOL if entry.protocol == Protocol::Tcp && other.protocol == Protocol::Tcp => {
+                ("both are of TCP, which has a port for itself", "give one of them another port")
+            }
             PROTOCOL => ("another protocol on the same port", "give one of them another port"),
             _ => ("the same port and host name", "give one of them another host name or port"),
         };
@@ -289,8 +314,10 @@ fn conflict(entry: &Entry<'_>, other: &Entry<'_>) -> Option<&'static str> {
         None
     } else if !entry.protocol.shares_port_with(other.protocol) {
         Some(PROTOCOL)
-    } else if entry.protocol == other.protocol && entry.hostname == other.hostname {
-        Some(HOSTNAME)
+    } else if entry.hostname == other.hostname {
+        // Listeners that differ in their TLS alone are of one protocol.
+        let same = (entry.protocol == Protocol::Https) == (other.protocol == Protocol::Https);
+        Some(if same { HOSTNAME } else { PROTOCOL })
     } else {
         None
     }

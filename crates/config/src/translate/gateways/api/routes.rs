@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crate::kind::gateway_refs::ParentRef;
 use crate::kind::http_route::{Hostname, HttpRoute};
+use crate::kind::tcp_route::{ConnectionRule, TcpRoute};
+use crate::kind::tls_route::TlsRoute;
 use crate::node::Spanned;
 use crate::object::Metadata;
 use crate::resources::Resources;
@@ -16,6 +18,10 @@ use crate::resources::Resources;
 pub(super) enum AnyRoute<'r> {
     /// An HTTPRoute.
     Http(&'r Arc<HttpRoute>),
+    /// A TLSRoute.
+    Tls(&'r Arc<TlsRoute>),
+    /// A TCPRoute.
+    Tcp(&'r Arc<TcpRoute>),
 }
 
 impl<'r> AnyRoute<'r> {
@@ -23,6 +29,8 @@ impl<'r> AnyRoute<'r> {
     pub(super) fn meta(self) -> &'r Metadata {
         match self {
             Self::Http(route) => &route.meta,
+            Self::Tls(route) => &route.meta,
+            Self::Tcp(route) => &route.meta,
         }
     }
 
@@ -30,6 +38,8 @@ impl<'r> AnyRoute<'r> {
     pub(super) fn parents(self) -> &'r [Spanned<ParentRef>] {
         match self {
             Self::Http(route) => &route.spec.parents,
+            Self::Tls(route) => &route.spec.parents,
+            Self::Tcp(route) => &route.spec.parents,
         }
     }
 
@@ -37,6 +47,8 @@ impl<'r> AnyRoute<'r> {
     pub(super) fn hostnames(self) -> &'r [Spanned<Hostname>] {
         match self {
             Self::Http(route) => &route.spec.hostnames,
+            Self::Tls(route) => &route.spec.hostnames,
+            Self::Tcp(_) => &[],
         }
     }
 
@@ -44,6 +56,17 @@ impl<'r> AnyRoute<'r> {
     pub(super) fn rules(self) -> usize {
         match self {
             Self::Http(route) => route.spec.rules.len(),
+            Self::Tls(route) => route.spec.rules.len(),
+            Self::Tcp(route) => route.spec.rules.len(),
+        }
+    }
+
+    /// The rules of a kind that relays connections.
+    pub(super) fn connection_rules(self) -> Option<&'r [Spanned<Arc<ConnectionRule>>]> {
+        match self {
+            Self::Http(_) => None,
+            Self::Tls(route) => Some(&route.spec.rules),
+            Self::Tcp(route) => Some(&route.spec.rules),
         }
     }
 
@@ -58,6 +81,8 @@ impl<'r> AnyRoute<'r> {
 pub(super) fn oldest_first(resources: &Resources) -> Vec<AnyRoute<'_>> {
     let mut all: Vec<AnyRoute<'_>> = Vec::new();
     all.extend(resources.http_routes.oldest_first().into_iter().map(AnyRoute::Http));
+    all.extend(resources.tls_routes.oldest_first().into_iter().map(AnyRoute::Tls));
+    all.extend(resources.tcp_routes.oldest_first().into_iter().map(AnyRoute::Tcp));
     // Stable: each kind by itself is in order already.
     all.sort_by_key(|route| {
         let meta = route.meta();
@@ -69,5 +94,8 @@ pub(super) fn oldest_first(resources: &Resources) -> Vec<AnyRoute<'_>> {
 
 /// All routes, kind by kind, each in input order.
 pub(super) fn in_input_order(resources: &Resources) -> impl Iterator<Item = AnyRoute<'_>> {
-    resources.http_routes.iter().map(AnyRoute::Http)
+    let http = resources.http_routes.iter().map(AnyRoute::Http);
+    let tls = resources.tls_routes.iter().map(AnyRoute::Tls);
+    let tcp = resources.tcp_routes.iter().map(AnyRoute::Tcp);
+    http.chain(tls).chain(tcp)
 }

@@ -12,7 +12,7 @@ use outrigger_model::Diagnostic;
 use super::attach::{self, RouteState};
 use super::classes::{self, Served};
 use super::fault::Fault;
-use super::listeners::{Entry, find_conflicts};
+use super::listeners::{Entry, Protocol, find_conflicts};
 use super::tls::Vault;
 use crate::codes::{self, CodeInfo};
 use crate::kind::gateway_api::{self, Gateway, ListenersFrom};
@@ -178,14 +178,35 @@ impl<'r> Sites<'r> {
         }
         find_conflicts(&mut site.entries);
         self.not_enforced(gateway, site.refused.is_some());
-        for entry in &site.entries {
-            for (key, value) in entry.spec.tls.iter().flat_map(|tls| &tls.options) {
-                let message =
-                    format!("listener {}: the option {key:?} of `tls` is not enforced", entry.spec.name.value);
-                self.notes.push(codes::NOT_ENFORCED.about(entry.meta, value.pos, message, ""));
-            }
-        }
+        site.entries.iter().for_each(|entry| self.tls_without_effect(gateway, entry));
         site
+    }
+
+    /// Says what of a listener's TLS does nothing.
+    fn tls_without_effect(&mut self, gateway: &Gateway, entry: &Entry<'_>) {
+        let name = &entry.spec.name.value;
+        let mut note = |code: &CodeInfo, pos, message: String, hint| {
+            self.notes.push(code.about(entry.meta, pos, message, hint));
+        };
+        for (key, value) in entry.spec.tls.iter().flat_map(|tls| &tls.options) {
+            let message = format!("listener {name}: the option {key:?} of `tls` is not enforced");
+            note(codes::NOT_ENFORCED, value.pos, message, "");
+        }
+        let passes = entry.protocol == Protocol::Passthrough;
+        if let Some(first) = entry.spec.tls.iter().filter(|_| passes).find_map(|tls| tls.certificates.first()) {
+            let message = format!("listener {name}: certificateRefs have no effect with mode Passthrough");
+            note(codes::NO_EFFECT, first.pos, message, "the backends show their own certificates; remove them");
+        }
+        let asks = gateway.spec.tls.frontend.as_ref().is_some_and(|frontend| {
+            let own = frontend.per_port.iter().find(|p| p.port == entry.spec.port).map(|p| &p.value.tls);
+            own.unwrap_or(&frontend.default).validation.is_some()
+        });
+        if asks && entry.protocol == Protocol::Tls {
+            let message = format!(
+                "listener {name}: its clients are not asked for certificates, `frontend` validation is for HTTPS listeners"
+            );
+            note(codes::NO_EFFECT, entry.spec.protocol.pos, message, "let the backends ask, with mode Passthrough");
+        }
     }
 
     /// Why a Gateway is not accepted, whatever its listeners are.
