@@ -34,6 +34,30 @@ pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     }
 }
 
+/// Whether a field may stand behind a body: not where it would change framing, routing or authority (RFC 9110 §6.5.1).
+pub(crate) fn may_be_trailer(name: &str) -> bool {
+    const REFUSED: [&str; 17] = [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "trailer",
+        "te",
+        "connection",
+        "keep-alive",
+        "upgrade",
+        "authorization",
+        "proxy-authorization",
+        "set-cookie",
+        "cookie",
+        "content-type",
+        "content-encoding",
+        "content-range",
+        "expect",
+        "cache-control",
+    ];
+    !REFUSED.iter().any(|refused| name.eq_ignore_ascii_case(refused)) && !is_identity(name)
+}
+
 /// The fields that a message's `Connection` names, which end here too.
 pub(crate) struct Nominated<'b> {
     values: [&'b [u8]; 4],

@@ -26,8 +26,8 @@ pub(crate) enum Piece {
 
 /// One body.
 pub(crate) enum Source<'s> {
-    /// None is to come.
-    Empty,
+    /// At hand already, or there is none.
+    Held(Option<Bytes>, Option<HeaderMap>),
     /// From a connection of HTTP/1.
     Http1(Http1<'s>),
     /// From a stream of HTTP/2.
@@ -83,7 +83,14 @@ impl Source<'_> {
     /// The next part.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failed>> {
         match self {
-            Self::Empty => Poll::Ready(Ok(Piece::End)),
+            Self::Held(data, trailers) => Poll::Ready(Ok(match (data.take(), trailers.take()) {
+                (Some(data), after) => {
+                    *trailers = after;
+                    Piece::Data(data)
+                }
+                (None, Some(trailers)) => Piece::Trailers(trailers),
+                (None, None) => Piece::End,
+            })),
             Self::Http1(source) => source.poll_next(cx),
             Self::Http2(stream) => {
                 if let Some(data) = ready!(stream.poll_data(cx)) {
@@ -98,7 +105,7 @@ impl Source<'_> {
     /// Whether nothing more comes, as far as that is known without waiting.
     pub(crate) fn is_at_end(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Held(data, trailers) => data.is_none() && trailers.is_none(),
             Self::Http1(source) => source.decoder.is_done() && source.trailers.is_empty(),
             Self::Http2(stream) => stream.is_end_stream(),
         }

@@ -227,28 +227,9 @@ fn keep_trailers(raw: &[u8], out: &mut Vec<u8>) -> Result<(), BadChunk> {
     let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(raw, &mut room) else {
         return Err(BadChunk("trailers"));
     };
-    const REFUSED: [&str; 17] = [
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "trailer",
-        "te",
-        "connection",
-        "keep-alive",
-        "upgrade",
-        "authorization",
-        "proxy-authorization",
-        "set-cookie",
-        "cookie",
-        "content-type",
-        "content-encoding",
-        "content-range",
-        "expect",
-        "cache-control",
-    ];
     for field in fields {
         let name = field.name;
-        if REFUSED.iter().any(|r| name.eq_ignore_ascii_case(r)) || crate::headers::is_identity(name) {
+        if !crate::headers::may_be_trailer(name) {
             continue;
         }
         out.extend_from_slice(name.as_bytes());

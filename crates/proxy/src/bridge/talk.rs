@@ -1,0 +1,445 @@
+//! One conversation in which a side speaks HTTP/2: request out, answer back, both bodies at the same time.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{RecvStream, SendStream};
+
+use super::{
+    Failed, Http1Sink, Http1Source, MessageCount, Messages, Patience, Relay, Sink, Source, relay, tunnel::Opened,
+};
+use crate::downstream::Downstream;
+use crate::exchange::{Begun, Conversation, Heard, Lost, Progress};
+use crate::failure::Reason;
+use crate::forward::{Answered, Link};
+use crate::h1::body::{Decoder, Framing};
+use crate::h1::stream::Reader;
+use crate::h2::call::Answering;
+use crate::h2::head::{self, Manner};
+use crate::h2::{answer, client::Lease};
+use crate::pool::{Upstream, give_back};
+use crate::relay::Coding;
+use crate::upgrade::{UpstreamEnd, Upgraded};
+
+/// How an answer ended.
+struct Download {
+    status: u16,
+    grpc_status: Option<u8>,
+    /// Whether a connection of HTTP/1 to the endpoint is at a message boundary and stays open.
+    reusable: bool,
+    opened: Option<Opened>,
+}
+
+/// Where the answer comes from.
+enum Answers<'a> {
+    Http1(Reader<'a>),
+    Http2(ResponseFuture),
+}
+
+/// Where the answer goes.
+enum Out<'a> {
+    Http1(crate::h1::stream::Writer<'a>),
+    Http2(Answering<'a>),
+}
+
+/// What both directions of a conversation share.
+struct Talk<'t> {
+    conversation: &'t Conversation<'t>,
+    progress: &'t Progress,
+    moved_ms: &'t Cell<u64>,
+    messages: Option<MessageCount>,
+}
+
+/// Runs it; a connection of HTTP/1 goes back to the pool when it can be used again.
+pub(crate) async fn run(
+    conversation: &Conversation<'_>,
+    client: &mut Downstream<'_>,
+    mut link: Link,
+) -> Result<Answered, Lost> {
+    let Conversation { worker, exchange, deadlines, endpoint, .. } = conversation;
+    let progress = Progress::default();
+    let moved_ms = worker.moved();
+    let messages = exchange.is_grpc.then(|| conversation.messages());
+    let talk = Talk { conversation, progress: &progress, moved_ms: &moved_ms, messages };
+    let outcome = {
+        let talking = pin!(talk.hold(client, &mut link));
+        deadlines.limit(talking, &progress.status_sent).await
+    };
+    exchange.bytes_received.set(exchange.bytes_received.get() + progress.body_bytes_read.get());
+    match outcome.flatten() {
+        Ok(download) => {
+            let status = download.status;
+            let upgraded = match (download.opened, link) {
+                (Some(opened), Link::Http2(lease)) => Some(UpstreamEnd::Http2(lease, opened)),
+                (_, Link::Http1(upstream)) if status == 101 => Some(UpstreamEnd::Http1(upstream)),
+                (_, Link::Http1(upstream)) => {
+                    keep(conversation, upstream, download.reusable && progress.upload_done.get());
+                    None
+                }
+                (None, Link::Http2(_)) => None,
+            };
+            let upgraded = upgraded.map(|upstream| Upgraded { upstream, state: endpoint.shared() });
+            Ok(Answered { status, grpc_status: download.grpc_status, upgraded })
+        }
+        Err(reason) => {
+            if let (Link::Http2(lease), true) = (&link, progress.refused.get()) {
+                lease.retire_if_leaving();
+            }
+            Err(progress.lost(reason))
+        }
+    }
+}
+
+fn keep(conversation: &Conversation<'_>, upstream: Upstream, reusable: bool) {
+    if reusable && upstream.stream.input.is_empty() {
+        let limits = conversation.forwarding.cluster().map(|c| &c.live.model.pool);
+        give_back(conversation.worker, limits, conversation.endpoint.id, upstream);
+    }
+}
+
+impl Talk<'_> {
+    async fn hold(&self, client: &mut Downstream<'_>, link: &mut Link) -> Result<Download, Reason> {
+        let Conversation { worker, exchange, held_body, .. } = self.conversation;
+        let (source, out) = match client {
+            Downstream::Http1(stream) => {
+                let (reader, writer) = stream.split();
+                (Source::Http1(Http1Source::new(reader, Decoder::new(exchange.framing), &worker.buffers)), Out::Http1(writer))
+            }
+            Downstream::Http2(call) => {
+                let (body, answering) = call.split();
+                (Source::Http2(body), Out::Http2(answering))
+            }
+        };
+        // What is held is not read again; the client is still there to be watched.
+        let (mut source, _client) = match held_body {
+            Some(held) => (Source::Held(held.data(), held.trailers()), Some(source)),
+            None => (source, None),
+        };
+        let mut stream: SendStream<Bytes>;
+        let (sink, answers) = match link {
+            Link::Http1(upstream) => {
+                let (reader, writer) = upstream.stream.split();
+                let mut pending = worker.buffers.take_head();
+                pending.extend_from_slice(&self.conversation.forwarding.head);
+                let coding = if exchange.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain };
+                (Some(Sink::Http1(Http1Sink { writer, coding, pending })), Answers::Http1(reader))
+            }
+            Link::Http2(lease) => {
+                let ends = source.is_at_end() && !exchange.asks_upgrade;
+                let (response, sending) = self.ask(lease, ends).await?;
+                stream = sending;
+                // A WebSocket's stream stays open, for what follows.
+                let sink = (!ends && !exchange.asks_upgrade).then_some(Sink::Http2(&mut stream));
+                if sink.is_none() && exchange.asks_upgrade {
+                    return self.open(response, stream, out).await;
+                }
+                (sink, Answers::Http2(response))
+            }
+        };
+        self.progress.sent.set(true);
+        self.both(&mut source, sink, answers, out).await
+    }
+
+    /// Sends the head of a request over HTTP/2.
+    async fn ask(&self, lease: &Lease, ends: bool) -> Result<(ResponseFuture, SendStream<Bytes>), Reason> {
+        let Conversation { exchange, forwarding, .. } = self.conversation;
+        let manner = Manner { takes_trailers: exchange.takes_trailers, opens_websocket: exchange.asks_upgrade };
+        let request = head::request(&forwarding.head, manner).map_err(|unfit| Reason::BadRequest(unfit.0))?;
+        let sent = lease.send(request, ends).await.map_err(|error| self.reason(&error))?;
+        self.progress.sent.set(true);
+        self.progress.upstream_bytes_written.set(forwarding.head.len() as u64);
+        Ok(sent)
+    }
+
+    /// Both directions at the same time, until the answer is complete.
+    async fn both(
+        &self,
+        source: &mut Source<'_>,
+        sink: Option<Sink<'_>>,
+        answers: Answers<'_>,
+        out: Out<'_>,
+    ) -> Result<Download, Reason> {
+        let deadlines = self.conversation.deadlines;
+        let done = || {
+            self.progress.upload_done.set(true);
+            deadlines.request_is_here();
+        };
+        let mut uploading = sink.is_some();
+        if !uploading {
+            done();
+        }
+        let mut upload = pin!(self.upload(source, sink));
+        let mut download = pin!(self.download(answers, out));
+        poll_fn(|cx| {
+            if uploading && let Poll::Ready(result) = upload.as_mut().poll(cx) {
+                uploading = false;
+                match result {
+                    Ok(()) => done(),
+                    // The upstream may have answered early: what it said decides.
+                    Err(Failed::Sink) => {}
+                    Err(failure) => return Poll::Ready(Err(upload_reason(&failure))),
+                }
+            }
+            download.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    async fn upload(&self, source: &mut Source<'_>, sink: Option<Sink<'_>>) -> Result<(), Failed> {
+        let Some(mut sink) = sink else { return Ok(()) };
+        let Conversation { worker, exchange, tee, .. } = self.conversation;
+        let settings = &worker.settings;
+        // A call may be silent for as long as it likes to, within the limit on a stream.
+        let idle = if exchange.is_grpc { settings.upstream_idle_timeout } else { settings.body_idle_timeout };
+        let messages = Messages::new(self.messages.as_ref().map(|count| &count.requests));
+        let with = Relay {
+            bytes_read: &self.progress.body_bytes_read,
+            bytes_written: &self.progress.upstream_bytes_written,
+            messages: &messages,
+            tee: tee.map(|tee| (tee, exchange.framing == Framing::Chunked)),
+            patience: &Patience::new(worker, idle, self.moved_ms),
+        };
+        relay(source, &mut sink, &with).await.map(|_| ())
+    }
+
+    /// Awaits the answer, relaying interim ones, and relays it.
+    async fn download(&self, mut answers: Answers<'_>, mut out: Out<'_>) -> Result<Download, Reason> {
+        let asked = Instant::now();
+        let mut interim = 0;
+        let (begun, head, mut body) = loop {
+            match self.hear(&mut answers, &mut out, asked).await? {
+                (Heard::Interim(status, head), _) => {
+                    interim += 1;
+                    if interim > self.conversation.worker.settings.interim_max {
+                        return Err(Reason::UpstreamProtocol("interim_answers"));
+                    }
+                    self.inform(status, &head, &mut out).await?;
+                    self.conversation.worker.buffers.give_head(head);
+                }
+                (Heard::Answer(begun, head), body) => break (begun, head, body),
+                (Heard::NotYet, _) => {}
+            }
+        };
+        self.progress.status_sent.set(begun.status);
+        let worker = self.conversation.worker;
+        let mut source = match (&mut body, answers) {
+            (Some(body), _) if begun.framing == Framing::None && body.is_end_stream() => Source::Held(None, None),
+            (Some(body), _) => Source::Http2(body),
+            (None, Answers::Http1(reader)) => {
+                Source::Http1(Http1Source::new(reader, Decoder::new(begun.framing), &worker.buffers))
+            }
+            (None, Answers::Http2(_)) => Source::Held(None, None),
+        };
+        let bytes_sent = &self.conversation.exchange.bytes_sent;
+        bytes_sent.set(bytes_sent.get() + head.len() as u64);
+        let sink = match out {
+            Out::Http1(writer) => {
+                let coding = self.conversation.answer_coding(begun.framing);
+                Some(Sink::Http1(Http1Sink { writer, coding, pending: head }))
+            }
+            Out::Http2(mut answering) => {
+                let ends = source.is_at_end() || begun.framing == Framing::None;
+                let response = head::response(&head).map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
+                worker.buffers.give_head(head);
+                // An upgrade's stream stays open, for what follows.
+                answering.answer(response, ends && begun.status != 101).map_err(|_| Reason::ClientGone)?;
+                (!ends).then_some(Sink::Client(answering))
+            }
+        };
+        let trailing = match sink {
+            Some(mut sink) => self.relay_answer(&mut source, &mut sink).await?,
+            None => None,
+        };
+        let grpc_status = trailing.or(begun.grpc_status);
+        Ok(Download { status: begun.status, grpc_status, reusable: begun.reusable, opened: None })
+    }
+
+    async fn relay_answer(&self, source: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<Option<u8>, Reason> {
+        let worker = self.conversation.worker;
+        let messages = Messages::new(self.messages.as_ref().map(|count| &count.responses));
+        let with = Relay {
+            bytes_read: &self.progress.upstream_bytes_read,
+            bytes_written: &self.conversation.exchange.bytes_sent,
+            messages: &messages,
+            tee: None,
+            patience: &Patience::new(worker, worker.settings.upstream_idle_timeout, self.moved_ms),
+        };
+        relay(source, sink, &with).await.map_err(|failure| match failure {
+            Failed::Sink => Reason::ClientGone,
+            Failed::Quiet => Reason::UpstreamIdle,
+            Failed::Io(_) => Reason::UpstreamClosed,
+            Failed::Http2(error) => self.reason(&error),
+            Failed::Framing(rule) => Reason::UpstreamProtocol(rule),
+        })
+    }
+
+    /// Sends an interim answer on.
+    async fn inform(&self, status: u16, head: &[u8], out: &mut Out<'_>) -> Result<(), Reason> {
+        let progress = self.progress;
+        match out {
+            Out::Http1(writer) => {
+                // Were a time limit to strike in the middle of it, nothing could follow any more.
+                progress.status_sent.set(status);
+                let written = self.conversation.write_client(writer, head).await;
+                progress.status_sent.set(0);
+                written
+            }
+            Out::Http2(answering) => {
+                let response = head::response(head).map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
+                answering.inform(response).map_err(|_| Reason::ClientGone)
+            }
+        }
+    }
+
+    /// The next head of the upstream, and the body behind it if it is one of HTTP/2.
+    async fn hear(
+        &self,
+        answers: &mut Answers<'_>,
+        out: &mut Out<'_>,
+        asked: Instant,
+    ) -> Result<(Heard, Option<RecvStream>), Reason> {
+        let worker = self.conversation.worker;
+        let patience = Patience::new(worker, worker.settings.upstream_idle_timeout, self.moved_ms);
+        match answers {
+            Answers::Http1(reader) => loop {
+                let heard = self.conversation.heard(reader, asked, self.progress)?;
+                if !matches!(heard, Heard::NotYet) {
+                    return Ok((heard, None));
+                }
+                let max = worker.settings.head_bytes_max;
+                let filled = poll_fn(|cx| self.wait(reader.poll_fill(&worker.buffers, max, cx), out, &patience, cx));
+                match filled.await? {
+                    Ok(0) | Err(_) if reader.input.is_empty() => return Err(Reason::UpstreamClosed),
+                    Ok(0) | Err(_) => return Err(Reason::UpstreamProtocol("head_cut")),
+                    Ok(_) => self.progress.heard.set(true),
+                }
+            },
+            Answers::Http2(response) => {
+                let heard = poll_fn(|cx| {
+                    let next = match response.poll_informational(cx) {
+                        Poll::Ready(Some(interim)) => Poll::Ready(interim.map(|interim| (interim, None))),
+                        Poll::Ready(None) => std::pin::Pin::new(&mut *response).poll(cx).map_ok(|answer| {
+                            let (parts, body) = answer.into_parts();
+                            (http::Response::from_parts(parts, ()), Some(body))
+                        }),
+                        Poll::Pending => Poll::Pending,
+                    };
+                    self.wait(next, out, &patience, cx)
+                });
+                let (head, body) = heard.await?.map_err(|error| self.reason(&error))?;
+                self.progress.heard.set(true);
+                let has_body = body.as_ref().is_none_or(|body| !body.is_end_stream());
+                let mut room = Vec::with_capacity(head.headers().len());
+                let read = answer::read(head.status().as_u16(), head.headers(), has_body, &mut room);
+                let read = read.map_err(Reason::UpstreamProtocol)?;
+                Ok((self.conversation.judge(&read, asked, self.progress)?, body))
+            }
+        }
+    }
+
+    /// Waits for the upstream, as long as the client waits for it.
+    fn wait<T>(
+        &self,
+        awaited: Poll<T>,
+        out: &mut Out<'_>,
+        patience: &Patience<'_>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Result<T, Reason>> {
+        if let Poll::Ready(ready) = awaited {
+            patience.moved();
+            return Poll::Ready(Ok(ready));
+        }
+        if let Out::Http2(answering) = out
+            && answering.poll_gone(cx).is_ready()
+        {
+            return Poll::Ready(Err(Reason::ClientGone));
+        }
+        if patience.is_over(cx) { Poll::Ready(Err(Reason::UpstreamIdle)) } else { Poll::Pending }
+    }
+
+    /// Opens a WebSocket over HTTP/2 (RFC 8441): an answer of 2xx grants it.
+    async fn open(&self, response: ResponseFuture, stream: SendStream<Bytes>, mut out: Out<'_>) -> Result<Download, Reason> {
+        let mut answers = Answers::Http2(response);
+        let asked = Instant::now();
+        loop {
+            match self.hear(&mut answers, &mut out, asked).await? {
+                (Heard::Answer(begun, head), Some(body)) if begun.status == 101 => {
+                    return self.opened(&begun, head, Opened { body, stream }, out).await;
+                }
+                (Heard::Answer(begun, head), body) => {
+                    return self.refused(begun, head, body, out).await;
+                }
+                (Heard::Interim(status, head), _) => self.inform(status, &head, &mut out).await?,
+                (Heard::NotYet, _) => {}
+            }
+        }
+    }
+
+    async fn opened(&self, begun: &Begun, head: Vec<u8>, opened: Opened, out: Out<'_>) -> Result<Download, Reason> {
+        self.progress.status_sent.set(begun.status);
+        self.progress.upload_done.set(true);
+        match out {
+            Out::Http1(mut writer) => self.conversation.write_client(&mut writer, &head).await?,
+            Out::Http2(mut answering) => {
+                let response = head::response(&head).map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
+                answering.answer(response, false).map_err(|_| Reason::ClientGone)?;
+            }
+        }
+        Ok(Download { status: begun.status, grpc_status: None, reusable: false, opened: Some(opened) })
+    }
+
+    /// Relays an answer that grants no WebSocket.
+    async fn refused(
+        &self,
+        begun: Begun,
+        head: Vec<u8>,
+        mut body: Option<RecvStream>,
+        out: Out<'_>,
+    ) -> Result<Download, Reason> {
+        self.progress.status_sent.set(begun.status);
+        self.progress.upload_done.set(true);
+        let mut source = body.as_mut().map_or(Source::Held(None, None), Source::Http2);
+        let mut sink = match out {
+            Out::Http1(writer) => {
+                let coding = self.conversation.answer_coding(begun.framing);
+                Sink::Http1(Http1Sink { writer, coding, pending: head })
+            }
+            Out::Http2(mut answering) => {
+                let response = head::response(&head).map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
+                answering.answer(response, false).map_err(|_| Reason::ClientGone)?;
+                Sink::Client(answering)
+            }
+        };
+        let grpc_status = self.relay_answer(&mut source, &mut sink).await?;
+        Ok(Download { status: begun.status, grpc_status, reusable: false, opened: None })
+    }
+
+    /// What a failure of an endpoint's stream or connection means.
+    fn reason(&self, error: &h2::Error) -> Reason {
+        let never_acted = error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+        if never_acted && !self.progress.heard.get() {
+            self.progress.refused.set(true);
+        }
+        if error.is_go_away() && error.is_remote() {
+            return Reason::UpstreamClosed;
+        }
+        if error.is_reset() && error.is_remote() {
+            return Reason::UpstreamReset;
+        }
+        if error.is_io() { Reason::UpstreamClosed } else { Reason::UpstreamProtocol("http2") }
+    }
+}
+
+fn upload_reason(failure: &Failed) -> Reason {
+    match failure {
+        Failed::Quiet => Reason::BodyTimeout,
+        Failed::Io(_) | Failed::Http2(_) => Reason::ClientGone,
+        Failed::Framing(rule) => Reason::BadBody(rule),
+        Failed::Sink => Reason::UpstreamClosed,
+    }
+}

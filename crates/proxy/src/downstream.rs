@@ -1,0 +1,62 @@
+//! The client's side of one exchange: a connection of HTTP/1, or one stream of HTTP/2.
+
+use std::pin::pin;
+
+use crate::answer::Answer;
+use crate::bridge::{Patience, Sink};
+use crate::h1::stream::Stream;
+use crate::h2::call::Call;
+use crate::h2::head;
+use crate::plan::Exchange;
+use crate::worker::Worker;
+
+/// Who waits for an answer.
+pub(crate) enum Downstream<'c> {
+    /// The client of a connection.
+    Http1(&'c mut Stream),
+    /// The client of a stream.
+    Http2(&'c mut Call),
+}
+
+impl Downstream<'_> {
+    /// Sends an answer of the proxy's own; whether that worked.
+    pub(crate) async fn answer(&mut self, worker: &Worker, exchange: &Exchange, answer: &Answer, close: bool) -> bool {
+        let mut out = worker.buffers.take_head();
+        answer.write_head(&worker.date(), close, &mut out);
+        let body: &[u8] = if exchange.is_head || !answer.has_length() { &[] } else { &answer.body };
+        exchange.bytes_sent.set((out.len() + body.len()) as u64);
+        let sent = match self {
+            Self::Http1(client) => {
+                client.writer().write(&out, body, worker.settings.write_stall_timeout).await.is_ok()
+            }
+            Self::Http2(call) => send(worker, call, &out, body).await,
+        };
+        worker.buffers.give_head(out);
+        sent
+    }
+
+    /// An answer that broke off cannot be mended, only be seen to be incomplete. A reset says so whatever the framing: an
+    /// answer that ends by closing would look complete otherwise.
+    pub(crate) fn cut(&mut self) {
+        match self {
+            Self::Http1(client) => client.cut(),
+            Self::Http2(call) => call.reset(h2::Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+async fn send(worker: &Worker, call: &mut Call, out: &[u8], body: &[u8]) -> bool {
+    let Ok(answer) = head::response(out) else { return false };
+    if call.answer(answer, body.is_empty()).is_err() {
+        return false;
+    }
+    if body.is_empty() {
+        return true;
+    }
+    let moved = worker.moved();
+    let patience = Patience::new(worker, worker.settings.write_stall_timeout, &moved);
+    let (_, answering) = call.split();
+    let mut sink = Sink::Client(answering);
+    let sent = pin!(sink.data(bytes::Bytes::copy_from_slice(body), true, &patience));
+    sent.await.is_ok()
+}
