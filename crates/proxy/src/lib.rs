@@ -21,6 +21,7 @@ mod h1;
 mod headers;
 mod held_body;
 mod hello;
+mod keepalive;
 mod labels;
 mod mirror;
 mod plan;
