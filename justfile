@@ -34,7 +34,7 @@ deny:
 docs:
     cargo xtask docs
 
-# Checks against real peers: Prometheus with the queries of dashboards, curl, nginx.
+# Checks against real peers: Prometheus with the queries of dashboards, curl, nginx, databases, gRPC.
 peers:
     cargo xtask peers
 

@@ -38,7 +38,13 @@ pub(crate) fn need(program: &str, package: &str) -> Result<PathBuf> {
     if let Some(file) = find(program) {
         return Ok(file);
     }
-    let apt = find("apt-get").ok_or_else(|| anyhow!("`{program}` is missing; install package `{package}`"))?;
+    install(package).with_context(|| format!("`{program}` is missing"))?;
+    find(program).ok_or_else(|| anyhow!("package `{package}` brought no `{program}`"))
+}
+
+/// Installs a package of Debian.
+pub(crate) fn install(package: &str) -> Result<()> {
+    let apt = find("apt-get").ok_or_else(|| anyhow!("there is no apt-get here; install package `{package}`"))?;
     eprintln!("installing {package}");
     let install = || {
         let mut command = Command::new(&apt);
@@ -47,9 +53,9 @@ pub(crate) fn need(program: &str, package: &str) -> Result<PathBuf> {
     };
     if install().is_err() {
         output(Command::new(&apt).arg("update"))?;
-        install().with_context(|| format!("`{program}` is missing, and package `{package}` cannot be installed"))?;
+        install().with_context(|| format!("package `{package}` cannot be installed"))?;
     }
-    find(program).ok_or_else(|| anyhow!("package `{package}` brought no `{program}`"))
+    Ok(())
 }
 
 /// Runs a program to its end and returns what it printed; an error carries what it complained about.

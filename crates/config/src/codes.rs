@@ -122,7 +122,8 @@ codes! {
     ORPHAN_ENDPOINTS = "OUT0211" Warning;
     /// Several objects of which only one can count, such as two Sidecars for one namespace.
     SUPERSEDED = "OUT0212" Warning;
-    /// A rule of an HTTPRoute sends to nobody: it has no `backendRefs`, or only some with weight 0. Its requests get 500.
+    /// A rule of an HTTPRoute or GRPCRoute sends to nobody: it has no `backendRefs`, or only some with weight 0. Its requests
+    /// get 500, or 503.
     NO_BACKENDS = "OUT0213" Warning;
     /// A reference to an object of another namespace, which no ReferenceGrant there permits.
     NOT_PERMITTED = "OUT0214" Error;
@@ -132,6 +133,8 @@ codes! {
     PORT_TAKEN = "OUT0216" Error;
     /// Clients may refuse a certificate: it is expired, not valid yet, not meant for servers, or names no host.
     CERTIFICATE_DOUBT = "OUT0217" Warning;
+    /// A GRPCRoute sends to a port that gets HTTP/1.1, which cannot carry gRPC: its calls fail.
+    GRPC_OVER_HTTP1 = "OUT0218" Warning;
     /// A Gateway is of a class that another controller serves; it is not served here.
     GATEWAY_OF_OTHERS = "OUT0220" Info;
     /// A GatewayClass, Gateway or ListenerSet is not accepted: nothing of it is served.

@@ -2,16 +2,18 @@
 //!
 //! | meet | wins | why |
 //! |---|---|---|
-//! | VirtualService, HTTPRoute, TrafficSplit, Service | VirtualService, then HTTPRoutes, then TrafficSplit, then the Service's default route | the richer API is the more deliberate statement; Istio's own order of VirtualService over default |
+//! | VirtualService, HTTPRoute or GRPCRoute, TrafficSplit, Service | VirtualService, then these routes, then TrafficSplit, then the Service's default route | the richer API is the more deliberate statement; Istio's own order of VirtualService over default |
 //! | VirtualServices: one names the host, one has a wildcard for it | the one that names it; of wildcards the longest | Istio's most specific host |
 //! | VirtualServices for the very same host | seen by the client's namespace alone (`exportTo: [.]`), then exported to it by name, then to all; in each the oldest | Istio does not merge VirtualServices inside the mesh |
 //! | VirtualServices for one host on one Istio Gateway | all: merged in the order of the row above, and what takes every request comes last | Istio's `SortVHostRoutes`, see `translate/gateways/istio/routes.rs` |
 //! | Istio Gateways on one proxy: servers with one port | servers of plain HTTP share it, servers with TLS share it if no host stands in two; else the server of the older Gateway | Istio's `mergeGateways`, see `translate/gateways/istio/servers.rs` |
 //! | rules for connections with one server name on one port of an Istio Gateway | the first in the order above | a connection goes one way |
-//! | HTTPRoutes for one Service: one in the client's namespace, one in the Service's | that in the client's namespace, in silence: it is there to override | Gateway API (GEP-1294); those of one namespace are merged, see `translate/http_routes.rs` |
+//! | HTTPRoutes or GRPCRoutes for one Service: one in the client's namespace, one in the Service's | that in the client's namespace, in silence: it is there to override | Gateway API (GEP-1294); those of one namespace are merged, see `translate/http_routes.rs` |
+//! | an HTTPRoute and a GRPCRoute for one port of a Service, in one namespace | the GRPCRoute | Gateway API (GEP-1426, "Route types"): they are not merged |
+//! | an HTTPRoute and a GRPCRoute at one listener, with a host name in common | the older one, then by `namespace/name`; without creation times the HTTPRoute | Gateway API (`hostnames` of GRPCRoute), see `translate/gateways/api/attach.rs` |
 //! | listeners of one Gateway with one port and host, or one port and two protocols | within one object nobody; else the Gateway's own, then those of the oldest ListenerSet | Gateway API ("distinct listeners"), see `translate/gateways/api/listeners.rs` |
 //! | listeners of one port for one host | the most specific, in silence | Gateway API ("listener isolation"), see `translate/gateways/api/chains.rs` |
-//! | HTTPRoutes at one listener of the Gateway API | all: that with the longer host name comes first, then by what they match | Gateway API, see `translate/gateways/api/chains.rs` and `translate/http_routes.rs` |
+//! | HTTPRoutes, or GRPCRoutes, at one listener of the Gateway API | all: that with the longer host name comes first, then by what they match | Gateway API, see `translate/gateways/api/chains.rs` and `translate/http_routes.rs` |
 //! | TLSRoutes and TCPRoutes at one listener or Service for one server name; TCPRoutes for one port | the oldest | Gateway API (`TCPRouteMultipleRoutesAttachment`): all are attached, a connection goes one way; see `translate/gateways/api/relays.rs` and `translate/l4_routes_mesh.rs` |
 //! | connections to a service's port (`--forward`): VirtualService with `tls` or `tcp` rules for it, TLSRoutes and TCPRoutes, Service | VirtualService, then the routes, then the service itself | as with requests |
 //! | TrafficSplits for one root service | the oldest | SMI says nothing; stable |
@@ -34,7 +36,7 @@ use crate::object::Metadata;
 pub enum Winner {
     /// The VirtualService's.
     VirtualService,
-    /// Those of the HTTPRoutes.
+    /// Those of the HTTPRoutes or GRPCRoutes.
     HttpRoutes,
     /// The TrafficSplit's.
     TrafficSplit,
@@ -47,7 +49,7 @@ pub enum Winner {
 pub struct Claims<'c> {
     /// A VirtualService that has rules for this port.
     pub virtual_service: Option<(&'c Metadata, Pos)>,
-    /// HTTPRoutes that count for this port; they are merged.
+    /// HTTPRoutes or GRPCRoutes that count for this port; they are merged.
     pub http_routes: Vec<(&'c Metadata, Pos)>,
     /// A TrafficSplit that has backends for this port.
     pub traffic_split: Option<(&'c Metadata, Pos)>,
@@ -55,32 +57,33 @@ pub struct Claims<'c> {
 
 /// Decides, and reports every object that loses. (The default route loses in silence: that is what the others are for.)
 pub fn decide(host: &str, claims: &Claims<'_>) -> (Winner, Vec<Diagnostic>) {
-    // By rank, the strongest first; the words are for what the weaker ones are told.
+    // By rank, the strongest first.
     let ranks = [
-        (Winner::VirtualService, "VirtualService", claims.virtual_service.as_slice(), "rules"),
-        (Winner::HttpRoutes, "HTTPRoute", &claims.http_routes, "rules"),
-        (Winner::TrafficSplit, "TrafficSplit", claims.traffic_split.as_slice(), "weights"),
+        (Winner::VirtualService, claims.virtual_service.as_slice()),
+        (Winner::HttpRoutes, &claims.http_routes),
+        (Winner::TrafficSplit, claims.traffic_split.as_slice()),
     ];
-    let Some(at) = ranks.iter().position(|(_, _, claims, _)| !claims.is_empty()) else {
+    let Some(at) = ranks.iter().position(|(_, claims)| !claims.is_empty()) else {
         return (Winner::Default, Vec::new());
     };
-    let (winner, strong, first, _) = ranks[at];
-    let (object, pos) = first[0];
-    let place = object.source.place(pos);
-    let mut findings = Vec::new();
-    for (_, weak, losers, what) in &ranks[at + 1..] {
-        for (loser, pos) in *losers {
-            let message = format!(
-                "has no effect for {host}: {} at {place} routes it, and {} wins over {}",
-                object.object_ref(),
-                with_article(strong),
-                with_article(weak)
-            );
-            let hint = format!("remove one of the two, or move the {what} into the {strong}");
-            findings.push(codes::PRECEDENCE.about(loser, *pos, message, hint));
-        }
-    }
-    (winner, findings)
+    let (winner, first) = ranks[at];
+    let losers = ranks[at + 1..].iter().flat_map(|(_, losers)| *losers);
+    (winner, losers.map(|loser| loses(host, *loser, first[0])).collect())
+}
+
+/// Reports an object whose routes for a host lose to those of an object of a stronger kind.
+pub fn loses(host: &str, loser: (&Metadata, Pos), winner: (&Metadata, Pos)) -> Diagnostic {
+    let place = winner.0.source.place(winner.1);
+    let (strong, weak) = (winner.0.kind, loser.0.kind);
+    let what = if weak == "TrafficSplit" { "weights" } else { "rules" };
+    let message = format!(
+        "has no effect for {host}: {} at {place} routes it, and {} wins over {}",
+        winner.0.object_ref(),
+        with_article(strong),
+        with_article(weak)
+    );
+    let hint = format!("remove one of the two, or move the {what} into the {strong}");
+    codes::PRECEDENCE.about(loser.0, loser.1, message, hint)
 }
 
 fn with_article(kind: &str) -> String {

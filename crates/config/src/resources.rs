@@ -49,7 +49,6 @@ pub(crate) struct ObjectKey {
 /// hide that a policy is not in force, so that each object of theirs is named. By group.
 const TO_COME: &[(&str, &str)] = &[
     ("gateway.networking.k8s.io", "BackendTLSPolicy"),
-    ("gateway.networking.k8s.io", "GRPCRoute"),
     ("gateway.networking.k8s.io", "UDPRoute"),
     ("networking.istio.io", "EnvoyFilter"),
     ("networking.istio.io", "ProxyConfig"),
@@ -242,6 +241,8 @@ kinds! {
         ["specs.smi-spec.io/v1alpha4", "specs.smi-spec.io/v1alpha3", "specs.smi-spec.io/v1alpha2", "specs.smi-spec.io/v1alpha1"];
     HTTPRoute http_routes: kind::http_route::HttpRoute, namespaced,
         ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
+    GRPCRoute grpc_routes: kind::grpc_route::GrpcRoute, namespaced,
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"];
     TLSRoute tls_routes: kind::tls_route::TlsRoute, namespaced,
         ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha3", "gateway.networking.k8s.io/v1alpha2"];
     TCPRoute tcp_routes: kind::tcp_route::TcpRoute, namespaced,
@@ -249,6 +250,11 @@ kinds! {
 }
 
 impl Resources {
+    /// HTTPRoutes, then GRPCRoutes in the form of HTTPRoutes, each kind in input order.
+    pub(crate) fn request_routes(&self) -> impl Iterator<Item = &Arc<kind::http_route::HttpRoute>> {
+        self.http_routes.iter().chain(self.grpc_routes.iter().map(|grpc| &grpc.route))
+    }
+
     /// Whether there are no objects.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -27,6 +27,9 @@ pub struct Listener {
 impl Listener {
     /// The outbound HTTP listener and forward proxy.
     pub const OUTBOUND: &'static str = "outbound";
+    /// The socket that takes what the system redirects on its way in. No listener has this name: what is not redirected, or
+    /// no capture is for, is closed.
+    pub const INBOUND: &'static str = "inbound";
 
     /// The outbound HTTP listener with these routes.
     pub fn outbound(routes: Arc<RouteTable>) -> Self {

@@ -4,7 +4,7 @@
 //! the flag wins.
 
 use std::io::{IsTerminal, Write};
-use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -171,6 +171,20 @@ pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let mut addresses: Vec<SocketAddr> = resolved.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
     addresses.first().copied().ok_or_else(|| "the host has no address".to_owned())
+}
+
+/// As [`parse_address`], but a port alone is on all addresses.
+pub(crate) fn parse_any_address(text: &str) -> Result<SocketAddr, String> {
+    match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
+        Ok(port) => Ok(any_address(port)),
+        Err(_) => parse_address(text),
+    }
+}
+
+/// A port on all addresses: of both versions, where the machine has IPv6.
+pub(crate) fn any_address(port: u16) -> SocketAddr {
+    let has_v6 = std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    if has_v6 { SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)) } else { SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)) }
 }
 
 /// `ADDR=HOST:PORT`: a listener whose connections go to a service.

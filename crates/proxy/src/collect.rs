@@ -103,6 +103,9 @@ impl History {
 fn route_weights(policy: &Policy, out: &mut Families) {
     let mut left = Collector::CLUSTERS_MAX;
     let hosts = policy.snapshot.listeners.iter().flat_map(|l| l.route_tables()).flat_map(|t| &t.virtual_hosts);
+    // Listeners for redirected connections serve virtual hosts that the outbound listener has, too.
+    let mut told = std::collections::HashSet::new();
+    let hosts = hosts.filter(|host| told.insert(Arc::as_ptr(host)));
     for route in hosts.flat_map(|h| &h.routes) {
         let Action::Forward(forward) = &route.action else { continue };
         if left == 0 || route.origin.as_ref().is_none_or(|o| &*o.kind == "Service") {

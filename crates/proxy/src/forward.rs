@@ -21,6 +21,7 @@ use crate::failure::{Blame, Reason};
 use crate::h1::body::Framing;
 use crate::h1::stream::Stream;
 use crate::held_body::HeldBody;
+use crate::keepalive;
 use crate::mirror;
 use crate::plan::Exchange;
 use crate::pool::Upstream;
@@ -319,15 +320,16 @@ fn chosen<'c>(worker: &Worker, cluster: &'c WorkerCluster, index: Option<usize>)
 }
 
 /// Small writes leave at once; a peer that vanished is noticed. A socket that refuses an option still works.
-fn set_options(socket: &TcpStream) {
+///
+/// The limit on unacknowledged bytes counts for questions that get no answer as well, however many are allowed.
+fn set_options(socket: &TcpStream, cluster: Option<&WorkerCluster>) {
     let _ = socket.set_nodelay(true);
     let options = socket2::SockRef::from(socket);
-    let _ = options.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE_TIME));
+    let asked = cluster.and_then(|cluster| cluster.live.model.pool.keepalive);
+    let _ = options.set_tcp_keepalive(&keepalive::options(asked));
     let _ = options.set_tcp_user_timeout(Some(USER_TIMEOUT));
 }
 
-/// Quiet time after which an upstream is asked whether it is still there; Linkerd's value.
-const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
 /// Longest time that sent bytes may stay without acknowledgement; Linkerd's value.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -393,7 +395,7 @@ pub(crate) async fn connect(
     if let Some(stats) = stats {
         stats.connections_total.inc();
     }
-    set_options(&socket);
+    set_options(&socket, cluster);
     let counted = stats.map(|s| HeldGauge::new(&s.connections_active));
     let mut stream = Stream::new(socket, &worker.clock);
     let is_private = proxy_protocol::announce(worker, &mut stream, cluster, ends).await?;

@@ -24,6 +24,7 @@ mod h2;
 mod headers;
 mod held_body;
 mod hello;
+mod keepalive;
 mod labels;
 mod mirror;
 mod plan;

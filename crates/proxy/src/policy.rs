@@ -20,6 +20,8 @@ pub(crate) struct Policy {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Its listeners; a proxy has few.
     pub(crate) sites: Vec<Arc<Site>>,
+    /// Where they are, by name; those behind the first few.
+    names: HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
     /// Which of them serve redirected connections.
     pub(crate) captures: Arc<Captures>,
     /// Live clusters by name.
@@ -27,6 +29,9 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// Listeners that are looked through before a name is hashed.
+    const FEW: usize = 4;
+
     /// Compiles a snapshot, carrying over what is live in `previous`.
     pub(crate) fn compile(snapshot: Arc<Snapshot>, previous: Option<&Self>, now: Instant) -> Self {
         let sites = snapshot.listeners.iter().map(|listener| {
@@ -36,7 +41,9 @@ impl Policy {
                 _ => Arc::new(Site::compile(listener, &snapshot.workload, before.map(|(site, _)| &**site))),
             }
         });
-        let sites = sites.collect();
+        let sites: Vec<Arc<Site>> = sites.collect();
+        let behind = sites.iter().enumerate().skip(Self::FEW);
+        let names = behind.map(|(at, site)| (site.listener.name.clone(), at as u32)).collect();
         let clusters = snapshot
             .clusters
             .iter()
@@ -46,13 +53,15 @@ impl Policy {
             })
             .collect();
         let captures = Captures::compile(&snapshot.captures, previous.map(|policy| &policy.captures));
-        Self { snapshot, sites, captures, clusters }
+        Self { snapshot, sites, names, captures, clusters }
     }
 
     /// The listener of a name, and its place.
     pub(crate) fn site(&self, name: &Arc<str>) -> Option<(&Arc<Site>, usize)> {
+        // Most connections come to the first few; where connections are redirected, there may be thousands behind them.
         let is_it = |site: &Arc<Site>| Arc::ptr_eq(&site.listener.name, name) || site.listener.name == *name;
-        let at = self.sites.iter().position(is_it)?;
+        let first = self.sites.iter().take(Self::FEW).position(is_it);
+        let at = first.or_else(|| self.names.get(name).map(|at| *at as usize))?;
         Some((&self.sites[at], at))
     }
 }

@@ -41,8 +41,9 @@ enum After {
 pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: SocketAddr, listener: Arc<str>) {
     // Small writes must leave at once; a socket that refuses the option still works.
     let _ = socket.set_nodelay(true);
-    let ends = Ends { source: peer, destination: socket.local_addr().unwrap_or(UNKNOWN_ADDRESS) };
     let (listener, original) = capture::place(&worker, &socket, listener);
+    let destination = original.or_else(|| socket.local_addr().ok()).unwrap_or(UNKNOWN_ADDRESS);
+    let ends = Ends { source: peer, destination };
     let Some((mut who, reads_hello)) = begin(&worker, ends, listener) else { return };
     who.original = original;
     let mut client = Stream::accepted(socket, &worker.clock);

@@ -101,7 +101,9 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client, tu
     let _of_cluster = stats.map(|stats| Raised::new(&stats.requests_active));
     let _of_endpoint = state.go_on();
     let connection = Connection::open(&worker.recorder, side, &endpoint);
-    if let Err(end) = tcp::both_ways(worker, client, &mut upstream.stream, &connection, idle_timeout).await {
+    let keepalive = cluster.as_ref().and_then(|cluster| cluster.live.model.pool.keepalive);
+    let silence = tcp::Silence { timeout: idle_timeout, keepalive };
+    if let Err(end) = tcp::both_ways(worker, client, &mut upstream.stream, &connection, silence).await {
         connection.flag.set(end.flag());
         client.cut();
         upstream.stream.cut();

@@ -26,6 +26,7 @@ use crate::record::{ClusterStats, EndpointStats, Recorder};
 use crate::route::CompiledRoute;
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::tcp::Pipes;
 use crate::threads::Bench;
 
 /// What the tasks of one worker share.
@@ -35,6 +36,7 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) clock: Rc<Clock>,
     pub(crate) buffers: Rc<BufferPool>,
+    pub(crate) pipes: Pipes,
     pub(crate) pool: Pool,
     pub(crate) recorder: Recorder,
     pub(crate) mirrors: Mirrors,
@@ -90,6 +92,7 @@ impl Worker {
             index,
             clock: Clock::new(),
             buffers: bench.buffers.clone(),
+            pipes: Pipes::default(),
             pool: Pool::default(),
             recorder,
             mirrors,

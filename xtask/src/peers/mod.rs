@@ -5,6 +5,8 @@
 //! name, and where that is impossible the check fails.
 
 mod curl;
+mod databases;
+mod exposition;
 mod mesh;
 mod nginx;
 mod prometheus;
@@ -24,7 +26,7 @@ pub(crate) use world::{Proxy, ready};
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Which checks to run
-    #[arg(long, value_delimiter = ',', default_value = "curl,nginx,prometheus,mesh")]
+    #[arg(long, value_delimiter = ',', default_value = "curl,nginx,prometheus,mesh,databases")]
     only: Vec<Check>,
     /// Check this binary instead of building one
     #[arg(long, value_name = "BIN")]
@@ -45,6 +47,8 @@ enum Check {
     Prometheus,
     /// A simulated mesh under Prometheus: the queries of Istio's dashboards, of Kiali, Flagger and Argo Rollouts have data.
     Mesh,
+    /// MariaDB, PostgreSQL and Redis with their clients, through `--forward`.
+    Databases,
 }
 
 /// Runs the checks in order; the first failure ends the chore.
@@ -78,5 +82,6 @@ fn one(check: Check, program: &Path, folder: &Path) -> Result<()> {
         Check::Nginx => nginx::check(program, &folder.join("nginx")),
         Check::Prometheus => prometheus::check(program, &folder.join("prometheus")),
         Check::Mesh => mesh::check(program, &folder.join("mesh")),
+        Check::Databases => databases::check(program, &folder.join("databases")),
     }
 }

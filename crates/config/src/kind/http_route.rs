@@ -79,14 +79,14 @@ fn rules(node: &Node<'_>, cx: &mut Cx) -> Option<Vec<Spanned<Arc<HttpRouteRule>>
     at_most(16)(node, cx)
 }
 
-fn check_spec(spec: &HttpRouteSpec, pos: Pos, cx: &mut Cx) {
+pub(super) fn check_spec(spec: &HttpRouteSpec, pos: Pos, cx: &mut Cx) {
     const MATCHES_MAX: usize = 128;
     cx.within("parentRefs", |cx| check_parents(&spec.parents, cx));
     let matches: usize = spec.rules.iter().map(|rule| rule.matches.len()).sum();
     cx.within("rules", |cx| {
         if matches > MATCHES_MAX {
             let message = format!("found {matches} matches in all rules, expected at most {MATCHES_MAX}");
-            cx.report(codes::SCHEMA, pos, message, "spread them over several HTTPRoutes");
+            cx.report(codes::SCHEMA, pos, message, "spread them over several routes");
         }
         for (index, rule) in spec.rules.iter().enumerate() {
             let Some(name) = &rule.name else { continue };
@@ -121,7 +121,7 @@ object! {
     check check_rule
 }
 
-fn check_rule(rule: &HttpRouteRule, _: Pos, cx: &mut Cx) {
+pub(super) fn check_rule(rule: &HttpRouteRule, _: Pos, cx: &mut Cx) {
     let by_prefix = rule.is_one_prefix();
     cx.within("filters", |cx| check_list(&rule.filters, by_prefix, cx));
     for (index, backend) in rule.backends.iter().enumerate() {

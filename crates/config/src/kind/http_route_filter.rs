@@ -113,34 +113,52 @@ impl Decode for Filter {
         let mut fields = Fields::of(node, cx)?;
         let kind: Option<FilterType> = fields.required("type", cx);
         // All that are there are read, so that all their problems are told at once.
-        let found = [
-            fields.with("requestHeaderModifier", cx, request_edits).map(Self::RequestHeaders),
-            fields.with("responseHeaderModifier", cx, response_edits).map(Self::ResponseHeaders),
-            fields.optional("requestMirror", cx).map(Self::Mirror),
+        let mut found = common(&mut fields, cx);
+        found.extend([
             fields.optional("requestRedirect", cx).map(Self::Redirect),
             fields.optional("urlRewrite", cx).map(Self::Rewrite),
-            fields.optional("extensionRef", cx).map(Self::Extension),
             fields.with("cors", cx, read_route_cors).map(Self::Cors),
             fields.optional("externalAuth", cx).map(Self::ExternalAuth),
-        ];
-        let kind = kind?;
-        if !fields.has(kind.field()) {
-            let message = format!("required field `{}` is missing for type `{}`", kind.field(), kind.as_str());
-            cx.report(codes::SCHEMA, node.pos, message, "");
-        }
-        let mut own = None;
-        for filter in found.into_iter().flatten() {
-            if filter.kind() == kind {
-                own = Some(filter);
-            } else {
-                let field = filter.kind().field();
-                let message = format!("`{field}` is given, and the type is `{}`", kind.as_str());
-                cx.report(codes::SCHEMA, node.pos, message, "a filter does one thing; write two filters");
-            }
-        }
+        ]);
+        let own = only(kind, found, &mut fields, cx);
         fields.finish(cx);
         own
     }
+}
+
+/// The filters that HTTPRoutes and GRPCRoutes have in common, as far as a mapping has them.
+pub(super) fn common(fields: &mut Fields<'_, '_>, cx: &mut Cx) -> Vec<Option<Filter>> {
+    vec![
+        fields.with("requestHeaderModifier", cx, request_edits).map(Filter::RequestHeaders),
+        fields.with("responseHeaderModifier", cx, response_edits).map(Filter::ResponseHeaders),
+        fields.optional("requestMirror", cx).map(Filter::Mirror),
+        fields.optional("extensionRef", cx).map(Filter::Extension),
+    ]
+}
+
+/// The one filter of what a mapping has; all others are reported.
+pub(super) fn only(
+    kind: Option<FilterType>,
+    found: Vec<Option<Filter>>,
+    fields: &mut Fields<'_, '_>,
+    cx: &mut Cx,
+) -> Option<Filter> {
+    let (kind, pos) = (kind?, fields.pos());
+    if !fields.has(kind.field()) {
+        let message = format!("required field `{}` is missing for type `{}`", kind.field(), kind.as_str());
+        cx.report(codes::SCHEMA, pos, message, "");
+    }
+    let mut own = None;
+    for filter in found.into_iter().flatten() {
+        if filter.kind() == kind {
+            own = Some(filter);
+        } else {
+            let field = filter.kind().field();
+            let message = format!("`{field}` is given, and the type is `{}`", kind.as_str());
+            cx.report(codes::SCHEMA, pos, message, "a filter does one thing; write two filters");
+        }
+    }
+    own
 }
 
 /// Reports filters that cannot stand in one list; called with its path.

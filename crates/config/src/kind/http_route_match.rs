@@ -23,11 +23,30 @@ pub struct HttpRouteMatch {
     pub headers: Vec<HeaderMatch>,
     /// `queryParams`, each name once.
     pub query: Vec<QueryMatch>,
+    /// `method` of a GRPCRoute's match, which `path` stands for.
+    pub calls: Option<Calls>,
+}
+
+/// What a match of a GRPCRoute says of the calls it takes; its place among others goes by that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// Whether names are given, or regular expressions.
+    pub exact: bool,
+    /// Characters of `service`.
+    pub service: usize,
+    /// Characters of `method`.
+    pub method: usize,
 }
 
 impl Default for HttpRouteMatch {
     fn default() -> Self {
-        Self { path: PathMatch::Segments(Arc::default()), method: None, headers: Vec::new(), query: Vec::new() }
+        Self {
+            path: PathMatch::Segments(Arc::default()),
+            method: None,
+            headers: Vec::new(),
+            query: Vec::new(),
+            calls: None,
+        }
     }
 }
 
@@ -40,24 +59,31 @@ impl Decode for HttpRouteMatch {
         }
         let method: Option<Method> = fields.optional("method", cx);
         block.method = method.map(|method| StringMatch::Exact(method.as_str().into()));
-        let headers: Vec<Spanned<NamedMatch>> = fields.or_default_with("headers", cx, distinct(16));
+        block.headers = read_headers(&mut fields, cx);
         let query: Vec<Spanned<NamedMatch>> = fields.or_default_with("queryParams", cx, distinct(16));
         fields.finish(cx);
-        for (index, header) in headers.iter().enumerate() {
-            let Some(name) = header_name(&header.name, header.pos, cx) else { continue };
-            if block.headers.iter().any(|h| h.name == name) {
-                let message = format!("{:?} is already asked for, and only the first counts", clip(&header.name));
-                let hint = "remove it, or put it into a match of its own";
-                let report = |cx: &mut Cx| cx.report(codes::NO_EFFECT, header.pos, message, hint);
-                cx.within("headers", |cx| cx.at_index(index, report));
-                continue;
-            }
-            block.headers.push(HeaderMatch { name, value: header.condition.clone(), invert: false });
-        }
         let parameter = |q: Spanned<NamedMatch>| QueryMatch { name: q.value.name, value: q.value.condition };
         block.query = query.into_iter().map(parameter).collect();
         Some(block)
     }
+}
+
+/// Takes `headers` out of the fields of a match.
+pub(super) fn read_headers(fields: &mut Fields<'_, '_>, cx: &mut Cx) -> Vec<HeaderMatch> {
+    let written: Vec<Spanned<NamedMatch>> = fields.or_default_with("headers", cx, distinct(16));
+    let mut headers: Vec<HeaderMatch> = Vec::with_capacity(written.len());
+    for (index, header) in written.iter().enumerate() {
+        let Some(name) = header_name(&header.name, header.pos, cx) else { continue };
+        if headers.iter().any(|h| h.name == name) {
+            let message = format!("{:?} is already asked for, and only the first counts", clip(&header.name));
+            let hint = "remove it, or put it into a match of its own";
+            let report = |cx: &mut Cx| cx.report(codes::NO_EFFECT, header.pos, message, hint);
+            cx.within("headers", |cx| cx.at_index(index, report));
+            continue;
+        }
+        headers.push(HeaderMatch { name, value: header.condition.clone(), invert: false });
+    }
+    headers
 }
 
 choices! {

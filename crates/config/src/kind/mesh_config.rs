@@ -65,6 +65,12 @@ choices! {
     }
 }
 
+impl Default for MeshUpgrade {
+    fn default() -> Self {
+        Self::DoNotUpgrade
+    }
+}
+
 impl Default for MeshConfig {
     fn default() -> Self {
         Self {

@@ -70,7 +70,7 @@ impl Decode for ConnectionBackend {
 pub(super) fn some_of<T: Decode>(max: usize) -> impl FnOnce(&Node<'_>, &mut Cx) -> Option<Vec<T>> {
     move |node, cx| {
         if node.items().is_some_and(<[_]>::is_empty) {
-            cx.mismatch(node, "at least one item");
+            cx.report(codes::SCHEMA, node.pos, "the list is empty, expected at least one item", "");
         }
         at_most(max)(node, cx)
     }

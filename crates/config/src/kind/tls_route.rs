@@ -56,7 +56,12 @@ fn check_route(route: &TlsRoute, pos: Pos, cx: &mut Cx) {
         if host.0.parse::<IpAddr>().is_ok() {
             let name = clip(&host.0);
             let message = format!("spec.hostnames[{index}]: found the address {name:?}, expected a host name");
-            cx.report(codes::SCHEMA, host.pos, message, "clients name hosts in their hello, never addresses (RFC 6066)");
+            cx.report(
+                codes::SCHEMA,
+                host.pos,
+                message,
+                "clients name hosts in their hello, never addresses (RFC 6066)",
+            );
         }
     }
 }

@@ -8,6 +8,7 @@
 //! In the order things happen: `replicas` (which pods), `ports` (what they serve, and which Services send there),
 //! `readiness`, `pods` (the Pod objects) and `drafts` (all of these, unit by unit), `replaced` (endpoints that give way), `network` (addresses), `sidecar`.
 
+mod captured;
 mod drafts;
 mod network;
 mod pods;
@@ -30,6 +31,7 @@ use crate::kind::pod::Pod;
 use crate::resources::{Resources, Table};
 use crate::translate::gateways::GatewayId;
 use crate::translate::{Naming, View, Workloads, in_order, owner_name, read_mesh};
+pub use captured::captured;
 use drafts::{Draft, Drafter};
 use network::Addresses;
 pub use network::Network;

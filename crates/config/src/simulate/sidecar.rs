@@ -8,14 +8,15 @@ use std::time::Duration;
 use outrigger_model::{
     Action, Balance, BalancePolicy, Chain, Cluster, ClusterName, ConnectionPool, Destination, Direction, Discovery,
     Domain, DomainPort, Endpoint, Forward, HeaderEdits, HostPattern, Inbound, Listener, Locality, LocalityMode,
-    Rewrite, Route, RouteMatch, RouteTable, Serve, ServiceRef, Snapshot, TcpRoute, Unmatched, VirtualHost, Workload,
+    Rewrite, Route, RouteMatch, RouteTable, Serve, ServiceRef, Snapshot, TcpRoute, Unmatched, UpstreamHttp,
+    VirtualHost, Workload,
 };
 
 use super::{SimulatedPod, SimulatedPort};
 use crate::translate::fingerprint;
 
 /// The application is beside the proxy; it answers at once or not at all, but Istio's default is what people know.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who is behind every address of the mesh.
 #[derive(Clone, Debug, Default)]
@@ -91,11 +92,14 @@ pub fn sidecar(
     }
 }
 
-fn listener(port: &SimulatedPort) -> Listener {
-    let serve = if port.is_http() {
-        Serve::Http(Arc::new(routes(port.port)))
-    } else {
-        Serve::Tcp(Arc::new(TcpRoute { origin: None, destinations: vec![destination(port.port)] }))
+/// The listener of a port.
+pub(super) fn listener(port: &SimulatedPort) -> Listener {
+    let http = || Arc::new(routes(port.port));
+    let tcp = || Arc::new(TcpRoute { origin: None, destinations: vec![destination(port.port)] });
+    let serve = match (port.is_http(), port.http) {
+        (true, UpstreamHttp::AsClient) => Serve::Detect { http: http(), tcp: tcp() },
+        (true, UpstreamHttp::Http1 | UpstreamHttp::Http2) => Serve::Http(http()),
+        (false, _) => Serve::Tcp(tcp()),
     };
     let inbound = Inbound { container: port.container.clone(), port: port.port, port_name: port.name.clone() };
     Listener {
@@ -109,11 +113,16 @@ fn listener(port: &SimulatedPort) -> Listener {
 
 /// Everything goes to the application: who it was meant for was decided on the other side.
 fn routes(port: u16) -> RouteTable {
+    routes_of(format!("inbound|http|{port}").into(), destination(port))
+}
+
+/// A table, with a virtual host of this name, by which everything goes to one destination.
+pub(super) fn routes_of(name: Arc<str>, destination: Destination) -> RouteTable {
     let route = Route {
         name: "default".into(),
         origin: None,
         matches: RouteMatch::default(),
-        action: Action::Forward(Forward { destinations: vec![destination(port)], rewrite: Rewrite::default() }),
+        action: Action::Forward(Forward { destinations: vec![destination], rewrite: Rewrite::default() }),
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
         cors: None,
@@ -123,7 +132,7 @@ fn routes(port: u16) -> RouteTable {
         mirrors: Vec::new(),
     };
     let vhost = VirtualHost {
-        name: format!("inbound|http|{port}").into(),
+        name,
         domains: vec![Domain { host: HostPattern::Any, port: DomainPort::Any }],
         routes: vec![Arc::new(route)],
     };
@@ -131,8 +140,13 @@ fn routes(port: u16) -> RouteTable {
 }
 
 fn destination(port: u16) -> Destination {
+    destination_of(ClusterName::inbound(port))
+}
+
+/// A destination without conditions.
+pub(super) fn destination_of(cluster: ClusterName) -> Destination {
     Destination {
-        cluster: ClusterName::inbound(port),
+        cluster,
         missing: None,
         weight: 1,
         authority: None,
@@ -152,7 +166,7 @@ fn cluster(pod: &SimulatedPod, port: &SimulatedPort, application: SocketAddr) ->
     };
     Cluster {
         name: ClusterName::inbound(port.port),
-        service: port.service.clone().unwrap_or_else(|| nameless(pod, port)),
+        service: service_of(&pod.facts, port),
         discovery: Discovery::Static,
         endpoints: vec![Arc::new(endpoint)],
         names: Vec::new(),
@@ -167,13 +181,13 @@ fn cluster(pod: &SimulatedPod, port: &SimulatedPort, application: SocketAddr) ->
     }
 }
 
-/// What the metrics name where no Service sends to a port: Istio says the canonical service of the workload.
-fn nameless(pod: &SimulatedPod, port: &SimulatedPort) -> ServiceRef {
-    ServiceRef {
-        host: pod.facts.canonical_service.clone(),
-        name: pod.facts.canonical_service.clone(),
-        namespace: pod.namespace.clone(),
+/// The service of a port for the metrics. Where no Service sends there, Istio says the canonical service of the workload.
+pub(super) fn service_of(facts: &Workload, port: &SimulatedPort) -> ServiceRef {
+    port.service.clone().unwrap_or_else(|| ServiceRef {
+        host: facts.canonical_service.clone(),
+        name: facts.canonical_service.clone(),
+        namespace: facts.namespace.clone(),
         port: port.port,
         subset: Arc::default(),
-    }
+    })
 }

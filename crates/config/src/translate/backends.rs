@@ -4,7 +4,7 @@
 //! API), its share of connections is reset. Every such reference is a finding, and a [`RefProblem`] for the conditions of
 //! its route.
 
-use outrigger_model::{ClusterName, Missing};
+use outrigger_model::{ClusterName, Missing, UpstreamHttp};
 
 use super::gateways::grants::{Grants, Referent, Referrer};
 use super::protocol::Protocol;
@@ -15,11 +15,17 @@ use crate::decode::clip;
 use crate::hosts;
 use crate::kind::gateway_api::GROUP;
 use crate::kind::gateway_refs::BackendObjectRef;
+use crate::kind::grpc_route::GRPC_ROUTE;
 use crate::node::Pos;
 use crate::object::Metadata;
 
 /// The status of a share of requests that leads nowhere.
 pub(crate) const NOWHERE_STATUS: u16 = 500;
+
+/// The same, by the kind of the route: of a GRPCRoute clients shall read `UNAVAILABLE`, which 503 stands for.
+pub(crate) fn nowhere_status(route: &Metadata) -> u16 {
+    if route.kind == GRPC_ROUTE { 503 } else { NOWHERE_STATUS }
+}
 
 /// Why something that a route refers to, or asks for, is not there: the reason of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,7 +141,7 @@ impl Backends<'_> {
         problems: &mut Vec<RefProblem>,
     ) -> Missing {
         self.resolver.report(reason.code().about(from.meta, pos, message.clone(), hint));
-        let missing = Missing { status: NOWHERE_STATUS, reason: message.as_str().into() };
+        let missing = Missing { status: nowhere_status(from.meta), reason: message.as_str().into() };
         problems.push(RefProblem { rule: from.rule, reason, message, pos });
         missing
     }
@@ -175,25 +181,39 @@ impl Backends<'_> {
             return Err((Reason::BackendNotFound, message, "use one of its ports".to_owned()));
         };
         self.is_spoken(info, found)?;
+        self.review_calls(meta, target, info, found);
         self.resolver.used.borrow_mut().insert(index);
         Ok(ClusterName::outbound(port, "", &info.host))
     }
 
+    /// Warns of calls that are sent in HTTP/1.1, which has no room for them. What is spoken is the port's to say, whatever
+    /// kind of route leads there, as in Istio.
+    fn review_calls(&self, meta: &Metadata, target: &BackendObjectRef, info: &ServiceInfo, port: &PortInfo) {
+        let resolver = self.resolver;
+        let spoken = || resolver.rules.upstream_http(info, port, resolver.client, self.grants.is_some());
+        if meta.kind != GRPC_ROUTE || spoken() != UpstreamHttp::Http1 {
+            return;
+        }
+        let why = match port.protocol {
+            Protocol::Undetermined => "nobody says what it speaks, and gateways send HTTP/1.1 there".to_owned(),
+            stated => format!("it is one of {}", stated.as_str()),
+        };
+        let message =
+            format!("port {} of backend {} gets HTTP/1.1, which cannot carry gRPC: {why}", port.number, info.host);
+        let hint = "give the port of the Service `appProtocol: kubernetes.io/h2c`, or a name that begins with `grpc`";
+        let pos = target.port.as_ref().map_or(target.name.pos, |port| port.pos);
+        resolver.report(codes::GRPC_OVER_HTTP1.about(meta, pos, message, hint));
+    }
+
     /// Whether a port takes what is sent.
     fn is_spoken(&self, info: &ServiceInfo, port: &PortInfo) -> Result<(), (Reason, String, String)> {
+        let Some(stated) = app_protocol(info, port.index) else { return Ok(()) };
+        if self.sent == Sent::Connections || port.protocol.is_http() {
+            return Ok(());
+        }
         let (number, host) = (port.number, &info.host);
-        let (message, hint) = match (self.sent, app_protocol(info, port.index)) {
-            (Sent::Requests, Some(stated)) if !port.protocol.is_http() => (
-                format!("port {number} of backend {host} is no HTTP: its appProtocol is {:?}", clip(stated)),
-                "send to a port that speaks plain HTTP",
-            ),
-            (Sent::Connections, _) if port.protocol == Protocol::Udp => (
-                format!("port {number} of backend {host} is one of UDP, and takes no connections"),
-                "send to a port of TCP",
-            ),
-            (Sent::Requests | Sent::Connections, _) => return Ok(()),
-        };
-        Err((Reason::UnsupportedProtocol, message, hint.to_owned()))
+        let message = format!("port {number} of backend {host} is no HTTP: its appProtocol is {:?}", clip(stated));
+        Err((Reason::UnsupportedProtocol, message, "send to a port that speaks plain HTTP".to_owned()))
     }
 
     fn permitted(&self, meta: &Metadata, namespace: &str, name: &str) -> Result<(), (Reason, String, String)> {

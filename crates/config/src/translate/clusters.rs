@@ -129,7 +129,7 @@ impl ClusterContext<'_> {
             discovery,
             endpoints: selected,
             names: Vec::new(),
-            http: effective.upstream_http(port.protocol, self.mesh, self.client),
+            http: effective.upstream_http(port.protocol, self.mesh.h2_upgrade, self.client.is_gateway),
             proxy_protocol: effective.proxy_protocol.map(|p| p.model()),
             balance,
             connect_timeout: connect.unwrap_or(self.mesh.connect_timeout),

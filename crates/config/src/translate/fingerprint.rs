@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use outrigger_model::{Cluster, Endpoint, Listener, Mesh, Serve, ServiceRef, VirtualHost, Workload};
+use outrigger_model::{Capture, Cluster, Endpoint, Listener, Mesh, Serve, ServiceRef, VirtualHost, Workload};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Text that goes into a hash.
@@ -92,6 +92,13 @@ pub(crate) fn listener(listener: &Listener, mut of_vhost: impl FnMut(&Arc<Virtua
             let _ = write!(sink, "{route:?}");
         }
     }
+    sink.0.finish()
+}
+
+/// Of a capture.
+pub(crate) fn capture(capture: &Capture) -> u64 {
+    let mut sink = Sink(Xxh3::new());
+    let _ = write!(sink, "{capture:?}");
     sink.0.finish()
 }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use outrigger_model::{
-    Chain, ClusterName, Destination, Diagnostic, Direction, Discovery, HeaderEdits, Listener, Missing, Origin,
-    Serve, TcpRoute,
+    Chain, ClusterName, Destination, Diagnostic, Direction, Discovery, HeaderEdits, Listener, Missing, Origin, Serve,
+    TcpRoute,
 };
 
 use super::bindings::{MESH, full_name};
@@ -51,6 +51,8 @@ pub(crate) struct Forwarding<'f> {
     /// Addressable services.
     order: Vec<u32>,
     targets: Vec<Target<'f>>,
+    /// Whether connections to addresses of services are redirected to the proxy.
+    captures: bool,
 }
 
 /// A forward, and the service it found or why it found none.
@@ -59,11 +61,14 @@ struct Target<'f> {
     found: Result<Found<'f>, String>,
 }
 
+/// A port of an addressable service.
 #[derive(Clone, Copy)]
-struct Found<'f> {
+pub(crate) struct Found<'f> {
     service: u32,
-    info: &'f ServiceInfo,
-    port: &'f PortInfo,
+    /// The service.
+    pub(crate) info: &'f ServiceInfo,
+    /// The port.
+    pub(crate) port: &'f PortInfo,
 }
 
 /// The conditions of a match that are known before a connection comes.
@@ -95,10 +100,11 @@ impl VhostBuilder<'_> {
         forwards: &'f [Forward],
         connections: &'f [Candidate],
         routes: &'f MeshConnections,
+        captures: bool,
     ) -> Forwarding<'f> {
         let order = self.service_order();
         let targets = forwards.iter().map(|forward| Target { forward, found: self.find(forward, &order) });
-        Forwarding { builder: self, connections, routes, targets: targets.collect(), order }
+        Forwarding { builder: self, connections, routes, targets: targets.collect(), order, captures }
     }
 
     /// The service and port of a forward: by its full name, else by the others it answers to. What is not found is reported.
@@ -167,14 +173,31 @@ impl<'f> Forwarding<'f> {
 
     /// Reports what no forward does. Returns the findings that views without these forwards report, and that do not hold.
     pub(crate) fn review(&self, of_sidecar: bool) -> Vec<Diagnostic> {
-        let all = self.rules_not_enforced().chain(self.routes_not_enforced()).chain(self.ports_not_routed().filter(|_| of_sidecar));
+        let all = self
+            .rules_not_enforced()
+            .chain(self.routes_not_enforced())
+            .chain(self.ports_not_routed().filter(|_| of_sidecar));
         let (refuted, hold): (Vec<_>, Vec<_>) = all.partition(|(is_forwarded, _)| *is_forwarded);
         hold.into_iter().for_each(|(_, finding)| self.builder.resolver.report(finding));
         refuted.into_iter().map(|(_, finding)| finding).collect()
     }
 
+    /// What connections are relayed to: by forwards and, where they are redirected, to all ports.
     fn found(&self) -> impl Iterator<Item = Found<'f>> {
-        self.targets.iter().filter_map(|target| target.found.as_ref().ok().copied())
+        let captured = self.captures.then(|| self.addressable()).into_iter().flatten();
+        // The pods of a headless service have addresses of their own.
+        let captured = captured.filter(|found| !found.info.is_headless());
+        self.targets.iter().filter_map(|target| target.found.as_ref().ok().copied()).chain(captured)
+    }
+
+    /// Every port that the client may address.
+    pub(crate) fn addressable(&self) -> impl Iterator<Item = Found<'f>> {
+        let builder = self.builder;
+        self.order.iter().flat_map(move |index| {
+            let (service, info) = (*index, &**builder.resolver.registry.at(*index));
+            let ports = info.ports.iter().filter(move |port| builder.imports[service as usize].has(port.number));
+            ports.map(move |port| Found { service, info, port })
+        })
     }
 
     /// Rules that count on gateways only, unless a forward obeys them.
@@ -229,7 +252,7 @@ impl<'f> Forwarding<'f> {
     }
 
     fn chains(&self, forward: &Forward, found: Found<'_>) -> Vec<Chain> {
-        let Found { service, info, port } = found;
+        let info = found.info;
         if info.discovery == Discovery::OriginalDestination {
             let message = format!(
                 "forward {}={}:{}: {} leaves it to each connection which address it goes to, and a forward has none",
@@ -241,13 +264,18 @@ impl<'f> Forwarding<'f> {
             let hint = "give the ServiceEntry `resolution: STATIC` and endpoints";
             self.builder.resolver.report(codes::NO_EFFECT.about(info.meta(), info.meta().pos, message, hint));
         }
-        let addresses = addresses(forward, info);
+        self.chains_at(found, &addresses(forward, info))
+    }
+
+    /// The chains for connections to a service at these addresses.
+    pub(crate) fn chains_at(&self, found: Found<'_>, addresses: &[IpAddr]) -> Vec<Chain> {
+        let Found { service, info, port } = found;
         let asked = self.asked(info);
         let mut chains = Vec::new();
         if port.protocol == Protocol::Tls {
-            chains.extend(self.by_name(&asked, found, &addresses));
+            chains.extend(self.by_name(&asked, found, addresses));
         }
-        let by_port = self.by_port(&asked, found, &addresses);
+        let by_port = self.by_port(&asked, found, addresses);
         let bound = self.routes.of(service, info, port, &self.builder.resolver.client.namespace);
         match by_port.as_ref().and_then(|route| route.origin.as_ref()).or_else(|| origin(&chains)) {
             Some(winner) => {
@@ -431,7 +459,8 @@ fn nowhere(forward: &Forward, reason: &str) -> TcpRoute {
     }
 }
 
-fn destination(cluster: ClusterName, missing: Option<Missing>) -> Destination {
+/// A destination without header operations.
+pub(crate) fn destination(cluster: ClusterName, missing: Option<Missing>) -> Destination {
     Destination {
         cluster,
         missing,

@@ -1,18 +1,20 @@
-//! Rules of HTTPRoutes as routes of the model, for the listeners of Gateways and for Services of the mesh alike.
+//! Rules of HTTPRoutes and GRPCRoutes as routes of the model, for the listeners of Gateways and for Services of the mesh alike.
 //!
-//! [`HttpRouteBuilder::routes`] makes the routes of one HTTPRoute, each with its [`Rank`]; [`in_order`] merges those of
-//! all HTTPRoutes that meet at one host. Which HTTPRoutes these are is decided elsewhere (`gateways`, `mesh_routes`).
+//! [`HttpRouteBuilder::routes`] makes the routes of one object, each with its [`Rank`]; [`in_order`] merges those of all
+//! objects that meet at one host. Which these are is decided elsewhere (`gateways`, `mesh_routes`): always of one kind.
 //!
 //! | of two matches | first | by |
 //! |---|---|---|
 //! | path | exact; the longer prefix; the longer regular expression; the prefix `/` | specification; regular expressions are the implementation's choice: behind `/` none would ever be met |
 //! | method | with | specification |
 //! | headers, then query parameters | more of them | specification |
-//! | HTTPRoute | the oldest, then by `namespace/name` | specification |
+//! | gRPC service, then method | with more characters; names before regular expressions | specification; regular expressions are the implementation's choice |
+//! | HTTPRoute, GRPCRoute | the oldest, then by `namespace/name` | specification |
 //! | rule, then match | in the order written | specification |
 //!
 //! Of identical matches only the first is kept, and the others are reported. A rule that sends to nobody, and the share of
-//! a backend that is not there, get 500; so do rules with a filter that cannot be obeyed.
+//! a backend that is not there, get 500; so do rules with a filter that cannot be obeyed. With a GRPCRoute all of these get 503,
+//! which a client of gRPC reads as `UNAVAILABLE`.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -24,7 +26,7 @@ use outrigger_model::{
     RetryPolicy, Rewrite, Route, RouteMatch,
 };
 
-use super::backends::{Backends, NOWHERE_STATUS, Reason, RefProblem, Referring, Sent};
+use super::backends::{Backends, Reason, RefProblem, Referring, Sent, nowhere_status};
 use super::gateways::grants::Grants;
 use super::resolve::{Resolved, Resolver};
 use super::route_filters::{Effects, redirect};
@@ -37,7 +39,7 @@ use crate::node::{Pos, Spanned};
 /// What comes before what: the least rank is asked first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
-    path: (u8, Reverse<usize>),
+    path: (u8, Reverse<usize>, Reverse<usize>),
     method: Reverse<bool>,
     headers: Reverse<usize>,
     query: Reverse<usize>,
@@ -49,27 +51,30 @@ pub(crate) struct Rank {
 }
 
 impl Rank {
-    fn of(object: &HttpRoute, name: &Arc<str>, rule: usize, block: usize, matches: &RouteMatch) -> Self {
-        let path = match &matches.path {
-            PathMatch::Exact(_) => (0, 0),
-            PathMatch::Prefix(text) | PathMatch::Segments(text) if !text.is_empty() => (1, text.chars().count()),
-            PathMatch::Regex(pattern) => (2, pattern.source().chars().count()),
-            PathMatch::Prefix(_) | PathMatch::Segments(_) | PathMatch::Any => (3, 0),
+    fn of(object: &HttpRoute, name: &Arc<str>, (rule, at): (usize, usize), block: &HttpRouteMatch) -> Self {
+        let path = match (&block.calls, &block.path) {
+            (Some(calls), _) => (u8::from(!calls.exact), calls.service, calls.method),
+            (None, PathMatch::Exact(_)) => (0, 0, 0),
+            (None, PathMatch::Prefix(text) | PathMatch::Segments(text)) if !text.is_empty() => {
+                (1, text.chars().count(), 0)
+            }
+            (None, PathMatch::Regex(pattern)) => (2, pattern.source().chars().count(), 0),
+            (None, PathMatch::Prefix(_) | PathMatch::Segments(_) | PathMatch::Any) => (3, 0, 0),
         };
         Self {
-            path: (path.0, Reverse(path.1)),
-            method: Reverse(matches.method.is_some()),
-            headers: Reverse(matches.headers.len()),
-            query: Reverse(matches.query.len()),
+            path: (path.0, Reverse(path.1), Reverse(path.2)),
+            method: Reverse(block.method.is_some()),
+            headers: Reverse(block.headers.len()),
+            query: Reverse(block.query.len()),
             created: (object.meta.created.is_none(), object.meta.created),
             name: name.clone(),
             rule,
-            block,
+            block: at,
         }
     }
 }
 
-/// A route with its place among those of other HTTPRoutes.
+/// A route with its place among those of other objects.
 #[derive(Clone, Debug)]
 pub(crate) struct RankedRoute {
     rank: Rank,
@@ -79,7 +84,7 @@ pub(crate) struct RankedRoute {
     route: Arc<Route>,
 }
 
-/// What an HTTPRoute comes to.
+/// What an HTTPRoute or GRPCRoute comes to.
 #[derive(Debug, Default)]
 pub(crate) struct HttpRoutes {
     /// One for every match of every rule.
@@ -88,7 +93,7 @@ pub(crate) struct HttpRoutes {
     pub(crate) problems: Vec<RefProblem>,
 }
 
-/// Makes routes of HTTPRoutes.
+/// Makes routes of HTTPRoutes and GRPCRoutes.
 pub(crate) struct HttpRouteBuilder<'b> {
     backends: Backends<'b>,
     retry: &'b RetryPolicy,
@@ -105,7 +110,7 @@ impl<'b> HttpRouteBuilder<'b> {
         Self { backends: Backends { resolver, sent: Sent::Requests, grants: None }, retry }
     }
 
-    /// The routes of an HTTPRoute; never none.
+    /// The routes of an HTTPRoute or GRPCRoute; never none.
     pub(crate) fn routes(&self, object: &Arc<HttpRoute>) -> HttpRoutes {
         let mut out = HttpRoutes::default();
         let name: Arc<str> = format!("{}/{}", object.meta.namespace, object.meta.name).into();
@@ -131,12 +136,11 @@ impl<'b> HttpRouteBuilder<'b> {
         let everything = [Spanned { value: HttpRouteMatch::default(), pos: rule.pos }];
         let blocks = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
         for (at, block) in blocks.iter().enumerate() {
-            let matches = route_match(block);
             out.routes.push(RankedRoute {
-                rank: Rank::of(object, name, index, at, &matches),
+                rank: Rank::of(object, name, (index, at), block),
                 object: object.clone(),
                 pos: block.pos,
-                route: Arc::new(Route { matches, ..template.clone() }),
+                route: Arc::new(Route { matches: route_match(block), ..template.clone() }),
             });
         }
     }
@@ -245,18 +249,19 @@ impl<'b> HttpRouteBuilder<'b> {
 
     /// Reports a filter that an implementation would bring, or that is not obeyed yet.
     fn unsupported(&self, from: Referring<'_>, filter: &Spanned<Filter>, problems: &mut Vec<RefProblem>) -> Missing {
+        let status = nowhere_status(from.meta);
         let (reason, message, hint) = match &filter.value {
             Filter::Extension(extension) => (
                 Reason::InvalidKind,
                 format!(
-                    "filter {} {} is of group {:?}, which brings no filters here; requests that meet it get 500",
+                    "filter {} {} is of group {:?}, which brings no filters here; requests that meet it get {status}",
                     extension.kind, extension.name, extension.group
                 ),
                 "remove it, or use a filter of the Gateway API",
             ),
             other => (
                 Reason::UnsupportedValue,
-                format!("filter {} is not supported yet; requests that meet it get 500", other.kind().as_str()),
+                format!("filter {} is not supported yet; requests that meet it get {status}", other.kind().as_str()),
                 "remove it if the requests may pass without",
             ),
         };
@@ -274,9 +279,10 @@ impl<'b> HttpRouteBuilder<'b> {
     ) -> Missing {
         let pos = backend.filters.iter().find(|f| f.kind() == kind).map_or(backend.pos, |f| f.pos);
         let message = format!(
-            "filter {} of backend {} is not supported, because {why}; requests for that backend get 500",
+            "filter {} of backend {} is not supported, because {why}; requests for that backend get {}",
             kind.as_str(),
-            backend.target.name.value
+            backend.target.name.value,
+            nowhere_status(from.meta)
         );
         let hint = "put it into the `filters` of a rule of its own".to_owned();
         self.backends.report(from, pos, Reason::UnsupportedValue, message, hint, problems)
@@ -285,10 +291,11 @@ impl<'b> HttpRouteBuilder<'b> {
     /// Reports a rule that sends to nobody.
     fn nobody(&self, from: Referring<'_>, rule: &Spanned<Arc<HttpRouteRule>>) -> Missing {
         let what = if rule.backends.is_empty() { "no `backendRefs`" } else { "only `backendRefs` with weight 0" };
-        let message = format!("rules[{}] has {what}: its requests get 500", from.rule);
+        let status = nowhere_status(from.meta);
+        let message = format!("rules[{}] has {what}: its requests get {status}", from.rule);
         let hint = "name a backend, or redirect";
         self.backends.resolver.report(codes::NO_BACKENDS.about(from.meta, rule.pos, message.clone(), hint));
-        Missing { status: NOWHERE_STATUS, reason: message.into() }
+        Missing { status, reason: message.into() }
     }
 
     fn mirrors(&self, from: Referring<'_>, effects: &Effects<'_>, problems: &mut Vec<RefProblem>) -> Vec<Mirror> {

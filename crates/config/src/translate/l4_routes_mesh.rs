@@ -168,9 +168,8 @@ impl MeshConnections {
     /// The routes that count for a Service's port and clients of a namespace, the oldest first.
     pub(crate) fn of(&self, service: u32, info: &ServiceInfo, port: &PortInfo, client: &str) -> Vec<&Bound> {
         let all = self.by_service.get(&service).into_iter().flatten();
-        let (producers, mut consumers): (Vec<&Bound>, Vec<&Bound>) = all
-            .filter(|bound| bound.is_of(port))
-            .partition(|bound| bound.object.meta().namespace == info.namespace);
+        let (producers, mut consumers): (Vec<&Bound>, Vec<&Bound>) =
+            all.filter(|bound| bound.is_of(port)).partition(|bound| bound.object.meta().namespace == info.namespace);
         consumers.retain(|bound| *bound.object.meta().namespace == *client);
         if consumers.is_empty() { producers } else { consumers }
     }

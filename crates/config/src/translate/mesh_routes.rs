@@ -1,4 +1,4 @@
-//! HTTPRoutes of the mesh (GAMMA): those whose parent is a Service, and which of them a client's requests obey.
+//! HTTPRoutes and GRPCRoutes of the mesh (GAMMA): those whose parent is a Service, and which of them a client's requests obey.
 //!
 //! A route in the namespace of its Service is a producer's and counts for every client. A route in another namespace is a
 //! consumer's: it counts for the clients of its own namespace, and there instead of those of the producer (GEP-1294).
@@ -17,26 +17,27 @@ use crate::kind::http_route::HttpRoute;
 use crate::kind::service::ServiceType;
 use crate::node::{Pos, Spanned};
 use crate::object::Metadata;
+use crate::precedence;
 use crate::resources::Resources;
 
-/// HTTPRoutes by their parent Services.
+/// HTTPRoutes and GRPCRoutes by their parent Services.
 #[derive(Debug, Default)]
 pub(crate) struct MeshRoutes {
     by_service: HashMap<u32, Vec<Bound>, foldhash::fast::RandomState>,
-    /// By namespace and name of the HTTPRoute.
-    parents: HashMap<(Arc<str>, Arc<str>), Vec<MeshParent>, foldhash::fast::RandomState>,
+    /// By the address of the route.
+    parents: HashMap<*const HttpRoute, Vec<MeshParent>, foldhash::fast::RandomState>,
 }
 
 /// A parent that is a Service, as conditions tell it.
 #[derive(Debug)]
 pub(crate) struct MeshParent {
-    /// Index among the parents of its HTTPRoute.
+    /// Index among the parents of its route.
     pub(crate) parent: usize,
     /// Why it takes no route: the reason of `Accepted`, and a sentence.
     pub(crate) refusal: Option<(&'static str, String)>,
 }
 
-/// An HTTPRoute and one of its parents, which exists.
+/// A route and one of its parents, which exists.
 #[derive(Debug)]
 struct Bound {
     route: Arc<HttpRoute>,
@@ -66,10 +67,10 @@ pub(crate) struct Refusal {
 }
 
 impl MeshRoutes {
-    /// Finds the HTTPRoutes whose parents are Services; parents that take no routes are reported.
+    /// Finds the routes whose parents are Services; parents that take no routes are reported.
     pub(crate) fn select(resources: &Resources, resolver: &Resolver<'_>) -> Self {
         let mut routes = Self::default();
-        for route in resources.http_routes.iter() {
+        for route in resources.request_routes() {
             let mut of_mesh = false;
             for (index, parent) in route.spec.parents.iter().enumerate().filter(|(_, parent)| &*parent.group != GROUP) {
                 let found = parent_service(&route.meta, parent, Sent::Requests, resolver);
@@ -80,8 +81,7 @@ impl MeshRoutes {
                 if parent.is_service() {
                     of_mesh = true;
                     let refusal = found.as_ref().err().map(|refusal| (refusal.reason, refusal.message.clone()));
-                    let key = (route.meta.namespace.clone(), route.meta.name.clone());
-                    routes.parents.entry(key).or_default().push(MeshParent { parent: index, refusal });
+                    routes.parents.entry(Arc::as_ptr(route)).or_default().push(MeshParent { parent: index, refusal });
                 }
                 if let Ok(service) = found {
                     let bound = Bound { route: route.clone(), parent: index };
@@ -94,16 +94,51 @@ impl MeshRoutes {
                 resolver.report(codes::NO_EFFECT.about(&route.meta, first.pos, message, hint));
             }
         }
+        routes.settle(resolver);
         routes
     }
 
-    /// The parents of an HTTPRoute that are Services.
-    pub(crate) fn parents_of(&self, route: &HttpRoute) -> impl Iterator<Item = &MeshParent> {
-        let key = (route.meta.namespace.clone(), route.meta.name.clone());
-        self.parents.get(&key).into_iter().flatten()
+    /// HTTPRoutes give way to GRPCRoutes where both are for one port of a Service (GEP-1426, "Route types"); those of other
+    /// namespaces are other clients' and do not meet.
+    fn settle(&mut self, resolver: &Resolver<'_>) {
+        let mut refused = Vec::new();
+        for (service, all) in &self.by_service {
+            let info = resolver.registry.at(*service);
+            for loser in all.iter().filter(|bound| !bound.route.is_grpc()) {
+                let wins = |other: &&Bound, port| {
+                    other.route.is_grpc()
+                        && other.route.meta.namespace == loser.route.meta.namespace
+                        && is_of_port(other.parent(), port)
+                };
+                let (mut kept, mut lost) = (false, None);
+                for port in info.http_ports().filter(|port| is_of_port(loser.parent(), port)) {
+                    let Some(winner) = all.iter().find(|other| wins(other, port)) else {
+                        kept = true;
+                        continue;
+                    };
+                    let host = format!("{}:{}", info.host, port.number);
+                    let place = |bound: &Bound| bound.parent().name.pos;
+                    let winner = (&winner.route.meta, place(winner));
+                    let finding = precedence::loses(&host, (&loser.route.meta, place(loser)), winner);
+                    lost = Some(finding.message.clone());
+                    resolver.report(finding);
+                }
+                refused
+                    .extend(lost.filter(|_| !kept).map(|message| (Arc::as_ptr(&loser.route), loser.parent, message)));
+            }
+        }
+        for (route, parent, message) in refused {
+            let parents = self.parents.get_mut(&route).into_iter().flatten();
+            parents.filter(|p| p.parent == parent).for_each(|p| p.refusal = Some((CONFLICTED, message.clone())));
+        }
     }
 
-    /// The HTTPRoutes that count for a Service's port and clients of a namespace, each with the place that names the
+    /// The parents of a route that are Services.
+    pub(crate) fn parents_of(&self, route: &Arc<HttpRoute>) -> impl Iterator<Item = &MeshParent> {
+        self.parents.get(&Arc::as_ptr(route)).into_iter().flatten()
+    }
+
+    /// The routes that count for a Service's port and clients of a namespace, each with the place that names the
     /// Service.
     pub(crate) fn of(
         &self,
@@ -124,7 +159,11 @@ impl MeshRoutes {
         let (producers, mut consumers): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|(route, _)| route.meta.namespace == info.namespace);
         consumers.retain(|(route, _)| *route.meta.namespace == *client);
-        if consumers.is_empty() { producers } else { consumers }
+        let mut counting = if consumers.is_empty() { producers } else { consumers };
+        if counting.iter().any(|(route, _)| route.is_grpc()) {
+            counting.retain(|(route, _)| route.is_grpc());
+        }
+        counting
     }
 }
 
@@ -182,5 +221,6 @@ pub(crate) fn parent_service(
     Ok(index)
 }
 
+const CONFLICTED: &str = "Conflicted";
 const NO_MATCHING_PARENT: &str = "NoMatchingParent";
 const UNSUPPORTED_VALUE: &str = "UnsupportedValue";

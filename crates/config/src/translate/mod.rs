@@ -14,6 +14,7 @@
 
 mod backends;
 mod bindings;
+pub(crate) mod captures;
 mod client;
 mod clusters;
 mod connections;
@@ -49,7 +50,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use outrigger_model::{Cluster, ClusterName, Diagnostic, Listener, RetryPolicy, RouteTable, Snapshot, VirtualHost};
+use outrigger_model::{
+    Capture, Cluster, ClusterName, Diagnostic, Listener, RetryPolicy, RouteTable, Snapshot, VirtualHost,
+};
 
 pub(crate) use mesh::read as read_mesh;
 pub(crate) use protocol::Spoken;
@@ -59,11 +62,13 @@ use crate::hosts;
 use crate::kind::mesh_config::MeshConfig;
 use crate::resources::Resources;
 use crate::status::ObjectStatus;
+use captures::Captured;
 use client::Client;
 pub use forwards::Forward;
+use forwards::Forwarding;
 use gateways::{GatewayId, Sites};
-use lender::Lender;
 use l4_routes_mesh::MeshConnections;
+use lender::Lender;
 use mesh_routes::MeshRoutes;
 use policy::Rules;
 use registry::Registry;
@@ -84,6 +89,8 @@ pub struct View {
     pub gateway: Option<GatewayId>,
     /// Services that have a listener of their own each, which relays connections.
     pub forwards: Arc<[Forward]>,
+    /// Whether the system redirects the client's connections to its proxy: [`Snapshot::captures`] says what serves them.
+    pub captures: bool,
     /// Suffix of service names.
     pub domain: Arc<str>,
     /// Mesh cluster id.
@@ -105,7 +112,7 @@ impl Default for View {
     /// An anonymous client of a mesh with Istio's default names.
     fn default() -> Self {
         let (domain, cluster) = ("cluster.local".into(), "Kubernetes".into());
-        Self { workload: None, gateway: None, forwards: [].into(), domain, cluster, now: None }
+        Self { workload: None, gateway: None, forwards: [].into(), captures: false, domain, cluster, now: None }
     }
 }
 
@@ -161,6 +168,8 @@ struct Config {
     /// The indexes of those, by namespace and name.
     order: Vec<u32>,
     listeners: Vec<Arc<Listener>>,
+    /// Which of them serve redirected connections.
+    captures: Arc<[Capture]>,
     /// The virtual hosts of all listeners, by name.
     vhosts: HashMap<Arc<str>, Arc<VirtualHost>>,
     fingerprint: u64,
@@ -305,9 +314,10 @@ impl Pass<'_> {
             }
             Some(id) => gateways::listeners(id, resources, &sites, &builder),
         };
-        let forwarding = builder.forwarding(&self.view.forwards, &connections, &mesh_connections);
+        let forwarding = builder.forwarding(&self.view.forwards, &connections, &mesh_connections, self.view.captures);
         let refuted = forwarding.review(self.view.gateway.is_none());
         listeners.extend(forwarding.listeners());
+        let captures = self.captures(&forwarding, &mut listeners);
         let conditions = self.review(&sites, &resolver, builder.retry, (&mesh_routes, &mesh_connections));
         let used = resolver.used.take();
         let diagnostics = resolver.diagnostics.take();
@@ -316,10 +326,34 @@ impl Pass<'_> {
         let order = in_name_order(&registry, &needed);
         let (listeners, fingerprints): (Vec<Arc<Listener>>, Vec<u64>) =
             listeners.into_iter().map(|listener| self.lend(listener)).unzip();
-        let fingerprint = fingerprint::combine(fingerprints.into_iter());
+        let fingerprint =
+            fingerprint::combine(fingerprints.into_iter().chain(captures.iter().map(fingerprint::capture)));
         let tables = listeners.iter().flat_map(|l| l.route_tables());
         let vhosts = tables.flat_map(|t| &t.virtual_hosts).map(|v| (v.name.clone(), v.clone())).collect();
-        Config { registry, rules, needed, order, listeners, vhosts, fingerprint, diagnostics, refuted, conditions }
+        Config {
+            registry,
+            rules,
+            needed,
+            order,
+            listeners,
+            captures,
+            vhosts,
+            fingerprint,
+            diagnostics,
+            refuted,
+            conditions,
+        }
+    }
+
+    /// Adds the listeners of redirected connections.
+    fn captures(&self, forwarding: &Forwarding<'_>, listeners: &mut Vec<Listener>) -> Arc<[Capture]> {
+        let outbound = listeners.first().filter(|listener| self.view.captures && &*listener.name == Listener::OUTBOUND);
+        let Some(routes) = outbound.and_then(|listener| listener.route_tables().next()).cloned() else {
+            return Arc::default();
+        };
+        let Captured { listeners: more, captures, .. } = forwarding.captured(&routes);
+        listeners.extend(more);
+        captures.into()
     }
 
     /// Conditions of the Gateway API, and findings about those that are false.

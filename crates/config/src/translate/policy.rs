@@ -10,7 +10,7 @@ use outrigger_model::{Diagnostic, UpstreamHttp};
 
 use super::client::Client;
 use super::protocol::Protocol;
-use super::registry::{Registry, ServiceInfo};
+use super::registry::{PortInfo, Registry, ServiceInfo};
 use super::workloads::has_labels;
 use crate::codes;
 use crate::decode::clip;
@@ -114,7 +114,7 @@ impl<'p> Effective<'p> {
     }
 
     /// What is spoken to the endpoints of a port, by Istio's rules.
-    pub(crate) fn upstream_http(&self, protocol: Protocol, mesh: &MeshConfig, client: &Client) -> UpstreamHttp {
+    pub(crate) fn upstream_http(&self, protocol: Protocol, mesh: MeshUpgrade, by_gateway: bool) -> UpstreamHttp {
         let http = self.connection_pool.and_then(|pool| pool.http.as_ref());
         if http.is_some_and(|http| http.use_client_protocol == Some(true)) {
             return UpstreamHttp::AsClient;
@@ -123,12 +123,12 @@ impl<'p> Effective<'p> {
             Some(H2Upgrade::Upgrade) => true,
             Some(H2Upgrade::DoNotUpgrade) => false,
             // The mesh's word is for ports that are known to speak HTTP.
-            Some(H2Upgrade::Default) | None => protocol == Protocol::Http && mesh.h2_upgrade == MeshUpgrade::Upgrade,
+            Some(H2Upgrade::Default) | None => protocol == Protocol::Http && mesh == MeshUpgrade::Upgrade,
         };
         match protocol.upstream() {
             _ if upgrade => UpstreamHttp::Http2,
             // Browsers choose HTTP/2 wherever a gateway offers it with TLS, whatever the instances behind it speak.
-            UpstreamHttp::AsClient if client.is_gateway => UpstreamHttp::Http1,
+            UpstreamHttp::AsClient if by_gateway => UpstreamHttp::Http1,
             by_port => by_port,
         }
     }
@@ -142,6 +142,9 @@ pub(crate) struct Rules {
     /// By namespace, those the client sees.
     exported: HashMap<Arc<str>, ByHost>,
     root: Arc<str>,
+    upgrade: MeshUpgrade,
+    /// `connectionPool` of the mesh, for hosts without.
+    pool: Option<Arc<ConnectionPool>>,
 }
 
 #[derive(Debug, Default)]
@@ -177,7 +180,12 @@ impl Rules {
         client: &Client,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
-        let mut rules = Self { root: mesh.root_namespace.clone(), ..Self::default() };
+        let mut rules = Self {
+            root: mesh.root_namespace.clone(),
+            upgrade: mesh.h2_upgrade,
+            pool: mesh.policy.as_ref().and_then(|policy| policy.connection_pool.clone()),
+            ..Self::default()
+        };
         for rule in resources.destination_rules.oldest_first() {
             let own = &rule.meta.namespace;
             let host = hosts::expand(&rule.spec.host, own, domain);
@@ -208,6 +216,20 @@ impl Rules {
         longest_first(&mut rules.local);
         rules.exported.values_mut().for_each(longest_first);
         rules
+    }
+
+    /// What is spoken to the endpoints of a port, as long as no subset says otherwise.
+    pub(crate) fn upstream_http(
+        &self,
+        info: &ServiceInfo,
+        port: &PortInfo,
+        client: &Client,
+        by_gateway: bool,
+    ) -> UpstreamHttp {
+        let rule = self.find(info, client);
+        let mut effective = rule.map(|rule| rule.effective(None, port.number)).unwrap_or_default();
+        effective.connection_pool = effective.connection_pool.or(self.pool.as_ref());
+        effective.upstream_http(port.protocol, self.upgrade, by_gateway)
     }
 
     /// The rule for a service.

@@ -7,7 +7,7 @@ use outrigger_model::{Cluster, ClusterName, Mesh, Snapshot};
 
 use super::clusters::{ClusterContext, ServiceClusters};
 use super::endpoints::ServiceEndpoints;
-use super::{Config, Memo, Pass, fingerprint};
+use super::{Config, Memo, Pass, captures, fingerprint};
 
 /// The endpoints and clusters of one service.
 #[derive(Clone, Debug)]
@@ -50,7 +50,13 @@ impl Pass<'_> {
     pub(super) fn snapshot(&self, config: &Config, services: &[ServiceMemo]) -> Snapshot {
         let same_config = self.before.filter(|memo| std::ptr::eq(&*memo.config, config));
         let clusters = same_config.and_then(|memo| changed(memo, services));
-        let clusters = clusters.unwrap_or_else(|| self.all(config, services));
+        let mut clusters = clusters.unwrap_or_else(|| self.all(config, services));
+        if self.view.captures {
+            let passthrough = Arc::new(captures::passthrough(&self.common.mesh));
+            let before = self.before.and_then(|memo| memo.clusters.get(&passthrough.name));
+            let passthrough = before.filter(|before| **before == passthrough).cloned().unwrap_or(passthrough);
+            clusters.insert(passthrough.name.clone(), passthrough);
+        }
         let (settings, domain) = (&self.common.mesh, self.view.domain.clone());
         let mesh = Mesh {
             trust_domain: settings.trust_domain.clone(),
@@ -64,7 +70,7 @@ impl Pass<'_> {
             workload: self.client.workload.clone(),
             mesh,
             listeners: config.listeners.clone(),
-            captures: Arc::default(),
+            captures: config.captures.clone(),
             clusters,
             peers: Arc::default(),
             services: config.order.iter().map(|index| self.common.summary(*index)).collect(),
@@ -88,7 +94,9 @@ impl Pass<'_> {
 /// The clusters of before, those of services that changed replaced: the same configuration makes the same names in the same
 /// order. `None` if two services have one name; who has it is decided anew then.
 fn changed(before: &Memo, services: &[ServiceMemo]) -> Option<HashMap<ClusterName, Arc<Cluster>>> {
-    let count: usize = services.iter().map(|service| service.clusters.clusters.len()).sum();
+    let passthrough = before.clusters.contains_key(&ClusterName::new(ClusterName::PASSTHROUGH));
+    let of_services: usize = services.iter().map(|service| service.clusters.clusters.len()).sum();
+    let count = of_services + usize::from(passthrough);
     if before.clusters.len() != count {
         return None;
     }

@@ -19,6 +19,7 @@ pub(super) fn are_same(view: &View, before: &Resources, now: &Resources) -> bool
         && Arc::ptr_eq(&before.traffic_splits, &now.traffic_splits)
         && Arc::ptr_eq(&before.http_route_groups, &now.http_route_groups)
         && Arc::ptr_eq(&before.http_routes, &now.http_routes)
+        && Arc::ptr_eq(&before.grpc_routes, &now.grpc_routes)
         && Arc::ptr_eq(&before.tls_routes, &now.tls_routes)
         && Arc::ptr_eq(&before.tcp_routes, &now.tcp_routes)
         && Arc::ptr_eq(&before.reference_grants, &now.reference_grants)

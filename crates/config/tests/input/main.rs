@@ -1,5 +1,6 @@
 //! What the input layer makes of documents: diagnostics as text, objects in force, reloads.
 
+mod connection_routes;
 mod documents;
 mod fuzz;
 mod incremental;

@@ -8,7 +8,7 @@ use outrigger_config::translate::{Forward, Translator, View};
 use crate::dump::{check, dump};
 
 /// Services `redis` in `shop` (with an address) and in `other`, `db` with TCP, TLS and HTTP ports, two workloads.
-const BASE: &str = "
+pub(crate) const BASE: &str = "
 apiVersion: v1
 kind: Service
 metadata: {name: redis, namespace: shop}
@@ -47,7 +47,7 @@ fn with(name: &str, hosts: &str, rules: &str) -> String {
 
 /// Checks the listeners behind the outbound one.
 #[track_caller]
-fn forwards(from: &str, yaml: &str, expected: &str) {
+pub(crate) fn forwards(from: &str, yaml: &str, expected: &str) {
     let all = dump(from, "listeners", yaml);
     let at = all.find("forward|").unwrap_or(all.len());
     assert_eq!(all[at..].trim_end(), expected, "of {all}");

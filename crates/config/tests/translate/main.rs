@@ -3,7 +3,10 @@
 mod dump;
 mod endpoints;
 mod forwards;
+mod forwards_routes;
 mod gateway_api;
+mod grpc_routes;
+mod grpc_routes_invalid;
 mod hosts;
 mod http_routes;
 mod http_routes_filters;

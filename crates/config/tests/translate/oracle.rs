@@ -137,6 +137,7 @@ fn every_field_of_the_gateway_apis_schemas_is_known() {
             ("Gateway", "gateways"),
             ("ListenerSet", "listenersets"),
             ("HTTPRoute", "httproutes"),
+            ("GRPCRoute", "grpcroutes"),
             ("ReferenceGrant", "referencegrants"),
         ] {
             let Some(text) = crds(&format!("gateway-api-{channel}/{GROUP}_{plural}.yaml")) else { return };

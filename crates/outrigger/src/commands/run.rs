@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::{ForwardTo, Output, Verdict, WorkloadName, parse_address, parse_rate};
+use crate::cli::{ForwardTo, Output, Verdict, WorkloadName, parse_address, parse_any_address, parse_rate};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,6 +21,8 @@ Examples:
       Relay TCP connections at a local port to a service, whatever they speak
   outrigger run k8s/ istio/ --workload shop/cart-v1
       See the mesh as that workload does: its labels, its namespace, its Sidecar
+  outrigger run mesh/ --workload shop/cart-v1 --inbound 0.0.0.0:15006
+      Be its sidecar in its pod: iptables redirects what leaves to 15001 and what arrives to 15006
   cat all.yaml | outrigger run - --outbound :0 -o json
       Read standard input, take a free port, tell which in one line of JSON";
 
@@ -42,6 +44,11 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "OUTRIGGER_OUTBOUND", value_name = "ADDR", default_value = "127.0.0.1:15001")]
     #[arg(value_parser = parse_address)]
     pub(crate) outbound: SocketAddr,
+    /// Where connections arrive that the system redirects on their way in (iptables REDIRECT); port 0 picks a free one. All
+    /// others are closed [default with --workload: port 15006 on all addresses, if it is free]
+    #[arg(long, env = "OUTRIGGER_INBOUND", value_name = "ADDR", value_parser = parse_any_address)]
+    #[arg(requires = "workload", conflicts_with = "simulate")]
+    pub(crate) inbound: Option<SocketAddr>,
     /// Where metrics are served (/stats/prometheus, /metrics); port 0 picks a free one
     #[arg(long, env = "OUTRIGGER_STATS", value_name = "ADDR", default_value = "127.0.0.1:15020")]
     #[arg(value_parser = parse_address)]

@@ -42,6 +42,8 @@ pub(super) struct Plan {
     pub(super) outbound: Option<TcpListener>,
     /// The sockets of the view's forwards, in their order; gone like the main one.
     pub(super) forward_sockets: Vec<TcpListener>,
+    /// Further sockets of the main proxy, for redirected connections, by the names of their listeners; gone like the others.
+    pub(super) captured: Vec<(&'static str, TcpListener)>,
     /// Where metrics of the process are served.
     pub(super) stats: SocketAddr,
     /// Other addresses of the process.
@@ -198,6 +200,9 @@ impl Mesh {
                 // has drained.
                 if let Some(socket) = self.plan.outbound.take() {
                     proxy.listen(Listener::OUTBOUND, &socket)?;
+                }
+                for (name, socket) in self.plan.captured.drain(..) {
+                    proxy.listen(name, &socket)?;
                 }
                 for (forward, socket) in self.plan.view.forwards.iter().zip(self.plan.forward_sockets.drain(..)) {
                     proxy.listen(&Listener::forward_name(forward.address), &socket)?;

@@ -4,6 +4,7 @@
 
 mod admin;
 mod backends;
+mod captured;
 mod configuration;
 mod echoes;
 mod gateways;
@@ -57,6 +58,8 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let _watcher = configuration.watch(changed.clone()).context("the input cannot be watched")?;
     let Some(first) = configuration.load()? else { return Ok(Verdict::Bad) };
     let Sockets { outbound, admin, stats, forwards } = Sockets::bind(args)?;
+    let captured = captured::bind(args, outbound.local_addr()?)?;
+    let inbound = captured::inbound(&captured);
     let (tell_ended, mut ended) = mpsc::unbounded_channel();
     let host = host(args, &registry)?;
     let server = host.server.clone();
@@ -66,9 +69,10 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
         registry: registry.clone(),
         outbound: Some(outbound),
         forward_sockets,
+        captured,
         stats: stats.local_addr()?,
         own: vec![admin.local_addr()?, stats.local_addr()?],
-        view: View { forwards: forwards.into(), ..view },
+        view: View { forwards: forwards.into(), captures: captured::is_wanted(args), ..view },
         simulate: args.simulate,
         echo: args.echo,
         load: args.load,
@@ -89,7 +93,7 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     server.readiness.set(ServerState::Live);
     let (admin, metrics) = (admin.local_addr()?, stats.local_addr()?);
     let examples = mesh.examples();
-    report::Report { admin, outbound: mesh.outbound(), metrics, in_force, examples }.print(args.output);
+    report::Report { admin, outbound: mesh.outbound(), inbound, metrics, in_force, examples }.print(args.output);
     let mut sweep = tokio::time::interval(SERIES_SWEEP);
     loop {
         let began = Instant::now();

@@ -6,10 +6,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use outrigger_config::resources::Resources;
-use outrigger_config::simulate::SimulatedPod;
+use outrigger_config::simulate::{SimulatedPod, captured};
 use outrigger_config::status::ObjectStatus;
 use outrigger_config::translate::gateways::{GatewayId, GatewayProxy};
-use outrigger_config::translate::{Shared, Translator, View};
+use outrigger_config::translate::{Shared, Translator, View, WorkloadName};
 use outrigger_model::{Diagnostic, Snapshot};
 
 use super::network::{Moved, relocate};
@@ -32,6 +32,8 @@ pub(super) struct Views {
 /// One view, with what came of it last.
 struct Translated {
     translator: Translator,
+    /// The workload whose redirected connections the listener takes.
+    inbound: Option<WorkloadName>,
     snapshot: Option<Arc<Snapshot>>,
     diagnostics: Vec<Diagnostic>,
 }
@@ -48,7 +50,7 @@ impl Views {
         let status = main
             .workload
             .is_some()
-            .then(|| Translated::new(View { workload: None, forwards: [].into(), ..main.clone() }));
+            .then(|| Translated::new(View { workload: None, forwards: [].into(), captures: false, ..main.clone() }));
         Self { shared, main: Translated::new(main), status, workloads: HashMap::new(), gateways: HashMap::new() }
     }
 
@@ -118,12 +120,17 @@ impl Views {
 
 impl Translated {
     fn new(view: View) -> Self {
-        Self { translator: Translator::new(view), snapshot: None, diagnostics: Vec::new() }
+        let inbound = view.workload.clone().filter(|_| view.captures);
+        Self { translator: Translator::new(view), inbound, snapshot: None, diagnostics: Vec::new() }
     }
 
     fn translate(&mut self, resources: &Resources, shared: &mut Shared) {
         let (snapshot, diagnostics) = self.translator.translate_sharing(resources, shared);
         self.diagnostics = diagnostics;
+        let snapshot = match &self.inbound {
+            Some(workload) => captured(&snapshot, resources, workload, self.snapshot.as_deref()),
+            None => snapshot,
+        };
         self.snapshot = Some(Arc::new(snapshot));
     }
 }

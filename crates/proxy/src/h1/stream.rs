@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use outrigger_model::TcpKeepalive;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -28,6 +29,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use super::buffer::{Buffer, BufferPool};
 use super::tls::{Handshake, Read, Session};
 use crate::alarm::{Alarm, Clock};
+use crate::keepalive;
 
 /// What went wrong on a socket.
 #[derive(Debug)]
@@ -91,19 +93,14 @@ impl Stream {
         Self::new(socket, clock)
     }
 
-    /// Prepares for a connection that may be silent for hours. A peer that vanished is noticed within
-    /// [`Self::KEEPALIVE`] and a few questions more; one that is there and does not read for a while is waited for, so that
-    /// no limit on unacknowledged bytes stays. A socket that refuses an option still works.
-    pub(crate) fn outlast_silence(&self) {
+    /// Prepares for a connection that may be silent for hours. A peer that vanished is noticed by keep-alive, as `asked`
+    /// for or ours; one that is there and does not read for a while is waited for, so that no limit on unacknowledged
+    /// bytes stays. A socket that refuses an option still works.
+    pub(crate) fn outlast_silence(&self, asked: Option<TcpKeepalive>) {
         let socket = socket2::SockRef::from(&self.socket);
-        let asked =
-            socket2::TcpKeepalive::new().with_time(Self::KEEPALIVE).with_interval(Self::KEEPALIVE).with_retries(3);
-        let _ = socket.set_tcp_keepalive(&asked);
+        let _ = socket.set_tcp_keepalive(&keepalive::options(asked));
         let _ = socket.set_tcp_user_timeout(None);
     }
-
-    /// Silence after which a peer is asked whether it is still there, and how long it has to answer; as for upstreams.
-    const KEEPALIVE: Duration = Duration::from_secs(10);
 
     /// Both sides, to be used at the same time.
     pub(crate) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
@@ -221,6 +218,11 @@ impl Reader<'_> {
         }
     }
 
+    /// The socket, where nothing stands between it and the bytes.
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        self.tls.is_none().then(|| self.half.as_ref())
+    }
+
     /// Waits as [`Stream::wait_readable`] does, in the middle of a conversation: no drain cuts it short.
     pub(crate) async fn wait_readable(&mut self, pool: &BufferPool, limit: Duration) -> Result<(), IoFailure> {
         let alarm = self.alarm;
@@ -287,6 +289,18 @@ impl Reader<'_> {
 }
 
 impl Writer<'_> {
+    /// The socket, where nothing stands between it and the bytes.
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        self.tls.is_none().then(|| self.half.as_ref())
+    }
+
+    /// Waits until the socket takes bytes.
+    pub(crate) async fn wait_writable(&mut self, limit: Duration) -> Result<(), IoFailure> {
+        let socket = self.half.as_ref();
+        let waited = self.alarm.limit(limit, poll_fn(|cx| socket.poll_write_ready(cx))).await;
+        waited.map_err(|_| IoFailure::TimedOut)?.map_err(|_| IoFailure::Broken)
+    }
+
     /// Bytes that count as progress of a slow reader: less would let it hold memory for ever, a byte at a time.
     const PROGRESS_BYTES: usize = 16 * 1024;
 
@@ -430,11 +444,9 @@ mod tests {
         let limit = Some(Duration::from_secs(30));
         socket2::SockRef::from(&socket).set_tcp_user_timeout(limit).expect("an option of Linux");
         let stream = Stream::new(socket, &Clock::new());
-        stream.outlast_silence();
+        stream.outlast_silence(None);
         let socket = socket2::SockRef::from(&stream.socket);
         assert!(socket.keepalive().expect("readable") && socket.tcp_user_timeout().expect("readable").is_none());
-        assert_eq!(socket.tcp_keepalive_time().expect("readable"), Stream::KEEPALIVE);
-        assert_eq!(socket.tcp_keepalive_interval().expect("readable"), Stream::KEEPALIVE);
-        assert_eq!(socket.tcp_keepalive_retries().expect("readable"), 3);
+        assert_eq!(socket.tcp_keepalive_time().expect("readable"), keepalive::QUIET);
     }
 }

@@ -101,7 +101,7 @@ fn a_listener_names_the_kinds_it_takes() {
         "Gateway infra/none: Accepted Programmed ResolvedRefs=False/ListenersNotResolved
          Gateway infra/none/http: Accepted ResolvedRefs=False/InvalidRouteKinds Programmed routes=0 kinds=[]
          Gateway infra/one: Accepted Programmed ResolvedRefs=False/ListenersNotResolved
-         Gateway infra/one/http: Accepted ResolvedRefs=False/InvalidRouteKinds Programmed routes=1
+         Gateway infra/one/http: Accepted ResolvedRefs=False/InvalidRouteKinds Programmed routes=1 kinds=[\"HTTPRoute\"]
          Gateway infra/group: Accepted Programmed ResolvedRefs=False/ListenersNotResolved
          Gateway infra/group/http: Accepted ResolvedRefs=False/InvalidRouteKinds Programmed routes=0 kinds=[]
          HTTPRoute infra/r -> Gateway infra/one: Accepted ResolvedRefs

@@ -80,9 +80,9 @@ fn the_earlier_object_wins() {
          ListenerSet infra/s4/early: Accepted=False/HostnameConflict Conflicted=True/HostnameConflict ResolvedRefs Programmed=False/HostnameConflict routes=0
          ListenerSet infra/s5: Accepted=True/ListenersNotValid Programmed
          ListenerSet infra/s5/five: Accepted ResolvedRefs Programmed routes=0
-         ListenerSet infra/s5/tcp: Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs Programmed=False/ProtocolConflict routes=0 kinds=[]
+         ListenerSet infra/s5/tcp: Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs Programmed=False/ProtocolConflict routes=0 kinds=[\"TCPRoute\"]
          ListenerSet infra/s6: Accepted=False/ListenersNotValid Programmed=False/ListenersNotValid
-         ListenerSet infra/s6/tcp: Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs Programmed=False/ProtocolConflict routes=0 kinds=[]
+         ListenerSet infra/s6/tcp: Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs Programmed=False/ProtocolConflict routes=0 kinds=[\"TCPRoute\"]
          ListenerSet infra/s7: Accepted=False/ListenersNotValid Programmed=False/ListenersNotValid
          ListenerSet infra/s7/same: Accepted=False/HostnameConflict Conflicted=True/HostnameConflict ResolvedRefs Programmed=False/HostnameConflict routes=0
          ListenerSet infra/s7/twin: Accepted=False/HostnameConflict Conflicted=True/HostnameConflict ResolvedRefs Programmed=False/HostnameConflict routes=0",

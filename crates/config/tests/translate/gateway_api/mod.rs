@@ -57,6 +57,7 @@ mod samples;
 mod tls;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use outrigger_config::loader::load_text;
 use outrigger_config::resources::Resources;
@@ -68,7 +69,7 @@ use outrigger_model::*;
 /// Compares the status of everything in `yaml`, and that loading it finds nothing.
 ///
 /// One line an object, listener or parent: conditions that are true for the reason of their own name stand as that name,
-/// others with status and reason; `Conflicted` only when true.
+/// others with status and reason; `Conflicted` only when true, kinds of routes only when they are not those of HTTP.
 #[track_caller]
 fn check(yaml: &str, expected: &str) {
     same(&status(yaml), expected);
@@ -122,7 +123,8 @@ fn line(status: &ObjectStatus) -> String {
     if let Some(routes) = status.attached_routes {
         write!(out, " routes={routes}").unwrap();
     }
-    if let Some(kinds) = status.supported_kinds.as_ref().filter(|kinds| kinds.iter().map(|k| &**k).ne(["HTTPRoute"])) {
+    let of_requests = |kinds: &&Vec<Arc<str>>| kinds.iter().map(|kind| &**kind).eq(["HTTPRoute", "GRPCRoute"]);
+    if let Some(kinds) = status.supported_kinds.as_ref().filter(|kinds| !of_requests(kinds)) {
         write!(out, " kinds={kinds:?}").unwrap();
     }
     if let Some(sets) = status.attached_listener_sets.filter(|sets| *sets > 0) {

@@ -81,6 +81,23 @@ spec:
   - name: tcp
     port: 9000
     protocol: TCP
+  - name: through
+    port: 443
+    protocol: TLS
+    hostname: '*.through.example.com'
+    tls:
+      mode: Passthrough
+  - name: end
+    port: 443
+    protocol: TLS
+    hostname: '*.end.example.com'
+    tls:
+      mode: Terminate
+      certificateRefs:
+      - name: c
+  - name: udp
+    port: 9000
+    protocol: UDP
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: ListenerSet
@@ -146,6 +163,40 @@ spec:
   - backendRefs:
     - {name: a, namespace: infra, port: 8080}
 ---
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TLSRoute
+metadata: {name: tls, namespace: infra}
+spec:
+  parentRefs:
+  - name: web
+  - name: a
+    kind: Service
+    group: ''
+  hostnames:
+  - a.through.example.com
+  - '*.example.com'
+  rules:
+  - backendRefs:
+    - name: a
+      port: 8080
+      weight: 3
+    - name: absent
+      port: 8080
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: tcp, namespace: infra}
+spec:
+  parentRefs:
+  - name: web
+    sectionName: tcp
+  - name: web
+    sectionName: end
+  rules:
+  - backendRefs:
+    - name: a
+      port: 8080
+---
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: ca, namespace: infra}
@@ -168,6 +219,12 @@ fn promises(snapshot: &Snapshot) {
         for chain in &listener.chains {
             assert!(server_names.insert(chain.server_names.clone()), "{:?} twice", chain.server_names);
             assert!(chain.tls.as_ref().is_none_or(|tls| !tls.certificates.is_empty()));
+            let Serve::Tcp(route) = &chain.serve else { continue };
+            assert!(!route.destinations.is_empty());
+            for destination in route.destinations.iter().filter(|d| d.missing.is_none()) {
+                assert!(destination.weight > 0);
+                assert!(snapshot.clusters.contains_key(&destination.cluster), "{}", destination.cluster);
+            }
         }
         for table in listener.route_tables() {
             assert_eq!(table.unmatched, Unmatched::NotFound);
@@ -251,7 +308,7 @@ fn the_world_itself_is_whole() {
     );
     let snapshot = translate(&resources, &view("infra/web")).0;
     promises(&snapshot);
-    assert_eq!(snapshot.listeners.len(), 2, "{found}");
+    assert_eq!(snapshot.listeners.len(), 3, "{found}");
 }
 
 #[test]
@@ -287,6 +344,14 @@ fn no_word_is_needed_for_safety() {
         ("type: IPAddress", "type: NamedAddress"),
         ("value: 10.0.0.1", "value: ''"),
         ("'*.com'", "'*.org'"),
+        ("Passthrough", "Terminate"),
+        ("protocol: TLS", "protocol: HTTPS"),
+        ("protocol: TCP", "protocol: TLS"),
+        ("'*.through.example.com'", "'*.example.com'"),
+        ("kind: TLSRoute", "kind: TCPRoute"),
+        ("kind: TCPRoute", "kind: TLSRoute"),
+        ("sectionName: end", "sectionName: through"),
+        ("weight: 3", "weight: 0"),
     ] {
         let bent = whole.replace(from, to);
         assert_ne!(bent, whole, "{from}");

@@ -10,7 +10,9 @@ fn passthrough(name: &str, more: &str) -> String {
 
 /// A listener that ends TLS on port 443.
 fn terminate(name: &str, more: &str) -> String {
-    format!("{{name: {name}, port: 443, protocol: TLS, tls: {{certificateRefs: [{{name: cert}}], mode: Terminate}}, {more}}}")
+    format!(
+        "{{name: {name}, port: 443, protocol: TLS, tls: {{certificateRefs: [{{name: cert}}], mode: Terminate}}, {more}}}"
+    )
 }
 
 /// A listener of protocol TCP.
@@ -53,7 +55,12 @@ const B: &str = "{name: b, port: 8080}";
 fn tls_passes_through_by_server_name() {
     let yaml = gateway("infra/web", &passthrough("tls", "hostname: '*.example.com'"))
         + &tls_route("infra/one", "{name: web}", "a.example.com, '*.deep.example.com', a.org", A)
-        + &tls_route("infra/two", "{name: web, sectionName: tls}", "'*.com'", "{name: b, port: 8080, weight: 3}, {name: a, port: 8080}")
+        + &tls_route(
+            "infra/two",
+            "{name: web, sectionName: tls}",
+            "'*.com'",
+            "{name: b, port: 8080, weight: 3}, {name: a, port: 8080}",
+        )
         + &service("infra/a")
         + &service("infra/b");
     check(
@@ -81,11 +88,19 @@ fn tls_passes_through_by_server_name() {
 #[test]
 fn a_server_name_belongs_to_the_most_specific_listener_and_the_oldest_route() {
     let old = |name: &str, year: u16, route: String| {
-        route.replace(&format!("{{name: {name}, "), &format!("{{name: {name}, creationTimestamp: '{year}-01-01T00:00:00Z', "))
+        route.replace(
+            &format!("{{name: {name}, "),
+            &format!("{{name: {name}, creationTimestamp: '{year}-01-01T00:00:00Z', "),
+        )
     };
     let yaml = gateway(
         "infra/web",
-        &[passthrough("all", ""), passthrough("some", "hostname: '*.example.com'"), passthrough("one", "hostname: a.example.com")].join(", "),
+        &[
+            passthrough("all", ""),
+            passthrough("some", "hostname: '*.example.com'"),
+            passthrough("one", "hostname: a.example.com"),
+        ]
+        .join(", "),
     ) + &old("young", 2025, tls_route("infra/young", "{name: web}", "b.example.com, a.org", B))
         + &old("old", 2024, tls_route("infra/old", "{name: web}", "a.example.com, b.example.com", A))
         + &service("infra/a")
@@ -103,15 +118,20 @@ fn a_server_name_belongs_to_the_most_specific_listener_and_the_oldest_route() {
         "api:infra/web",
         "findings",
         &yaml,
-        "warning [OUT0201] TLSRoute infra/young f.yaml:9:50: has no effect for server name b.example.com: TLSRoute infra/old at f.yaml:14:65 already has it (a connection goes one way; name the host in one of the two)",
+        "warning [OUT0201] TLSRoute infra/young f.yaml:10:47: has no effect for server name b.example.com: TLSRoute infra/old at f.yaml:15:62 already has it (a connection goes one way; name the host in one of the two)",
     );
 }
 
 #[test]
 fn https_and_tls_share_a_port() {
-    let https = "{name: https, port: 443, protocol: HTTPS, hostname: '*.example.com', tls: {certificateRefs: [{name: cert}]}}";
+    let https =
+        "{name: https, port: 443, protocol: HTTPS, hostname: '*.example.com', tls: {certificateRefs: [{name: cert}]}}";
     let yaml = secret()
-        + &gateway("infra/web", &[https, &passthrough("through", "hostname: b.example.com"), &terminate("end", "hostname: c.example.com")].join(", "))
+        + &gateway(
+            "infra/web",
+            &[https, &passthrough("through", "hostname: b.example.com"), &terminate("end", "hostname: c.example.com")]
+                .join(", "),
+        )
         + &tls_route("infra/b", "{name: web}", "'*.example.com'", B)
         + &tcp_route("infra/t", "{name: web}", A)
         + &super::route("infra/r", "{name: web}", "", "/", "a")
@@ -162,7 +182,7 @@ fn tls_ends_for_routes_of_connections() {
          [] tls(Secret infra/cert) infra/t 0 -> outbound|8080||a.infra.svc.cluster.local*1",
     );
     // Without certificate there is nothing to end TLS with.
-    let bare = yaml.replace("kind: Secret", "kind: ConfigMap").replace("type: kubernetes.io/tls\n", "");
+    let bare = yaml.replace("name: cert}]", "name: none}]");
     let line = "Gateway infra/web/end: Accepted ResolvedRefs=False/InvalidRouteKinds Programmed=False/Invalid routes=1 kinds=[\"TCPRoute\"]";
     let found = status(&bare);
     assert!(found.lines().any(|l| l == line), "{found}");
@@ -170,15 +190,17 @@ fn tls_ends_for_routes_of_connections() {
 
 #[test]
 fn clients_of_a_listener_for_connections_are_not_asked() {
-    let frontend = "tls: {frontend: {default: {validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: none}]}}}},";
-    let through = passthrough("through", "hostname: a.org").replace("Passthrough}", "Passthrough, certificateRefs: [{name: cert}]}");
+    let frontend =
+        "tls: {frontend: {default: {validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: none}]}}}},";
+    let through = passthrough("through", "hostname: a.org")
+        .replace("Passthrough}", "Passthrough, certificateRefs: [{name: cert}]}");
     let yaml = secret() + &gateway_with("infra/web", frontend, &[terminate("end", ""), through].join(", "));
     let line = yaml.lines().position(|l| l.starts_with("spec: {gatewayClassName")).expect("the Gateway") + 1;
     same(
         &findings(&yaml),
         &format!(
-            "info [OUT0102] Gateway infra/web f.yaml:{line}:188: listener end: its clients are not asked for certificates, `frontend` validation is for HTTPS listeners (let the backends ask, with mode Passthrough)
-             info [OUT0102] Gateway infra/web f.yaml:{line}:365: listener through: certificateRefs have no effect with mode Passthrough (the backends show their own certificates; remove them)"
+            "warning [OUT0102] Gateway infra/web f.yaml:{line}:189: listener end: its clients are not asked for certificates, `frontend` validation is for HTTPS listeners (let the backends ask, with mode Passthrough)
+             warning [OUT0102] Gateway infra/web f.yaml:{line}:339: listener through: certificateRefs have no effect with mode Passthrough (the backends show their own certificates; remove them)"
         ),
     );
 }
@@ -186,7 +208,11 @@ fn clients_of_a_listener_for_connections_are_not_asked() {
 #[test]
 fn tcp_goes_to_the_oldest_route() {
     let yaml = gateway("infra/web", &[tcp("echo", 7), tcp("other", 9), tcp("idle", 11), http("http", "")].join(", "))
-        + &tcp_route("infra/first", "{name: web, sectionName: echo}", "{name: a, port: 8080, weight: 9}, {name: b, port: 8080, weight: 1}, {name: a, port: 8080, weight: 0}")
+        + &tcp_route(
+            "infra/first",
+            "{name: web, sectionName: echo}",
+            "{name: a, port: 8080, weight: 9}, {name: b, port: 8080, weight: 1}, {name: a, port: 8080, weight: 0}",
+        )
         + &tcp_route("infra/second", "{name: web, port: 7}, {name: web, port: 9}", B)
         + &tcp_route("infra/third", "{name: web, sectionName: http}", B)
         + &tcp_route("infra/fourth", "{name: web, sectionName: absent}", B)
@@ -217,9 +243,9 @@ fn tcp_goes_to_the_oldest_route() {
          []  -> BlackHoleCluster*1!500
          gateway|80
          [] http NotFound
-         warning [OUT0201] TCPRoute infra/second f.yaml:13:18: has no effect for listener echo (7): TCPRoute infra/first at f.yaml:8:18 already has it (objects of this kind are not merged for one host; put the rules into one object)
-         error [OUT0223] TCPRoute infra/third f.yaml:19:28: listener http (80) takes no TCPRoutes (change `allowedRoutes` of the listener)
-         error [OUT0223] TCPRoute infra/fourth f.yaml:24:46: Gateway infra/web has no listener named \"absent\"; its listeners: echo (7), other (9), idle (11), http (80) (name one of them in `sectionName`, or leave it out for all)",
+         warning [OUT0201] TCPRoute infra/second f.yaml:14:18: has no effect for listener echo (7): TCPRoute infra/first at f.yaml:9:18 already has it (objects of this kind are not merged for one host; put the rules into one object)
+         error [OUT0223] TCPRoute infra/third f.yaml:20:28: listener http (80) takes no TCPRoutes (change `allowedRoutes` of the listener)
+         error [OUT0223] TCPRoute infra/fourth f.yaml:25:46: Gateway infra/web has no listener named \"absent\"; its listeners: echo (7), other (9), idle (11), http (80) (name one of them in `sectionName`, or leave it out for all)",
     );
 }
 
@@ -248,7 +274,11 @@ fn backends_that_are_not_there_keep_their_share_and_it_is_reset() {
     );
     // A grant is for the kind of route it names.
     let grant = |kind: &str| {
-        grant("other/g", &format!("{{group: gateway.networking.k8s.io, kind: {kind}, namespace: infra}}"), "{group: '', kind: Service}")
+        grant(
+            "other/g",
+            &format!("{{group: gateway.networking.k8s.io, kind: {kind}, namespace: infra}}"),
+            "{group: '', kind: Service}",
+        )
     };
     let of_other = |yaml: &str| {
         let found = dump::dump("api:infra/web", "listeners", yaml);
@@ -269,7 +299,7 @@ fn a_route_without_weight_resets_everything() {
         &yaml,
         "gateway|7
          [] infra/r 0 -> BlackHoleCluster*1!500
-         warning [OUT0213] TCPRoute infra/r f.yaml:9:44: rules[0] has only `backendRefs` with weight 0: its connections are reset (give a backend a weight of 1 or more)",
+         warning [OUT0213] TCPRoute infra/r f.yaml:10:43: rules[0] has only `backendRefs` with weight 0: its connections are reset (give a backend a weight of 1 or more)",
     );
 }
 
@@ -287,15 +317,16 @@ fn rules_behind_the_first_get_nothing() {
         &yaml,
         "gateway|7
          [] infra/r main -> outbound|8080||b.infra.svc.cluster.local*1
-         warning [IST0130] TCPRoute infra/r f.yaml:9:98: rules[1] can never be reached: rules[0] takes every connection (rules have no matches: put all backends into the first, with weights)",
+         warning [IST0130] TCPRoute infra/r f.yaml:10:95: rules[1] can never be reached: rules[0] takes every connection (rules have no matches: put all backends into the first, with weights)",
     );
 }
 
 #[test]
 fn host_names_that_do_not_meet() {
-    let yaml = gateway("infra/web", &[passthrough("a", "hostname: a.com"), passthrough("b", "hostname: b.com")].join(", "))
-        + &tls_route("infra/r", "{name: web}", "c.com", A)
-        + &service("infra/a");
+    let yaml =
+        gateway("infra/web", &[passthrough("a", "hostname: a.com"), passthrough("b", "hostname: b.com")].join(", "))
+            + &tls_route("infra/r", "{name: web}", "c.com", A)
+            + &service("infra/a");
     let found = status(&yaml);
     let line = "TLSRoute infra/r -> Gateway infra/web: Accepted=False/NoMatchingListenerHostname ResolvedRefs";
     assert!(found.lines().any(|l| l == line), "{found}");
@@ -307,7 +338,16 @@ fn listeners_that_share_a_port_wrongly_are_all_out() {
     let yaml = secret()
         + &gateway(
             "infra/web",
-            &[https, &passthrough("tls", ""), &passthrough("x", "hostname: x.com"), &terminate("y", "hostname: x.com"), &tcp("a", 80), &http("b", ""), &tcp("c", 9)].join(", "),
+            &[
+                https,
+                &passthrough("tls", ""),
+                &passthrough("x", "hostname: x.com"),
+                &terminate("z", "hostname: x.com"),
+                &tcp("a", 80),
+                &http("b", ""),
+                &tcp("c", 9),
+            ]
+            .join(", "),
         );
     check(
         &yaml,
@@ -315,7 +355,7 @@ fn listeners_that_share_a_port_wrongly_are_all_out() {
          Gateway infra/web/https: Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs Programmed=False/ProtocolConflict routes=0
          Gateway infra/web/tls: Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs Programmed=False/ProtocolConflict routes=0 kinds=[\"TLSRoute\"]
          Gateway infra/web/x: Accepted=False/HostnameConflict Conflicted=True/HostnameConflict ResolvedRefs Programmed=False/HostnameConflict routes=0 kinds=[\"TLSRoute\"]
-         Gateway infra/web/y: Accepted=False/HostnameConflict Conflicted=True/HostnameConflict ResolvedRefs Programmed=False/HostnameConflict routes=0 kinds=[\"TLSRoute\", \"TCPRoute\"]
+         Gateway infra/web/z: Accepted=False/HostnameConflict Conflicted=True/HostnameConflict ResolvedRefs Programmed=False/HostnameConflict routes=0 kinds=[\"TLSRoute\", \"TCPRoute\"]
          Gateway infra/web/a: Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs Programmed=False/ProtocolConflict routes=0 kinds=[\"TCPRoute\"]
          Gateway infra/web/b: Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs Programmed=False/ProtocolConflict routes=0
          Gateway infra/web/c: Accepted ResolvedRefs Programmed routes=0 kinds=[\"TCPRoute\"]",
@@ -323,7 +363,7 @@ fn listeners_that_share_a_port_wrongly_are_all_out() {
     let found = findings(&yaml);
     for message in [
         "listener tls (443) conflicts with listener https (443): another protocol for the same port and host name (give one of them another host name or port)",
-        "listener x (443) conflicts with listener y (443): the same port and host name",
+        "listener x (443) conflicts with listener z (443): the same port and host name",
         "listener a (80) conflicts with listener b (80): another protocol on the same port (give one of them another port)",
     ] {
         assert!(found.contains(message), "{found}");
@@ -352,5 +392,20 @@ fn a_port_of_tcp_stays_with_the_earlier_object() {
          []  -> BlackHoleCluster*1!500
          gateway|8
          [] infra/r 0 -> outbound|8080||a.infra.svc.cluster.local*1",
+    );
+}
+
+#[test]
+fn hosts_of_a_listener_without_certificate_are_not_relayed() {
+    let https =
+        "{name: https, port: 443, protocol: HTTPS, hostname: a.example.com, tls: {certificateRefs: [{name: none}]}}";
+    let yaml = gateway("infra/web", &[https, &passthrough("through", "hostname: '*.example.com'")].join(", "))
+        + &tls_route("infra/r", "{name: web}", "'*.example.com'", A)
+        + &service("infra/a");
+    listeners(
+        &yaml,
+        "gateway|443
+         [*.example.com] infra/r 0 -> outbound|8080||a.infra.svc.cluster.local*1
+         [a.example.com]  -> BlackHoleCluster*1!500",
     );
 }

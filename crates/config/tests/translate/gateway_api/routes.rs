@@ -25,11 +25,11 @@ fn attached_routes_are_counted() {
     check(
         &yaml,
         "Gateway infra/one: Accepted Programmed ResolvedRefs
-         Gateway infra/one/http: Accepted ResolvedRefs Programmed routes=1
+         Gateway infra/one/http: Accepted ResolvedRefs Programmed routes=1 kinds=[\"HTTPRoute\"]
          Gateway infra/two: Accepted Programmed ResolvedRefs
-         Gateway infra/two/http: Accepted ResolvedRefs Programmed routes=2
+         Gateway infra/two/http: Accepted ResolvedRefs Programmed routes=2 kinds=[\"HTTPRoute\"]
          Gateway infra/unresolved: Accepted Programmed=False/Invalid ResolvedRefs=False/ListenersNotResolved
-         Gateway infra/unresolved/tls: Accepted ResolvedRefs=False/InvalidCertificateRef Programmed=False/Invalid routes=1
+         Gateway infra/unresolved/tls: Accepted ResolvedRefs=False/InvalidCertificateRef Programmed=False/Invalid routes=1 kinds=[\"HTTPRoute\"]
          Gateway infra/sections: Accepted Programmed ResolvedRefs
          Gateway infra/sections/unattached: Accepted ResolvedRefs Programmed routes=0
          Gateway infra/sections/http: Accepted ResolvedRefs Programmed routes=1

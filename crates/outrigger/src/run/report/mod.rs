@@ -21,6 +21,8 @@ use crate::cli::{Output, print_line};
 pub(super) struct Report {
     pub(super) admin: SocketAddr,
     pub(super) outbound: SocketAddr,
+    /// Where connections arrive that the system redirects on their way in.
+    pub(super) inbound: Option<SocketAddr>,
     pub(super) metrics: SocketAddr,
     pub(super) in_force: InForce,
     /// Host and target of a request to each port of a gateway.
@@ -108,6 +110,9 @@ impl Report {
             "metrics": self.metrics,
         });
         let told_too = facts(&self.in_force);
+        if let Some(inbound) = self.inbound {
+            told["inbound"] = json!(inbound);
+        }
         if let (Some(told), Value::Object(facts)) = (told.as_object_mut(), told_too) {
             told.extend(facts);
         }

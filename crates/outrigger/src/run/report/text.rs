@@ -21,6 +21,9 @@ pub(super) fn print(report: &Report) {
     print_line(&format!("read      {} from {}", count(*objects, "object"), count(*files, "file")));
     let outbound = report.outbound;
     print_line(&format!("outbound  http://{outbound}  (routes by Host; curl -x {outbound} works too)"));
+    if let Some(inbound) = report.inbound {
+        print_line(&format!("inbound   {inbound}  (for connections that the system redirects)"));
+    }
     print_line(&format!("metrics   http://{}/stats/prometheus", report.metrics));
     print_line(&format!("admin     http://{}", report.admin));
     for forward in forwards.iter() {

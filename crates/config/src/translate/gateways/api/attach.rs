@@ -151,7 +151,7 @@ impl<'r> Index<'r> {
 
     /// Attaches a route to those listeners of a parent that it names and that take it; or says why there is none.
     fn meet(
-        &self,
+        &mut self,
         route: AnyRoute<'r>,
         parent: &'r Spanned<ParentRef>,
         site: &mut Site<'r>,
@@ -166,7 +166,7 @@ impl<'r> Index<'r> {
                 && parent.section_name.as_ref().is_none_or(|name| *name.value == *entry.spec.name.value)
                 && parent.port.as_ref().is_none_or(|port| port.value == entry.spec.port)
         };
-        let (mut refusals, mut hostnames, mut attached) = (Vec::new(), Vec::new(), false);
+        let (mut refusals, mut hostnames, mut conflicts, mut attached) = (Vec::new(), Vec::new(), Vec::new(), false);
         for entry in site.entries.iter_mut().filter(|entry| named(entry)) {
             if let Some(refusal) = self.refusal(route, entry) {
                 refusals.push(refusal);
@@ -177,8 +177,22 @@ impl<'r> Index<'r> {
                 hostnames.push(format!("listener {} is for {}", entry.label(), entry.hostname));
                 continue;
             }
+            if let Some(first) = self.other_kind(entry, route, &hosts) {
+                let place = first.source.place(first.pos);
+                conflicts.push(format!("listener {} has {} at {place} for them", entry.label(), first.object_ref()));
+                continue;
+            }
             attached = true;
             add(entry, route, hosts);
+        }
+        if !conflicts.is_empty() {
+            let pos = route.hostnames().first().map_or(parent.name.pos, |h| h.pos);
+            let message = format!("its host names are taken by a route of another kind: {}", conflicts.join("; "));
+            let hint = "an HTTPRoute and a GRPCRoute cannot share a host name; the older one has it".to_owned();
+            if !attached {
+                return Some(fault(route, pos, "Conflicted", message, hint));
+            }
+            self.notes.push(codes::PRECEDENCE.about(route.meta(), pos, message, hint));
         }
         if attached {
             return None;
@@ -195,6 +209,19 @@ impl<'r> Index<'r> {
             return Some(fault(route, parent.name.pos, "NotAllowedByListeners", refusals.join("; "), hint));
         }
         Some(no_such_listener(route, parent, site, set))
+    }
+
+    /// The GRPCRoute that an HTTPRoute meets at a listener with one of its hosts, or the other way round: only the one that
+    /// is there first is accepted (`hostnames` of GRPCRoute).
+    fn other_kind(&self, entry: &Entry<'r>, route: AnyRoute<'r>, hosts: &[Arc<str>]) -> Option<&'r Metadata> {
+        let AnyRoute::Http(own) = route else { return None };
+        if self.resources.grpc_routes.is_empty() || self.resources.http_routes.is_empty() {
+            return None;
+        }
+        let is_other = |other: AnyRoute<'_>| matches!(other, AnyRoute::Http(other) if other.is_grpc() != own.is_grpc());
+        let meets = |host: &Arc<str>| hosts.iter().any(|own| intersect(host, own).is_some());
+        let mut others = entry.attached.iter().filter(|attached| is_other(attached.route));
+        others.find(|attached| attached.hosts.iter().any(meets)).map(|attached| attached.route.meta())
     }
 
     /// Why a listener does not take a route, whatever its host names.

@@ -97,7 +97,8 @@ impl<'p> Port<'p> {
                 Protocol::Https => vec![self.secure_chain(at)],
                 _ => relays::chains(self, at),
             };
-            served().flat_map(chains).collect()
+            let closed = (0..self.entries.len()).filter_map(|at| relays::closed(self, at));
+            served().flat_map(chains).chain(closed).collect()
         };
         Listener {
             name: Listener::gateway_name(self.number),

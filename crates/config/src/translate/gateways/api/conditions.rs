@@ -142,7 +142,7 @@ impl Review<'_> {
         let of_gateways = HttpRouteBuilder::of_gateway(self.resolver, Grants::new(self.sites.resources), self.retry);
         let of_mesh = HttpRouteBuilder::of_mesh(self.resolver, self.retry);
         let mut states = self.sites.routes.iter().peekable();
-        for route in self.sites.resources.http_routes.iter() {
+        for route in self.sites.resources.request_routes() {
             let any = AnyRoute::Http(route);
             let state = states.next_if(|state| state.route.is(any));
             let of_mesh_parents: Vec<_> = self.mesh.parents_of(route).collect();

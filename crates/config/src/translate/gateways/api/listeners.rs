@@ -84,7 +84,7 @@ impl Protocol {
     /// The kinds of routes that it takes.
     fn kinds(self) -> &'static [&'static str] {
         match self {
-            Self::Http | Self::Https => &["HTTPRoute"],
+            Self::Http | Self::Https => &["HTTPRoute", "GRPCRoute"],
             Self::Tls => &["TLSRoute", "TCPRoute"],
             Self::Passthrough => &["TLSRoute"],
             Self::Tcp => &["TCPRoute"],
@@ -260,37 +260,32 @@ impl<'r> Entry<'r> {
 
 /// Finds conflicts among listeners of one Gateway, in order of precedence: the Gateway's own, then each ListenerSet's.
 ///
-/// Within one object nobody wins: all listeners that cannot be told apart are out. Between objects the earlier wins. What
-/// this proxy does not serve anyway conflicts with nothing before it came, so that a listener of a protocol to come does
-/// not take down its neighbours.
+/// Between objects the earlier wins, and what lost its place to an earlier object is in nobody's way. Within one object
+/// nobody wins: all listeners that cannot be told apart are out. What this proxy does not serve anyway conflicts with
+/// nothing before it came, so that a listener of UDP does not take down its neighbours.
 pub(super) fn find_conflicts(entries: &mut [Entry<'_>]) {
-    let mut found = Vec::new();
+    let mut found: Vec<(usize, &'static str, usize)> = Vec::new();
+    let mut lost = vec![false; entries.len()];
     for (at, entry) in entries.iter().enumerate() {
-        let others = entries.iter().enumerate().filter(|(index, other)| {
-            let same_object = other.set == entry.set;
-            let earlier = *index < at && !same_object;
-            *index != at && other.protocol.is_served() && (earlier || same_object && entry.protocol.is_served())
-        });
-        // Another protocol on the port weighs more than the same host name; of equals the first is named.
-        let mut worst = None;
-        for (index, other) in others {
-            match (conflict(entry, other), worst) {
-                (Some(PROTOCOL), None | Some((HOSTNAME, _))) => worst = Some((PROTOCOL, index)),
-                (Some(reason), None) => worst = Some((reason, index)),
-                _ => {}
-            }
+        let earlier = (0..at).filter(|index| entries[*index].set != entry.set && !lost[*index]);
+        if let Some((reason, index)) = worst_conflict(entry, earlier, entries) {
+            lost[at] = true;
+            found.push((at, reason, index));
         }
-        found.extend(worst.map(|(reason, index)| (at, reason, index)));
+    }
+    for (at, entry) in entries.iter().enumerate().filter(|(at, entry)| !lost[*at] && entry.protocol.is_served()) {
+        let beside =
+            (0..entries.len()).filter(|index| *index != at && entries[*index].set == entry.set && !lost[*index]);
+        found.extend(worst_conflict(entry, beside, entries).map(|(reason, index)| (at, reason, index)));
     }
     for (at, reason, index) in found {
         let (entry, other) = (&entries[at], &entries[index]);
         // Other owners' objects are named, nothing of their content is: a ListenerSet may be a stranger's.
         let owner = if other.set == entry.set { String::new() } else { format!(" of {}", other.meta.object_ref()) };
         let (what, hint) = match reason {
-            PROTOCOL if entry.protocol.is_secure() && other.protocol.is_secure() => (
-                "another protocol for the same port and host name",
-                "give one of them another host name or port",
-            ),
+            PROTOCOL if entry.protocol.is_secure() && other.protocol.is_secure() => {
+                ("another protocol for the same port and host name", "give one of them another host name or port")
+            }
             PROTOCOL if entry.protocol == Protocol::Tcp && other.protocol == Protocol::Tcp => {
                 ("both are of TCP, which has a port for itself", "give one of them another port")
             }
@@ -303,6 +298,24 @@ pub(super) fn find_conflicts(entries: &mut [Entry<'_>]) {
         let fault = entry.fault(pos, reason, message, hint);
         entries[at].conflict = Some(fault);
     }
+}
+
+/// The conflict with one of others that are served. Another protocol on the port weighs more than the same host name; of
+/// equals the first is named.
+fn worst_conflict(
+    entry: &Entry<'_>,
+    others: impl Iterator<Item = usize>,
+    entries: &[Entry<'_>],
+) -> Option<(&'static str, usize)> {
+    let mut worst = None;
+    for index in others.filter(|index| entries[*index].protocol.is_served()) {
+        match (conflict(entry, &entries[index]), worst) {
+            (Some(PROTOCOL), None | Some((HOSTNAME, _))) => worst = Some((PROTOCOL, index)),
+            (Some(reason), None) => worst = Some((reason, index)),
+            _ => {}
+        }
+    }
+    worst
 }
 
 const HOSTNAME: &str = "HostnameConflict";

@@ -53,10 +53,25 @@ pub(super) fn chains(port: &Port<'_>, at: usize) -> Vec<Chain> {
     // What none of its routes is for must not fall to a wider listener.
     let in_wider = wider(&entry.hostname).skip(1).any(|wide| port.owner(&wide).is_some());
     if chains.is_empty() || in_wider && !taken.contains_key(&entry.hostname) {
-        let nowhere = l4_routes::nowhere(None, "the listener has no route for it");
-        chains.push(chain(entry, &[&entry.hostname], Arc::new(nowhere)));
+        chains.push(nowhere(entry, "the listener has no route for it"));
     }
     chains
+}
+
+/// The chain of a listener that cannot be served for want of a certificate: its hosts are its own all the same, and are not
+/// relayed by a listener for more.
+pub(super) fn closed(port: &Port<'_>, at: usize) -> Option<Chain> {
+    let entry = port.entries[at];
+    let relays = |wide: String| {
+        let owner = port.owner(&wide).map(|owner| port.entries[owner].protocol);
+        matches!(owner, Some(Protocol::Tls | Protocol::Passthrough))
+    };
+    let falls = !entry.is_usable() && wider(&entry.hostname).skip(1).any(relays);
+    falls.then(|| nowhere(entry, "the listener has no certificate"))
+}
+
+fn nowhere(entry: &Entry<'_>, reason: &str) -> Chain {
+    chain(entry, &[&entry.hostname], Arc::new(l4_routes::nowhere(None, reason)))
 }
 
 /// Where a route names a host; as a whole, where the host is the listener's.

@@ -16,7 +16,7 @@ use crate::resources::Resources;
 /// A route of any kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum AnyRoute<'r> {
-    /// An HTTPRoute.
+    /// An HTTPRoute, or a GRPCRoute in its form.
     Http(&'r Arc<HttpRoute>),
     /// A TLSRoute.
     Tls(&'r Arc<TlsRoute>),
@@ -81,6 +81,7 @@ impl<'r> AnyRoute<'r> {
 pub(super) fn oldest_first(resources: &Resources) -> Vec<AnyRoute<'_>> {
     let mut all: Vec<AnyRoute<'_>> = Vec::new();
     all.extend(resources.http_routes.oldest_first().into_iter().map(AnyRoute::Http));
+    all.extend(resources.grpc_routes.oldest_first().into_iter().map(|grpc| AnyRoute::Http(&grpc.route)));
     all.extend(resources.tls_routes.oldest_first().into_iter().map(AnyRoute::Tls));
     all.extend(resources.tcp_routes.oldest_first().into_iter().map(AnyRoute::Tcp));
     // Stable: each kind by itself is in order already.
@@ -94,7 +95,7 @@ pub(super) fn oldest_first(resources: &Resources) -> Vec<AnyRoute<'_>> {
 
 /// All routes, kind by kind, each in input order.
 pub(super) fn in_input_order(resources: &Resources) -> impl Iterator<Item = AnyRoute<'_>> {
-    let http = resources.http_routes.iter().map(AnyRoute::Http);
+    let http = resources.request_routes().map(AnyRoute::Http);
     let tls = resources.tls_routes.iter().map(AnyRoute::Tls);
     let tcp = resources.tcp_routes.iter().map(AnyRoute::Tcp);
     http.chain(tls).chain(tcp)
