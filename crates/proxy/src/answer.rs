@@ -48,6 +48,20 @@ impl Answer {
         Self { status, flag: Flag::None, fields, body }
     }
 
+    /// The same for a call of gRPC, whose clients look at nothing else: status 200, and what happened in `grpc-status` and
+    /// `grpc-message` (gRPC over HTTP/2, "Trailers-Only").
+    pub(crate) fn for_grpc(self, status: u8) -> Self {
+        let mut fields = Vec::with_capacity(256);
+        // Of the fields before, only the cause is of use.
+        let cause = self.fields.split_inclusive(|b| *b == b'\n').find(|line| line.starts_with(b"proxy-status:"));
+        fields.extend_from_slice(cause.unwrap_or_default());
+        write_field("content-type", b"application/grpc", &mut fields);
+        write_field("grpc-status", itoa::Buffer::new().format(status).as_bytes(), &mut fields);
+        let message = percent_encoding::percent_encode(self.body.trim_ascii(), GRPC_MESSAGE).to_string();
+        write_field("grpc-message", message.as_bytes(), &mut fields);
+        Self { status: 200, flag: self.flag, fields, body: Arc::default() }
+    }
+
     /// Writes the head. A `HEAD` request gets the length that a `GET` would have had.
     pub(crate) fn write_head(&self, date: &str, close: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/1.1 ");
@@ -72,6 +86,9 @@ impl Answer {
         self.status >= 200 && self.status != 204 && self.status != 304
     }
 }
+
+/// What `grpc-message` encodes: everything but printable ASCII, and the sign of an encoding.
+const GRPC_MESSAGE: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
 
 /// The usual phrase of a status.
 pub(crate) fn reason_phrase(status: u16) -> &'static str {
@@ -130,6 +147,20 @@ mod tests {
     }
 
     #[test]
+    fn a_call_learns_by_status_and_message_what_happened() {
+        let answer = Answer::failure(Reason::NoEndpoint, "outbound|80||a").for_grpc(Reason::NoEndpoint.grpc_status());
+        let mut head = Vec::new();
+        answer.write_head("now", false, &mut head);
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("flag=UH\r\n"), "{head}");
+        assert!(head.contains("grpc-status: 14\r\ngrpc-message: no healthy upstream%0AThe destination"), "{head}");
+        assert_eq!(answer.flag, Flag::NoHealthyUpstream);
+        for (reason, want) in [(Reason::NoRoute, 12), (Reason::RouteTimeout, 4), (Reason::BadRequest("x"), 13)] {
+            assert_eq!(reason.grpc_status(), want, "{reason:?}");
+        }
+    }
+
+    #[test]
     fn every_failure_has_words_and_a_legal_status() {
         for reason in [
             Reason::BadRequest("x"),
@@ -157,6 +188,8 @@ mod tests {
             Reason::UpstreamIdle,
             Reason::RouteTimeout,
             Reason::PerTryTimeout,
+            Reason::CallTimeout,
+            Reason::UpstreamReset,
         ] {
             let row = reason.row();
             assert!((400..600).contains(&row.status) && !row.text.is_empty() && !row.advice.is_empty(), "{reason:?}");

@@ -19,6 +19,8 @@ use crate::failure::Reason;
 pub(crate) struct Deadlines {
     route: Limit,
     per_try: Limit,
+    /// When a call of gRPC has taken as long as its client gave it.
+    call: Option<Instant>,
     request_is_here: Cell<bool>,
 }
 
@@ -33,7 +35,12 @@ impl Deadlines {
     /// With these limits; `None` is none.
     pub(crate) fn new(route: Option<Duration>, per_try: Option<Duration>) -> Self {
         let limit = |length| Limit { length, strikes: Cell::new(None) };
-        Self { route: limit(route), per_try: limit(per_try), request_is_here: Cell::new(false) }
+        Self { route: limit(route), per_try: limit(per_try), call: None, request_is_here: Cell::new(false) }
+    }
+
+    /// As well as at a moment that the client named (`grpc-timeout`), whatever has come until then.
+    pub(crate) fn until(self, call: Option<std::time::Instant>) -> Self {
+        Self { call: call.map(Instant::from_std), ..self }
     }
 
     /// The last byte of the request has come.
@@ -57,7 +64,7 @@ impl Deadlines {
         mut future: Pin<&mut F>,
         answer_begun: &Cell<u16>,
     ) -> Result<F::Output, Reason> {
-        let unlimited = self.route.length.is_none() && self.per_try.length.is_none();
+        let unlimited = self.route.length.is_none() && self.per_try.length.is_none() && self.call.is_none();
         let mut timer: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
@@ -81,8 +88,9 @@ impl Deadlines {
     fn next(&self, answer_begun: bool) -> Option<(Instant, Reason)> {
         let route = self.route.strikes.get().map(|at| (at, Reason::RouteTimeout));
         let per_try = self.per_try.strikes.get().filter(|_| !answer_begun).map(|at| (at, Reason::PerTryTimeout));
-        // Of two at one time, the route's: no other try could help.
-        route.into_iter().chain(per_try).min_by_key(|(at, _)| *at)
+        let call = self.call.map(|at| (at, Reason::CallTimeout));
+        // Of two at one time, the one of the whole: no other try could help.
+        call.into_iter().chain(route).chain(per_try).min_by_key(|(at, _)| *at)
     }
 }
 

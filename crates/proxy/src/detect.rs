@@ -22,6 +22,8 @@ use crate::worker::Worker;
 pub(crate) enum Spoken {
     /// HTTP/1.
     Http1,
+    /// HTTP/2, with prior knowledge or agreed on by TLS: its preface is unread.
+    Http2,
     /// Bytes that are relayed.
     Bytes,
     /// Nothing: it has left, or nobody serves it.
@@ -52,19 +54,43 @@ pub(crate) async fn spoken(worker: &Worker, client: &mut Stream, who: &Client) -
         let Some((site, _)) = current.policy.site(&who.listener) else { return Spoken::Nothing };
         let Some(at) = site.chain(who.server_name.as_deref()) else { return Spoken::Nothing };
         match &site.listener.chains[at].serve {
-            Serve::Http(_) => return Spoken::Http1,
+            Serve::Http(_) => None,
             Serve::Tcp(_) => return Spoken::Bytes,
-            Serve::Detect { .. } => current.policy.snapshot.mesh.detect_timeout,
+            Serve::Detect { .. } => Some(current.policy.snapshot.mesh.detect_timeout),
         }
     };
+    let Some(limit) = limit else { return version(worker, client).await };
     let began = Instant::now();
     let detected = detect(worker, client, began + limit.unwrap_or(worker.settings.detect_timeout)).await;
     worker.recorder.detection(&who.listener, detected, began.elapsed());
     match detected {
         Detected::Http1 => Spoken::Http1,
-        // Nobody here speaks HTTP/2 yet: its bytes go through.
-        Detected::Http2 | Detected::Tls | Detected::Opaque | Detected::Timeout => Spoken::Bytes,
+        Detected::Http2 => Spoken::Http2,
+        Detected::Tls | Detected::Opaque | Detected::Timeout => Spoken::Bytes,
         Detected::Closed => Spoken::Nothing,
+    }
+}
+
+/// Which version of HTTP a client speaks. One whose first bytes are neither is left to HTTP/1, which says what is wrong.
+async fn version(worker: &Worker, client: &mut Stream) -> Spoken {
+    let settings = &worker.settings;
+    if client.input.is_empty() && !worker.await_request(client, settings.first_byte_timeout).await {
+        return Spoken::Nothing;
+    }
+    let until = Instant::now() + settings.head_timeout;
+    loop {
+        let bytes = client.input.bytes();
+        let compared = bytes.len().min(PREFACE.len());
+        if bytes[..compared] != PREFACE[..compared] {
+            return Spoken::Http1;
+        }
+        if compared == PREFACE.len() {
+            return Spoken::Http2;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if client.reader().fill(&worker.buffers, Buffer::BLOCK_BYTES, left).await.is_err() {
+            return if client.input.is_empty() { Spoken::Nothing } else { Spoken::Http1 };
+        }
     }
 }
 

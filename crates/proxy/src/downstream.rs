@@ -21,16 +21,19 @@ pub(crate) enum Downstream<'c> {
 impl Downstream<'_> {
     /// Sends an answer of the proxy's own; whether that worked.
     pub(crate) async fn answer(&mut self, worker: &Worker, exchange: &Exchange, answer: &Answer, close: bool) -> bool {
-        let mut out = worker.buffers.take_head();
-        answer.write_head(&worker.date(), close, &mut out);
         let body: &[u8] = if exchange.is_head || !answer.has_length() { &[] } else { &answer.body };
-        exchange.bytes_sent.set((out.len() + body.len()) as u64);
+        let mut out = worker.buffers.take_head();
         let sent = match self {
             Self::Http1(client) => {
+                answer.write_head(&worker.date(), close, &mut out);
                 client.writer().write(&out, body, worker.settings.write_stall_timeout).await.is_ok()
             }
-            Self::Http2(call) => send(worker, call, &out, body).await,
+            Self::Http2(call) => {
+                answer.write_head(&worker.date(), false, &mut out);
+                send(worker, call, &out, body).await
+            }
         };
+        exchange.bytes_sent.set((out.len() + body.len()) as u64);
         worker.buffers.give_head(out);
         sent
     }
@@ -43,6 +46,15 @@ impl Downstream<'_> {
             Self::Http2(call) => call.reset(h2::Reason::INTERNAL_ERROR),
         }
     }
+}
+
+/// Sends an answer of the proxy's own over HTTP/2; whether that worked.
+pub(crate) async fn answer_http2(worker: &Worker, call: &mut Call, answer: &Answer, body: &[u8]) -> bool {
+    let mut out = worker.buffers.take_head();
+    answer.write_head(&worker.date(), false, &mut out);
+    let sent = send(worker, call, &out, body).await;
+    worker.buffers.give_head(out);
+    sent
 }
 
 async fn send(worker: &Worker, call: &mut Call, out: &[u8], body: &[u8]) -> bool {

@@ -3,11 +3,13 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
 use outrigger_model::HeaderEdits;
 
+use crate::bridge::MessageCount;
 use crate::deadlines::Deadlines;
 use crate::failure::Reason;
 use crate::forward::{Answered, Chosen, Forwarding};
@@ -20,12 +22,12 @@ use crate::mirror::Tee;
 use crate::plan::{Exchange, write_framing};
 use crate::pool::{Upstream, give_back};
 use crate::relay::{Coding, Relay, RelayFailure};
-use crate::upgrade::{self, Upgraded};
+use crate::upgrade::{self, Upgraded, UpstreamEnd};
 use crate::worker::Worker;
 
 /// A request and the connection to the endpoint it goes to.
 pub(crate) struct Conversation<'c> {
-    pub(crate) worker: &'c Worker,
+    pub(crate) worker: &'c Rc<Worker>,
     pub(crate) exchange: &'c Exchange,
     pub(crate) forwarding: &'c Forwarding,
     pub(crate) endpoint: &'c Chosen<'c>,
@@ -34,6 +36,8 @@ pub(crate) struct Conversation<'c> {
     pub(crate) tee: Option<&'c Tee>,
     /// The whole request body, where it is at hand. `None`: it is relayed as it comes.
     pub(crate) held_body: Option<&'c HeldBody>,
+    /// Where the messages of a gRPC call are counted.
+    pub(crate) messages: Option<MessageCount>,
 }
 
 /// A conversation that failed.
@@ -47,39 +51,58 @@ pub(crate) struct Lost {
     sent: bool,
     /// Whether a byte of the request body was taken from the client.
     body_begun: bool,
+    /// Whether the upstream said that it has not acted on the request.
+    pub(crate) refused: bool,
 }
 
 impl Lost {
     /// Of which nothing was sent.
     pub(crate) fn unsent(reason: Reason) -> Self {
-        Self { reason, status_sent: 0, heard: false, sent: false, body_begun: false }
+        Self { reason, status_sent: 0, heard: false, sent: false, body_begun: false, refused: false }
     }
 
     /// Whether the request may be sent again on a fresh connection: no byte of an answer came, all of the request is
     /// still at hand, and the upstream either cannot have acted on it or may act twice.
     pub(crate) fn may_be_sent_again(&self, exchange: &Exchange) -> bool {
-        self.reason == Reason::UpstreamClosed
-            && !self.heard
-            && !self.body_begun
-            && self.status_sent == 0
-            && (!self.sent || exchange.is_idempotent)
+        let is_safe = self.refused || (self.reason == Reason::UpstreamClosed && (!self.sent || exchange.is_idempotent));
+        is_safe && !self.heard && !self.body_begun && self.status_sent == 0
     }
 }
 
 /// What is known while a conversation runs; shared by its two directions.
 #[derive(Default)]
-struct Progress {
-    sent: Cell<bool>,
-    heard: Cell<bool>,
-    status_sent: Cell<u16>,
-    upload_done: Cell<bool>,
-    body_bytes_read: Cell<u64>,
-    upstream_bytes_written: Cell<u64>,
-    upstream_bytes_read: Cell<u64>,
+pub(crate) struct Progress {
+    /// Whether the request, or the beginning of it, has left.
+    pub(crate) sent: Cell<bool>,
+    /// Whether anything of an answer came.
+    pub(crate) heard: Cell<bool>,
+    /// Status of the answer that has begun to go to the client; 0: none.
+    pub(crate) status_sent: Cell<u16>,
+    /// Whether the whole request was sent.
+    pub(crate) upload_done: Cell<bool>,
+    /// Whether the upstream said that it has not acted on it.
+    pub(crate) refused: Cell<bool>,
+    pub(crate) body_bytes_read: Cell<u64>,
+    pub(crate) upstream_bytes_written: Cell<u64>,
+    pub(crate) upstream_bytes_read: Cell<u64>,
+}
+
+impl Progress {
+    /// The conversation failed.
+    pub(crate) fn lost(&self, reason: Reason) -> Lost {
+        Lost {
+            reason,
+            status_sent: self.status_sent.get(),
+            heard: self.heard.get(),
+            sent: self.sent.get(),
+            body_begun: self.body_bytes_read.get() > 0,
+            refused: self.refused.get(),
+        }
+    }
 }
 
 /// What the bytes of an answer's head came to, with the head for the client.
-enum Heard {
+pub(crate) enum Heard {
     Interim(u16, Vec<u8>),
     Answer(Begun, Vec<u8>),
     /// The head is not complete.
@@ -109,7 +132,7 @@ impl Conversation<'_> {
         match outcome.flatten() {
             Ok(download) => {
                 let upgraded = match download.status {
-                    101 => Some(Upgraded { upstream, state: self.endpoint.shared() }),
+                    101 => Some(Upgraded { upstream: UpstreamEnd::Http1(upstream), state: self.endpoint.shared() }),
                     _ => {
                         self.keep(upstream, &download, &progress);
                         None
@@ -117,13 +140,7 @@ impl Conversation<'_> {
                 };
                 Ok(Answered { status: download.status, grpc_status: download.grpc_status, upgraded })
             }
-            Err(reason) => Err(Lost {
-                reason,
-                status_sent: progress.status_sent.get(),
-                heard: progress.heard.get(),
-                sent: progress.sent.get(),
-                body_begun: progress.body_bytes_read.get() > 0,
-            }),
+            Err(reason) => Err(progress.lost(reason)),
         }
     }
 
@@ -143,7 +160,7 @@ impl Conversation<'_> {
         let (mut client_in, mut client_out) = client.split();
         let (mut upstream_in, mut upstream_out) = upstream.split();
         if let Some(body) = self.held_body {
-            self.send(&mut upstream_out, body.wire(client_in.input), progress).await?;
+            self.send(&mut upstream_out, body.wire_http1(client_in.input), progress).await?;
             progress.upload_done.set(true);
             let download = pin!(self.download(&mut upstream_in, &mut client_out, progress));
             return while_not_reset(&client_in, download).await;
@@ -239,25 +256,39 @@ impl Conversation<'_> {
 
     /// Reads the head that is there and writes the client's. Apart from the waiting, so that no connection holds the room
     /// for the fields of a head while it waits.
-    fn heard(&self, upstream: &mut Reader<'_>, asked: Instant, progress: &Progress) -> Result<Heard, Reason> {
+    pub(crate) fn heard(
+        &self,
+        upstream: &mut Reader<'_>,
+        asked: Instant,
+        progress: &Progress,
+    ) -> Result<Heard, Reason> {
         let mut room = head::fields();
         let answer = head::response(upstream.input.bytes(), &mut room, self.bounds());
         let Some(answer) = answer.map_err(Reason::UpstreamProtocol)? else { return Ok(Heard::NotYet) };
         let used = answer.len;
-        let heard = if answer.status < 200 && answer.status != 101 {
-            let mut out = self.worker.buffers.take_head();
-            self.write_interim(&answer, &mut out);
-            Heard::Interim(answer.status, out)
-        } else {
-            upgrade::check(self.exchange, &answer).map_err(Reason::UpstreamProtocol)?;
-            let mut out = self.worker.buffers.take_head();
-            let framing = self.answer_framing(&answer);
-            let begun = Begun::of(&answer, framing, grpc_status(&answer));
-            self.write_answer(&answer, framing, asked, progress, &mut out);
-            Heard::Answer(begun, out)
-        };
+        let heard = self.judge(&answer, asked, progress)?;
         upstream.input.consume(used);
         Ok(heard)
+    }
+
+    /// Judges the head of an answer and writes the client's.
+    pub(crate) fn judge(
+        &self,
+        answer: &ResponseHead<'_>,
+        asked: Instant,
+        progress: &Progress,
+    ) -> Result<Heard, Reason> {
+        if answer.status < 200 && answer.status != 101 {
+            let mut out = self.worker.buffers.take_head();
+            self.write_interim(answer, &mut out);
+            return Ok(Heard::Interim(answer.status, out));
+        }
+        upgrade::check(self.exchange, answer).map_err(Reason::UpstreamProtocol)?;
+        let mut out = self.worker.buffers.take_head();
+        let framing = self.answer_framing(answer);
+        let begun = Begun::of(answer, framing, grpc_status(answer));
+        self.write_answer(answer, framing, asked, progress, &mut out);
+        Ok(Heard::Answer(begun, out))
     }
 
     async fn relay_answer(
@@ -299,7 +330,7 @@ impl Conversation<'_> {
         }
     }
 
-    async fn write_client(&self, client: &mut Writer<'_>, bytes: &[u8]) -> Result<(), Reason> {
+    pub(crate) async fn write_client(&self, client: &mut Writer<'_>, bytes: &[u8]) -> Result<(), Reason> {
         self.exchange.bytes_sent.set(self.exchange.bytes_sent.get() + bytes.len() as u64);
         client.write(bytes, &[], self.worker.settings.write_stall_timeout).await.map_err(|_| Reason::ClientGone)
     }
@@ -319,7 +350,7 @@ impl Conversation<'_> {
     }
 
     /// How the body goes to the client: HTTP/1.0 knows no chunks; HTTP/1.1 needs none where the length is known.
-    fn answer_coding(&self, framing: Framing) -> Coding {
+    pub(crate) fn answer_coding(&self, framing: Framing) -> Coding {
         match (framing, self.exchange.version) {
             (Framing::Chunked | Framing::UntilClose, Version::Http11) => Coding::Chunked,
             _ => Coding::Plain,
@@ -414,7 +445,7 @@ impl Conversation<'_> {
         match (keep_alive.get(), self.exchange.version) {
             (false, _) => write_field("connection", b"close", out),
             (true, Version::Http10) => write_field("connection", b"keep-alive", out),
-            (true, Version::Http11) => {}
+            (true, Version::Http11 | Version::Http2) => {}
         }
     }
 }
@@ -441,11 +472,11 @@ async fn while_not_reset(
 }
 
 /// What of an answer's head is needed after its bytes are gone.
-struct Begun {
-    status: u16,
-    framing: Framing,
-    grpc_status: Option<u8>,
-    reusable: bool,
+pub(crate) struct Begun {
+    pub(crate) status: u16,
+    pub(crate) framing: Framing,
+    pub(crate) grpc_status: Option<u8>,
+    pub(crate) reusable: bool,
 }
 
 impl Begun {

@@ -69,6 +69,10 @@ pub(crate) enum Reason {
     RouteTimeout,
     /// The answer did not begin within the time of one try.
     PerTryTimeout,
+    /// The call was not complete within the time that its client gave it (`grpc-timeout`).
+    CallTimeout,
+    /// The upstream reset the stream of the request.
+    UpstreamReset,
 }
 
 /// A row of the table.
@@ -117,6 +121,10 @@ pub(crate) enum Flag {
     DownstreamProtocolError,
     /// `DF`
     DnsResolutionFailed,
+    /// `UR`
+    UpstreamRemoteReset,
+    /// `UMSDR`
+    UpstreamMaxStreamDurationReached,
 }
 
 impl Flag {
@@ -135,6 +143,8 @@ impl Flag {
             Self::DownstreamConnectionTermination => "DC",
             Self::DownstreamProtocolError => "DPE",
             Self::DnsResolutionFailed => "DF",
+            Self::UpstreamRemoteReset => "UR",
+            Self::UpstreamMaxStreamDurationReached => "UMSDR",
         }
     }
 }
@@ -199,6 +209,18 @@ impl Reason {
             Self::PerTryTimeout => {
                 (504, Flag::UpstreamRequestTimeout, "upstream_per_try_timeout", "http_response_timeout")
             }
+            Self::CallTimeout => (
+                504,
+                Flag::UpstreamMaxStreamDurationReached,
+                "upstream_max_stream_duration_reached",
+                "http_response_timeout",
+            ),
+            Self::UpstreamReset => (
+                503,
+                Flag::UpstreamRemoteReset,
+                "upstream_reset_before_response_started{remote_reset}",
+                "connection_terminated",
+            ),
         }
     }
 
@@ -229,7 +251,9 @@ impl Reason {
             | Self::UpstreamProtocol(_)
             | Self::UpstreamIdle
             | Self::RouteTimeout
-            | Self::PerTryTimeout => Blame::Upstream,
+            | Self::PerTryTimeout
+            | Self::CallTimeout
+            | Self::UpstreamReset => Blame::Upstream,
         }
     }
 
@@ -291,7 +315,7 @@ impl Reason {
             ),
             Self::UpstreamProtocol(_) => (
                 "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
-                "The instance's answer is not valid HTTP/1; does this port speak another protocol?",
+                "The instance's answer is not valid HTTP; does this port speak another protocol?",
             ),
             Self::UpstreamIdle => ("stream timeout", "The instance sent nothing for 5 minutes."),
             Self::RouteTimeout => (
@@ -302,6 +326,24 @@ impl Reason {
                 "upstream request timeout",
                 "The answer did not begin within the `perTryTimeout` of the route (HTTPRoute: `timeouts.backendRequest`).",
             ),
+            Self::CallTimeout => (
+                "call deadline exceeded",
+                "The call was not complete within its `grpc-timeout`, which the client sets: its deadline.",
+            ),
+            Self::UpstreamReset => (
+                "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
+                "The instance reset the stream of the request; look at its log at this time.",
+            ),
+        }
+    }
+
+    /// The `grpc-status` of a call that ends so: that of gRPC's table for HTTP statuses, as in Envoy, but for deadlines,
+    /// which have one of their own.
+    pub(crate) fn grpc_status(self) -> u8 {
+        match self {
+            Self::RouteTimeout | Self::PerTryTimeout | Self::CallTimeout | Self::UpstreamIdle => DEADLINE_EXCEEDED,
+            Self::ClientGone => CANCELLED,
+            _ => grpc_status_of(self.row().status),
         }
     }
 
@@ -311,5 +353,22 @@ impl Reason {
             Self::BadRequest(rule) | Self::BadBody(rule) | Self::UpstreamProtocol(rule) => Some(rule),
             _ => None,
         }
+    }
+}
+
+/// gRPC's status `CANCELLED`.
+const CANCELLED: u8 = 1;
+/// gRPC's status `DEADLINE_EXCEEDED`.
+const DEADLINE_EXCEEDED: u8 = 4;
+
+/// What gRPC makes of a status of HTTP (its `http-grpc-status-mapping`).
+pub(crate) fn grpc_status_of(status: u16) -> u8 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
     }
 }

@@ -12,21 +12,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outrigger_model::UpstreamHttp;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::bridge;
 use crate::cluster::EndpointState;
 use crate::deadlines::Deadlines;
+use crate::downstream::Downstream;
 use crate::exchange::{Conversation, Lost};
 use crate::failure::{Blame, Reason};
 use crate::h1::body::Framing;
+use crate::h1::head::Version;
 use crate::h1::stream::Stream;
-use crate::held_body::HeldBody;
+use crate::h2::client::{Lease, lease};
+use crate::held_body::{HeldBody, Needs};
 use crate::keepalive;
 use crate::mirror;
-use crate::plan::Exchange;
+use crate::plan::{Client, Exchange};
 use crate::pool::Upstream;
 use crate::proxy_protocol::{self, Ends};
-use crate::record::{EndpointStats, HeldGauge, Raised};
+use crate::record::{EndpointStats, HeldGauge, Raised, Side};
 use crate::tunnel;
 use crate::upgrade::Upgraded;
 use crate::worker::{Target, Worker, WorkerCluster};
@@ -87,7 +92,7 @@ pub(crate) struct Broken {
 pub(crate) struct Choice<'f> {
     pub(crate) state: Chosen<'f>,
     pub(crate) stats: Rc<EndpointStats>,
-    connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
 }
 
 /// The state of a chosen endpoint. That of a cluster is borrowed: to count one more reference to it would be a write to
@@ -118,14 +123,23 @@ impl Deref for Chosen<'_> {
     }
 }
 
+/// A connection for one request.
+pub(crate) enum Link {
+    /// Of its own while the request lasts.
+    Http1(Upstream),
+    /// Shared with other requests.
+    Http2(Lease),
+}
+
 /// Sends a request on and relays the answer.
 pub(crate) async fn forward(
     worker: &Rc<Worker>,
-    client: &mut Stream,
+    client: &mut Downstream<'_>,
+    who: &Client,
     exchange: &Exchange,
     forwarding: &Forwarding,
 ) -> Forwarded {
-    let deadlines = forwarding.deadlines();
+    let deadlines = forwarding.deadlines(exchange);
     if exchange.framing == Framing::None {
         deadlines.request_is_here();
     }
@@ -146,11 +160,13 @@ pub(crate) async fn forward(
         let result = tunnel::open(worker, client, exchange, forwarding, &choice).await;
         return Forwarded { endpoint: choice.stats, result };
     }
+    let over_http2 = forwarding.goes_over_http2(exchange);
     // A connection that will not come back is not taken from those who share.
     let is_private = cluster.is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some());
-    let pooled = !exchange.asks_upgrade && !is_private;
+    let pooled = !exchange.asks_upgrade && !is_private && !over_http2;
     let reused = pooled.then(|| worker.pool.take(choice.state.id, worker.clock.now_ms())).flatten();
-    let held_body = match HeldBody::take(worker, client, exchange, reused.is_some()).await {
+    let needs = Needs { repetition: reused.is_some(), data: over_http2 };
+    let held_body = match HeldBody::take(worker, client, exchange, needs).await {
         Ok(body) => body,
         Err(reason) => {
             let result = Err(Broken { reason, status_sent: 0, cause: String::new() });
@@ -160,9 +176,14 @@ pub(crate) async fn forward(
     if held_body.is_some() {
         deadlines.request_is_here();
     }
-    let whole_body = held_body.as_ref().map(|body| body.wire(&client.input));
+    let whole_body = held_body.as_ref().map(|body| body.wire(client));
     // A copy would be half of a conversation.
-    let tee = if exchange.asks_upgrade { None } else { mirror::send(worker, exchange, forwarding, whole_body) };
+    let tee =
+        if exchange.asks_upgrade { None } else { mirror::send(worker, exchange, forwarding, whole_body.as_deref()) };
+    let messages = exchange.is_grpc.then(|| {
+        let side = Side { direction: &exchange.site().listener.direction, peer: who.workload.as_ref() };
+        choice.stats.messages(&worker.recorder, side)
+    });
     let conversation = Conversation {
         worker,
         exchange,
@@ -171,44 +192,60 @@ pub(crate) async fn forward(
         deadlines: &deadlines,
         tee: tee.as_ref(),
         held_body: held_body.as_ref(),
+        messages,
     };
-    let result = converse(&conversation, &choice, client, reused).await;
+    let reused = reused.map(Link::Http1);
+    let result = converse(&conversation, &choice, client, reused, over_http2).await;
     if let Some(body) = held_body {
         body.release(client, exchange);
     }
     Forwarded { endpoint: choice.stats, result }
 }
 
-/// Holds the conversation on the `reused` connection or a fresh one; on a fresh one once more, where the reused one had
-/// been closed and that is safe.
+/// Times that a request is sent again because a connection of HTTP/2 took no more requests.
+const REFUSALS_MAX: u32 = 3;
+
+/// Holds the conversation on the `reused` connection or another; once more, where that had been closed and it is safe.
 async fn converse(
     conversation: &Conversation<'_>,
     choice: &Choice<'_>,
-    client: &mut Stream,
-    mut reused: Option<Upstream>,
+    client: &mut Downstream<'_>,
+    mut reused: Option<Link>,
+    over_http2: bool,
 ) -> Result<Answered, Broken> {
     let Conversation { worker, exchange, forwarding, deadlines, .. } = conversation;
     let cluster = forwarding.cluster().map(Rc::as_ref);
+    let mut refusals = 0;
     loop {
-        let was_reused = reused.is_some();
         deadlines.try_begins();
+        let mut was_reused = reused.is_some();
         let connection = match reused.take() {
-            Some(upstream) => Ok(upstream),
-            None => deadlines.limit(pin!(connect(worker, choice, cluster, Some(&exchange.ends))), &Cell::new(0)).await.flatten(),
+            Some(link) => Ok(link),
+            None => {
+                let linked = pin!(link(worker, choice, cluster, exchange, over_http2));
+                deadlines.limit(linked, &Cell::new(0)).await.flatten()
+            }
         };
         let lost = match connection {
-            Ok(upstream) => {
+            Ok(link) => {
                 if let Some(counter) = &choice.stats.requests_total {
                     counter.inc();
                 }
-                match conversation.run(client, upstream).await {
+                was_reused |= matches!(&link, Link::Http2(lease) if lease.was_used);
+                let held = match (&mut *client, link) {
+                    (Downstream::Http1(client), Link::Http1(upstream)) => conversation.run(client, upstream).await,
+                    // Apart, so that the other way does not carry its room.
+                    (client, link) => Box::pin(bridge::run(conversation, client, link)).await,
+                };
+                match held {
                     Ok(answered) => return Ok(answered),
                     Err(lost) => lost,
                 }
             }
             Err(reason) => Lost::unsent(reason),
         };
-        if was_reused && lost.may_be_sent_again(exchange) {
+        refusals += u32::from(lost.refused);
+        if (was_reused || lost.refused) && refusals <= REFUSALS_MAX && lost.may_be_sent_again(exchange) {
             if let Some(cluster) = cluster {
                 cluster.stats.resends.inc();
             }
@@ -219,6 +256,24 @@ async fn converse(
         }
         return Err(broken(&lost, forwarding, choice));
     }
+}
+
+/// A connection to the chosen endpoint.
+async fn link(
+    worker: &Rc<Worker>,
+    choice: &Choice<'_>,
+    cluster: Option<&WorkerCluster>,
+    exchange: &Exchange,
+    over_http2: bool,
+) -> Result<Link, Reason> {
+    if over_http2 {
+        let lease = Box::pin(lease(worker, choice, cluster, &exchange.ends)).await?;
+        // An endpoint that knows no WebSockets over HTTP/2 may know those of HTTP/1.
+        if !exchange.asks_upgrade || Box::pin(lease.takes_websockets(choice.connect_timeout)).await {
+            return Ok(Link::Http2(lease));
+        }
+    }
+    connect(worker, choice, cluster, Some(&exchange.ends)).await.map(Link::Http1)
 }
 
 /// A failure with what is known of it.
@@ -241,11 +296,23 @@ impl Forwarding {
         }
     }
 
-    /// The time limits of the route.
-    fn deadlines(&self) -> Deadlines {
+    /// Whether the endpoints get it over HTTP/2.
+    fn goes_over_http2(&self, exchange: &Exchange) -> bool {
+        let is_http2 = exchange.version == Version::Http2;
+        match self.cluster().map(|cluster| cluster.live.model.http) {
+            Some(UpstreamHttp::Http1) => false,
+            Some(UpstreamHttp::Http2) => true,
+            // What nobody has configured is spoken to as the client speaks.
+            Some(UpstreamHttp::AsClient) | None => is_http2,
+        }
+    }
+
+    /// The time limits of the route, and that of the call.
+    fn deadlines(&self, exchange: &Exchange) -> Deadlines {
         let route = self.target.as_ref().map(|target| &target.route);
         let per_try = route.and_then(|route| route.retry.as_ref()).and_then(|retry| retry.per_try_timeout);
-        Deadlines::new(route.and_then(|route| route.timeout), per_try)
+        let call = exchange.grpc_timeout.and_then(|timeout| exchange.started.checked_add(timeout));
+        Deadlines::new(route.and_then(|route| route.timeout), per_try).until(call)
     }
 
     fn name(&self) -> &str {

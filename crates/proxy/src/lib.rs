@@ -6,6 +6,7 @@
 //!
 //! The life of a request is in `serve`, from top to bottom.
 
+mod act;
 mod alarm;
 mod answer;
 mod balance;

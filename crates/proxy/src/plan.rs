@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use outrigger_model::{Action, Direction, Discovery, Forward, Route, Unmatched, Workload};
 
@@ -20,6 +20,7 @@ use crate::forward::{Destination, Forwarding};
 use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, Version, split_port};
 use crate::h1::path;
+use crate::h2::request::grpc_timeout;
 use crate::headers::{Edits, Nominated, is_hop_by_hop, is_identity, write_field};
 use crate::policy::Policy;
 use crate::proxy_protocol::Ends;
@@ -51,6 +52,10 @@ pub(crate) struct Exchange {
     /// RFC 9110 §9.2.2: doing it twice is as doing it once.
     pub(crate) is_idempotent: bool,
     pub(crate) is_grpc: bool,
+    /// How long a call may take, as its client says.
+    pub(crate) grpc_timeout: Option<Duration>,
+    /// Whether the client takes trailers (`te: trailers`), which gRPC insists on.
+    pub(crate) takes_trailers: bool,
     pub(crate) expects_continue: bool,
     /// Whether the client wants to go on as WebSocket.
     pub(crate) asks_upgrade: bool,
@@ -152,6 +157,8 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client,
         is_head: head.method == "HEAD",
         is_idempotent: matches!(head.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE"),
         is_grpc,
+        grpc_timeout: if is_grpc { grpc_timeout(head.headers) } else { None },
+        takes_trailers: is_grpc || (head.version == Version::Http2 && takes_trailers(head)),
         expects_continue: head.expects_continue,
         asks_upgrade: upgrade::is_asked(head),
         is_connect,
@@ -159,6 +166,10 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client,
         bytes_received: Cell::new(head.len as u64),
         bytes_sent: Cell::new(0),
     })
+}
+
+fn takes_trailers(head: &RequestHead<'_>) -> bool {
+    head.headers.iter().any(|h| h.name == "te" && h.value == b"trailers")
 }
 
 /// Decides what to do with a request.

@@ -3,6 +3,7 @@
 //! Every worker writes cells of its own. The handles of a series are found once, for a cluster, endpoint, status and
 //! flag, and kept beside what they count; from then on recording is a handful of plain stores.
 
+mod messages;
 mod tcp;
 
 use std::cell::{OnceCell, RefCell};
@@ -14,6 +15,7 @@ use outrigger_model::{Cluster, ClusterName, Destination, Direction, Endpoint, In
 use outrigger_telemetry::catalogue;
 use outrigger_telemetry::{Counter, Gauge, Histogram, Shard};
 
+use crate::bridge::MessageCount;
 use crate::failure::{Flag, Reason};
 use crate::labels::{endpoint_labels, route_labels, workload_label};
 use crate::mirror::Mirrored;
@@ -110,6 +112,7 @@ pub(crate) struct EndpointStats {
     service: ServiceRef,
     workload: Arc<Workload>,
     series: RefCell<Vec<(SeriesKey, Rc<RequestSeries>)>>,
+    messages: RefCell<Vec<(messages::Key, MessageCount)>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -201,6 +204,7 @@ impl Recorder {
             service: cluster.service.clone(),
             workload: endpoint.workload.clone(),
             series: RefCell::default(),
+            messages: RefCell::default(),
         }
     }
 
@@ -211,6 +215,7 @@ impl Recorder {
             service: service.clone(),
             workload: Arc::new(Workload::unknown()),
             series: RefCell::default(),
+            messages: RefCell::default(),
         }
     }
 

@@ -8,34 +8,23 @@ use std::time::Instant;
 use outrigger_model::{Direction, Workload};
 use tokio::net::TcpStream;
 
+use crate::act::{After, act};
 use crate::answer::Answer;
 use crate::capture;
 use crate::detect::{self, Spoken};
-use crate::failure::{Blame, Flag, Reason};
-use crate::forward::{Broken, forward};
-use crate::h1::body::Framing;
+use crate::downstream::Downstream;
+use crate::failure::Reason;
 use crate::h1::head::{self, Bounds, Refusal};
 use crate::h1::stream::{IoFailure, Stream};
+use crate::h2;
 use crate::hello::{self, Received};
-use crate::plan::{Client, Exchange, Plan, Refused, exchange, plan};
+use crate::plan::{Client, Exchange, Plan, exchange, plan};
 use crate::proxy_protocol::{self, Ends};
-use crate::record::{ClusterStats, EndpointStats, GrpcStatus, HeldGauge, Outcome, Raised, Side};
+use crate::record::{HeldGauge, Outcome, Side};
 use crate::site::Site;
 use crate::tcp;
-use crate::upgrade::{self, Tunnel};
+use crate::upgrade;
 use crate::worker::{Current, Worker};
-
-/// What becomes of the connection after a request.
-enum After {
-    /// The next request.
-    Next,
-    /// Nothing: it is closed.
-    Close,
-    /// It is closed once the client had time to read the answer: it is still sending.
-    Linger,
-    /// Bytes of another protocol.
-    Upgraded(Box<Tunnel>),
-}
 
 /// Serves one client until either side has enough.
 pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: SocketAddr, listener: Arc<str>) {
@@ -61,6 +50,11 @@ pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: Sock
         Spoken::Http1 => {
             let Some(_active) = count_connection(&worker, &who) else { return };
             requests(&worker, &mut client, &who).await;
+        }
+        Spoken::Http2 => {
+            let Some(_active) = count_connection(&worker, &who) else { return };
+            // Apart: those of HTTP/1 need not carry its room.
+            Box::pin(h2::server::serve(&worker, client, who)).await;
         }
         Spoken::Bytes => tcp::relay(&worker, &mut client, &who).await,
         Spoken::Nothing => client.say_goodbye(),
@@ -98,7 +92,9 @@ async fn requests(worker: &Rc<Worker>, client: &mut Stream, who: &Client) {
             After::Next => {}
             After::Close => return client.say_goodbye(),
             After::Linger => return linger(worker, client).await,
-            After::Upgraded(tunnel) => return upgrade::relay(worker, client, who, *tunnel).await,
+            After::Upgraded(tunnel) => {
+                return upgrade::relay(worker, &mut Downstream::Http1(client), who, *tunnel).await;
+            }
         }
     }
 }
@@ -137,70 +133,13 @@ impl Client {
     }
 }
 
-/// The phases of one request, in order, under one policy.
+/// Reads one request of HTTP/1 and acts on it.
 async fn serve(worker: &Rc<Worker>, client: &mut Stream, who: &Client) -> After {
     let started = Instant::now();
-    let (exchange, plan) = match read_request(worker, client, who, started).await {
-        Ok(Some(request)) => request,
-        Ok(None) => return After::Close,
-        Err(reason) => return refuse(worker, client, who, reason, started).await,
-    };
-    let side = Side { direction: &exchange.site().listener.direction, peer: who.workload.as_ref() };
-    let downstream = worker.recorder.downstream(side.direction);
-    downstream.requests_total.inc();
-    let _active = Raised::new(&downstream.requests_active);
-    let mut forwarding = match plan {
-        Plan::Forward(forwarding) => forwarding,
-        Plan::Answer(answer) => {
-            let nowhere = worker.recorder.nowhere();
-            return answer_request(worker, client, side, &exchange, &answer, (&*nowhere, None)).await;
-        }
-        Plan::Fail(Refused { reason, cause, destination }) => {
-            // What follows a request that was refused for what it is may not be what it seems, such as the payload of a
-            // tunnel that was never opened.
-            if reason.row().blame == Blame::Downstream {
-                exchange.keep_alive.set(false);
-            }
-            worker.recorder.proxy_reply(reason);
-            let answer = Answer::failure(reason, &cause);
-            return answer_request(worker, client, side, &exchange, &answer, (&*destination, None)).await;
-        }
-    };
-    let forwarded = forward(worker, client, &exchange, &forwarding).await;
-    let cluster = forwarding.cluster().cloned();
-    let stats = cluster.as_ref().map(|c| &c.stats);
-    worker.buffers.give_head(std::mem::take(&mut forwarding.head));
-    match forwarded.result {
-        Ok(answered) => {
-            let mut outcome = exchange.outcome(answered.status, Flag::None);
-            if let Some(upgraded) = answered.upgraded {
-                let (direction, endpoint) = (side.direction.clone(), forwarded.endpoint);
-                let started = exchange.started;
-                let settings = &worker.settings;
-                let of_connect = exchange.is_connect.then_some(settings.tcp_idle_timeout);
-                let idle_timeout = of_connect.unwrap_or(settings.upgrade_idle_timeout);
-                let tunnel = Tunnel { upgraded, direction, cluster, endpoint, started, idle_timeout, outcome };
-                return After::Upgraded(Box::new(tunnel));
-            }
-            outcome.grpc = exchange.is_grpc.then_some(GrpcStatus(answered.grpc_status));
-            worker.recorder.exchange(side, &outcome, stats, &forwarded.endpoint);
-            if exchange.keep_alive.get() { After::Next } else { After::Linger }
-        }
-        Err(broken) if broken.status_sent == 0 && broken.reason != Reason::ClientGone => {
-            worker.recorder.proxy_reply(broken.reason);
-            let answer = Answer::failure(broken.reason, &broken.cause);
-            // The request body may be half read: the connection has no next request.
-            if exchange.framing != Framing::None {
-                exchange.keep_alive.set(false);
-            }
-            let endpoint = (&*forwarded.endpoint, stats);
-            answer_request(worker, client, side, &exchange, &answer, endpoint).await
-        }
-        Err(broken) => {
-            let outcome = exchange.outcome(broken.status_sent, broken.reason.row().flag);
-            worker.recorder.exchange(side, &outcome, stats, &forwarded.endpoint);
-            cut(client, &broken)
-        }
+    match read_request(worker, client, who, started).await {
+        Ok(Some((exchange, plan))) => act(worker, &mut Downstream::Http1(client), who, exchange, plan).await,
+        Ok(None) => After::Close,
+        Err(reason) => refuse(worker, client, who, reason, started).await,
     }
 }
 
@@ -304,41 +243,6 @@ async fn refuse(worker: &Worker, client: &mut Stream, who: &Client, reason: Reas
     if row.status == 0 { After::Close } else { After::Linger }
 }
 
-/// Sends an answer of the proxy's own and counts the exchange.
-async fn answer_request(
-    worker: &Worker,
-    client: &mut Stream,
-    side: Side<'_>,
-    exchange: &Exchange,
-    answer: &Answer,
-    (endpoint, cluster): (&EndpointStats, Option<&ClusterStats>),
-) -> After {
-    // A body that nobody will read would be taken for the next request.
-    let close = !exchange.keep_alive.get() || exchange.framing != Framing::None || worker.draining.get();
-    let mut head = worker.buffers.take_head();
-    answer.write_head(&worker.date(), close, &mut head);
-    let body: &[u8] = if exchange.is_head || !answer.has_length() { &[] } else { &answer.body };
-    let written = client.writer().write(&head, body, worker.settings.write_stall_timeout).await;
-    exchange.bytes_sent.set((head.len() + body.len()) as u64);
-    worker.buffers.give_head(head);
-    let mut outcome = exchange.outcome(answer.status, answer.flag);
-    outcome.grpc = exchange.is_grpc.then_some(GrpcStatus(None));
-    worker.recorder.exchange(side, &outcome, cluster, endpoint);
-    match (written, close) {
-        (Err(_), _) => After::Close,
-        (Ok(()), true) => After::Linger,
-        (Ok(()), false) => After::Next,
-    }
-}
-
-/// An answer that broke off cannot be mended, only be seen to be incomplete. A reset says so whatever the framing: an
-/// answer that ends by closing would look complete otherwise.
-fn cut(client: &Stream, broken: &Broken) -> After {
-    debug_assert!(broken.status_sent != 0 || broken.reason == Reason::ClientGone, "a client that waits gets an answer");
-    client.cut();
-    After::Close
-}
-
 /// Says goodbye and reads on for a moment: closing on unread bytes would reset the connection, and the client would
 /// lose the answer it has not read yet.
 async fn linger(worker: &Worker, client: &mut Stream) {
@@ -356,20 +260,6 @@ async fn linger(worker: &Worker, client: &mut Stream) {
         }
         if client.reader().fill(&worker.buffers, crate::h1::buffer::Buffer::BLOCK_BYTES, wait).await.is_err() {
             return;
-        }
-    }
-}
-
-impl Exchange {
-    /// The outcome as far as the exchange knows it.
-    fn outcome(&self, status: u16, flag: Flag) -> Outcome {
-        Outcome {
-            status,
-            flag,
-            grpc: None,
-            bytes_received: self.bytes_received.get(),
-            bytes_sent: self.bytes_sent.get(),
-            duration: self.started.elapsed(),
         }
     }
 }

@@ -71,6 +71,29 @@ pub struct Settings {
     pub mirror_bytes_max: usize,
     /// Bytes of all request bodies that wait for mirrors in one worker; what finds no room is not mirrored. 8 MiB.
     pub mirror_bytes_total_max: usize,
+    /// Requests at once on one connection of HTTP/2, of a client, and to an endpoint until it names its own number; more are
+    /// refused, which clients repeat. 100, as Envoy at the edge and HAProxy.
+    pub h2_streams_max: u32,
+    /// Bytes of a request that a client of HTTP/2 may send before they are taken. 64 KiB.
+    pub h2_stream_window: u32,
+    /// The same for all requests of a connection. 1 MiB.
+    pub h2_connection_window: u32,
+    /// Bytes of an answer that an endpoint may send over HTTP/2 before they are taken. 256 KiB: endpoints are trusted with
+    /// more than strangers.
+    pub h2_upstream_stream_window: u32,
+    /// The same for all answers of a connection. 1 MiB.
+    pub h2_upstream_connection_window: u32,
+    /// Bytes of one message that wait to be written to a peer of HTTP/2. 64 KiB.
+    pub h2_send_buffer_max: usize,
+    /// What small DATA frames that nobody has taken yet may cost, in bytes that they lack to 256. 4 MiB: 16,000 frames, which
+    /// one client of gRPC sends in a moment.
+    pub h2_small_data_max: usize,
+    /// Silence of a peer of HTTP/2 with open requests after which it is asked whether it is there (PING). 10 s.
+    pub h2_ping_interval: Duration,
+    /// How long it may take to answer. 3 s.
+    pub h2_ping_timeout: Duration,
+    /// How long a connection of HTTP/2 to an endpoint may lie idle. 90 s: that it is there is asked anew with each request.
+    pub h2_pool_idle_timeout: Duration,
     /// From the end of a mirrored request to the end of its answer, where the route has no timeout. 15 s, Envoy's
     /// timeout of a route that names none.
     pub mirror_timeout: Duration,
@@ -112,6 +135,16 @@ impl Default for Settings {
             mirrors_max: 256,
             mirror_bytes_max: 1024 * 1024,
             mirror_bytes_total_max: 8192 * 1024,
+            h2_streams_max: 100,
+            h2_stream_window: 64 * 1024,
+            h2_connection_window: 1024 * 1024,
+            h2_upstream_stream_window: 256 * 1024,
+            h2_upstream_connection_window: 1024 * 1024,
+            h2_send_buffer_max: 64 * 1024,
+            h2_small_data_max: 4 * 1024 * 1024,
+            h2_ping_interval: Duration::from_secs(10),
+            h2_ping_timeout: Duration::from_secs(3),
+            h2_pool_idle_timeout: Duration::from_secs(90),
             mirror_timeout: Duration::from_secs(15),
         }
     }

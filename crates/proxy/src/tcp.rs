@@ -21,7 +21,7 @@ use crate::request::RequestView;
 use crate::worker::{Worker, WorkerCluster};
 
 pub(crate) use pipe::Pipes;
-pub(crate) use pump::{Silence, both_ways};
+pub(crate) use pump::{End, Silence, both_ways};
 
 /// Relays a client's connection, the bytes of it that were read already first.
 pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client) {

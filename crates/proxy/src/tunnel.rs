@@ -6,16 +6,17 @@
 
 use outrigger_model::{ClusterName, Direction, Discovery, Unmatched};
 
+use crate::downstream::Downstream;
 use crate::exchange::Lost;
 use crate::failure::Reason;
 use crate::forward::{Answered, Broken, Choice, Destination, Forwarding, broken, connect};
 use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, split_port};
-use crate::h1::stream::Stream;
+use crate::h2;
 use crate::headers::write_field;
 use crate::plan::{Client, Exchange, Plan, Refused, host_of, pod_of, refuse};
 use crate::tcp;
-use crate::upgrade::Upgraded;
+use crate::upgrade::{Upgraded, UpstreamEnd};
 use crate::worker::Worker;
 
 /// Decides where a tunnel leads.
@@ -85,7 +86,7 @@ fn keyed(mut plan: Plan, key: Option<u64>) -> Plan {
 /// Opens the connection to the chosen endpoint, and tells the client.
 pub(crate) async fn open(
     worker: &Worker,
-    client: &mut Stream,
+    client: &mut Downstream<'_>,
     exchange: &Exchange,
     forwarding: &Forwarding,
     choice: &Choice<'_>,
@@ -100,9 +101,16 @@ pub(crate) async fn open(
     write_field("date", worker.date().as_bytes(), &mut head);
     write_field("server", b"outrigger", &mut head);
     head.extend_from_slice(b"\r\n");
-    let limit = worker.settings.write_stall_timeout;
-    client.writer().write(&head, &[], limit).await.map_err(|_| fail(Reason::ClientGone))?;
+    let told = match client {
+        Downstream::Http1(client) => {
+            client.writer().write(&head, &[], worker.settings.write_stall_timeout).await.is_ok()
+        }
+        Downstream::Http2(call) => h2::head::response(&head).is_ok_and(|answer| call.answer(answer, false).is_ok()),
+    };
+    if !told {
+        return Err(fail(Reason::ClientGone));
+    }
     exchange.bytes_sent.set(head.len() as u64);
-    let upgraded = Some(Upgraded { upstream, state: choice.state.shared() });
+    let upgraded = Some(Upgraded { upstream: UpstreamEnd::Http1(upstream), state: choice.state.shared() });
     Ok(Answered { status: 200, grpc_status: None, upgraded })
 }

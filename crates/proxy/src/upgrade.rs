@@ -12,13 +12,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
 use httparse::Header;
 use outrigger_model::Direction;
 
+use crate::bridge;
+use crate::bridge::tunnel::Opened;
 use crate::cluster::EndpointState;
+use crate::downstream::Downstream;
 use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, ResponseHead, Version};
-use crate::h1::stream::Stream;
+use crate::h2::client::Lease;
 use crate::headers::write_field;
 use crate::plan::{Client, Exchange};
 use crate::pool::Upstream;
@@ -28,9 +32,21 @@ use crate::worker::{Worker, WorkerCluster};
 
 /// The instance's end of a connection that is HTTP no more.
 pub(crate) struct Upgraded {
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: UpstreamEnd,
     /// The endpoint it leads to.
     pub(crate) state: Arc<EndpointState>,
+}
+
+/// That end.
+pub(crate) enum UpstreamEnd {
+    /// A connection.
+    Http1(Upstream),
+    /// A stream of a connection that other requests share.
+    Http2 {
+        /// Room on that connection.
+        _lease: Lease,
+        opened: Opened,
+    },
 }
 
 /// An exchange that goes on as another protocol, and what is needed to count it at its end. It holds no policy: it may
@@ -52,7 +68,8 @@ pub(crate) fn is_asked(head: &RequestHead<'_>) -> bool {
     let Some(protocol) = only(head.headers, "upgrade") else { return false };
     protocol.eq_ignore_ascii_case(b"websocket")
         && head.method == "GET"
-        && head.version == Version::Http11
+        // Over HTTP/2 only a CONNECT with this protocol has these fields: they are made of it.
+        && head.version != Version::Http10
         && matches!(head.framing, Framing::None | Framing::Length(0))
         && names_upgrade(head.headers)
         && only(head.headers, "sec-websocket-version") == Some(b"13")
@@ -92,9 +109,9 @@ fn names_upgrade(headers: &[Header<'_>]) -> bool {
 }
 
 /// Relays the bytes of both sides, those that came with the heads first, and counts the exchange at its end.
-pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client, tunnel: Tunnel) {
+pub(crate) async fn relay(worker: &Worker, client: &mut Downstream<'_>, who: &Client, tunnel: Tunnel) {
     let Tunnel { upgraded, direction, cluster, endpoint, started, idle_timeout, mut outcome } = tunnel;
-    let Upgraded { mut upstream, state } = upgraded;
+    let Upgraded { upstream, state } = upgraded;
     let side = Side { direction: &direction, peer: who.workload.as_ref() };
     let stats = cluster.as_ref().map(|cluster| &cluster.stats);
     let _active = Raised::new(&worker.recorder.downstream(&direction).requests_active);
@@ -102,15 +119,63 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client, tu
     let _of_endpoint = state.go_on();
     let connection = Connection::open(&worker.recorder, side, &endpoint);
     let keepalive = cluster.as_ref().and_then(|cluster| cluster.live.model.pool.keepalive);
-    let silence = tcp::Silence { timeout: idle_timeout, keepalive };
-    if let Err(end) = tcp::both_ways(worker, client, &mut upstream.stream, &connection, silence).await {
-        connection.flag.set(end.flag());
-        client.cut();
-        upstream.stream.cut();
+    match (client, upstream) {
+        (Downstream::Http1(client), UpstreamEnd::Http1(mut upstream)) => {
+            let silence = tcp::Silence { timeout: idle_timeout, keepalive };
+            if let Err(end) = tcp::both_ways(worker, client, &mut upstream.stream, &connection, silence).await {
+                connection.flag.set(end.flag());
+                client.cut();
+                upstream.stream.cut();
+            }
+        }
+        // Apart, so that the other way does not carry its room.
+        (client, mut upstream) => {
+            let relayed = bridge::tunnel::relay(worker, client, &mut upstream, &connection, idle_timeout);
+            if let Err(end) = Box::pin(relayed).await {
+                connection.flag.set(end.flag());
+                client.cut();
+                upstream.cut();
+            }
+        }
     }
     outcome.flag = connection.flag.get();
     outcome.bytes_received += connection.received.total();
     outcome.bytes_sent += connection.sent.total();
     outcome.duration = started.elapsed();
     worker.recorder.exchange(side, &outcome, stats, &endpoint);
+}
+
+impl UpstreamEnd {
+    /// Has it end with a reset.
+    fn cut(&mut self) {
+        match self {
+            Self::Http1(upstream) => upstream.stream.cut(),
+            Self::Http2 { opened, .. } => opened.stream.send_reset(h2::Reason::CANCEL),
+        }
+    }
+}
+
+/// What an endpoint answers to the key of a WebSocket (RFC 6455 §4.2.2).
+pub(crate) fn accept_key(key: &[u8]) -> String {
+    const SALT: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let mut text = key.to_vec();
+    text.extend_from_slice(SALT);
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, &text);
+    base64::engine::general_purpose::STANDARD.encode(digest)
+}
+
+/// A key for a WebSocket that its client opened without one.
+pub(crate) fn fresh_key(random: u128) -> String {
+    base64::engine::general_purpose::STANDARD.encode(random.to_ne_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_the_standard_gets_its_answer() {
+        assert_eq!(accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(fresh_key(1).len(), 24);
+    }
 }

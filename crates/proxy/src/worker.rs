@@ -19,6 +19,7 @@ use crate::balance::Balancer;
 use crate::cluster::{EndpointState, LiveCluster};
 use crate::h1::buffer::BufferPool;
 use crate::h1::stream::Stream;
+use crate::h2::client::Connections;
 use crate::mirror::Mirrors;
 use crate::policy::Policy;
 use crate::pool::Pool;
@@ -38,6 +39,8 @@ pub(crate) struct Worker {
     pub(crate) buffers: Rc<BufferPool>,
     pub(crate) pipes: Pipes,
     pub(crate) pool: Pool,
+    /// Connections of HTTP/2 to endpoints.
+    pub(crate) http2: Connections,
     pub(crate) recorder: Recorder,
     pub(crate) mirrors: Mirrors,
     pub(crate) rng: RefCell<fastrand::Rng>,
@@ -94,6 +97,7 @@ impl Worker {
             buffers: bench.buffers.clone(),
             pipes: Pipes::default(),
             pool: Pool::default(),
+            http2: Connections::default(),
             recorder,
             mirrors,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
@@ -119,6 +123,7 @@ impl Worker {
         let mut tasks = self.tasks.take();
         tasks.shutdown().await;
         self.pool.sweep(u64::MAX, |_| false);
+        self.http2.sweep(u64::MAX, Duration::ZERO, |_| false);
     }
 
     /// A tenth of a second has passed.
@@ -149,13 +154,20 @@ impl Worker {
 
     /// Closes upstream connections that are idle too long or lead to endpoints that are gone.
     pub(crate) fn sweep_pool(&self) {
-        if self.pool.is_empty() {
+        if self.pool.is_empty() && self.http2.is_empty() {
             return;
         }
         let clusters = self.clusters.borrow();
         let known: std::collections::HashSet<u64, foldhash::fast::RandomState> =
             clusters.values().flat_map(|c| c.live.hosts.iter().map(|h| h.id)).collect();
-        self.pool.sweep(self.clock.now_ms(), |id| known.contains(&id) || id >= EndpointState::DYNAMIC_ID_MIN);
+        let is_known = |id| known.contains(&id) || id >= EndpointState::DYNAMIC_ID_MIN;
+        self.pool.sweep(self.clock.now_ms(), is_known);
+        self.http2.sweep(self.clock.now_ms(), self.settings.h2_pool_idle_timeout, is_known);
+    }
+
+    /// The present moment, to be moved on while bytes pass.
+    pub(crate) fn moved(&self) -> Cell<u64> {
+        Cell::new(self.clock.now_ms())
     }
 
     /// Waits for the first byte of a request, holding no buffer; false when there will be none.

@@ -15,7 +15,9 @@ use crate::dump::check;
 
 /// A Service of namespace `default` whose only port is called `grpc`.
 fn service(name: &str) -> String {
-    format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{name: grpc, port: 9000}}]}}\n---\n")
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{name: grpc, port: 9000}}]}}\n---\n"
+    )
 }
 
 fn base() -> String {

@@ -51,7 +51,8 @@ fn found_long(long: &str) -> String {
 /// How much of a long value a finding shows.
 fn found_chars(long: &str) -> usize {
     let all = found(&format!("matches: [{{method: {{service: {long}}}}}], {BACKEND}"));
-    all[0].matches('a').count() - "IST0106 matches[0].method.service: found the string , expected at most 1024 characters".matches('a').count()
+    all[0].matches('a').count()
+        - "IST0106 matches[0].method.service: found the string , expected at most 1024 characters".matches('a').count()
 }
 
 #[test]
@@ -59,10 +60,7 @@ fn a_method_match_says_something() {
     let neither = ": found neither `service` nor `method`, expected one of them or both";
     method("type: Exact", neither);
     method("type: RegularExpression, service: '', method: ''", neither);
-    method(
-        "type: Prefix, service: a",
-        ".type: found the string \"Prefix\", expected `Exact` or `RegularExpression`",
-    );
+    method("type: Prefix, service: a", ".type: found the string \"Prefix\", expected `Exact` or `RegularExpression`");
     method(
         "type: RegularExpression, service: '(a'",
         &found("matches: [{method: {type: RegularExpression, service: '(a'}}], backendRefs: [{name: b, port: 80}]")[0]
@@ -77,10 +75,7 @@ fn a_method_match_says_something() {
 
 #[test]
 fn filters_are_fewer_than_those_of_http_routes() {
-    rule(
-        &format!("filters: [{{type: URLRewrite, urlRewrite: {{hostname: a.org}}}}], {BACKEND}"),
-        "",
-    );
+    rule(&format!("filters: [{{type: URLRewrite, urlRewrite: {{hostname: a.org}}}}], {BACKEND}"), "");
     rule(
         &format!("filters: [{{type: RequestHeaderModifier}}], {BACKEND}"),
         "IST0106 filters[0]: required field `requestHeaderModifier` is missing for type `RequestHeaderModifier`",
@@ -104,13 +99,7 @@ fn what_http_routes_refuse_is_refused() {
     let matches = "{},".repeat(65);
     rule(&format!("matches: [{matches}], {BACKEND}"), "IST0106 matches: found a list of 65 items, expected at most 64");
     let header = "{name: a, value: b}";
-    rule(
-        &format!("matches: [{{headers: [{header}, {header}]}}], {BACKEND}"),
-        "",
-    );
-    rule(
-        &format!("name: x, {BACKEND}}}, {{name: x, {BACKEND}"),
-        "",
-    );
+    rule(&format!("matches: [{{headers: [{header}, {header}]}}], {BACKEND}"), "");
+    rule(&format!("name: x, {BACKEND}}}, {{name: x, {BACKEND}"), "");
     rule(&format!("timeouts: {{request: 1s}}, {BACKEND}"), "");
 }

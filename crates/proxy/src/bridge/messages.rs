@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn messages_count_the_same_however_they_arrive() {
-        let body = [&[0, 0, 0, 0, 0][..], &[0, 0, 0, 0, 3, 1, 2, 3], &[1, 0, 0, 1, 0], &[7; 256], &[0, 0, 0, 0, 2, 1]].concat();
+        let body = [&[0, 0, 0, 0, 0][..], &[0, 0, 0, 0, 3, 1, 2, 3], &[1, 0, 0, 1, 0], &[7; 256], &[0, 0, 0, 0, 2, 1]]
+            .concat();
         for piece in 1..body.len() {
             let registry = Registry::new(Default::default());
             let labels = vec!["x".into(); catalogue::PEER_LABELS.len()];

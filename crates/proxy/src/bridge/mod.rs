@@ -18,13 +18,11 @@ pub(crate) use sink::{Http1 as Http1Sink, Sink};
 pub(crate) use source::{Http1 as Http1Source, Piece, Source};
 pub(crate) use talk::run;
 
-use std::io;
-
 /// Why a body stopped before its end.
 #[derive(Debug)]
 pub(crate) enum Failed {
     /// Its connection broke.
-    Io(io::Error),
+    Io,
     /// Its stream ended, or its connection of HTTP/2.
     Http2(h2::Error),
     /// The framing broke a rule: its name.

@@ -26,7 +26,11 @@ pub(crate) struct Relay<'r> {
 }
 
 /// Relays all of a body; the `grpc-status` of its trailers.
-pub(crate) async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>, with: &Relay<'_>) -> Result<Option<u8>, Failed> {
+pub(crate) async fn relay(
+    source: &mut Source<'_>,
+    sink: &mut Sink<'_>,
+    with: &Relay<'_>,
+) -> Result<Option<u8>, Failed> {
     let patience = with.patience;
     loop {
         let at_hand = poll_fn(|cx| Poll::Ready(source.poll_next(cx))).await;
@@ -70,7 +74,11 @@ pub(crate) async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>, with: &R
 }
 
 /// Waits for the next piece, as long as somebody wants it.
-async fn next(source: &mut Source<'_>, sink: &mut Sink<'_>, patience: &Patience<'_>) -> Result<Piece, Failed> {
+pub(super) async fn next(
+    source: &mut Source<'_>,
+    sink: &mut Sink<'_>,
+    patience: &Patience<'_>,
+) -> Result<Piece, Failed> {
     poll_fn(|cx| {
         if let Poll::Ready(piece) = source.poll_next(cx) {
             return Poll::Ready(piece);

@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use super::Patience;
 use crate::h1::body::write_last_chunk;
-use crate::h1::stream::{IoFailure, Writer};
+use crate::h1::stream::Writer;
 use crate::h2::call::Answering;
 use crate::h2::head;
 use crate::relay::Coding;
@@ -67,7 +67,7 @@ impl Http1<'_> {
     async fn write(&mut self, data: &[u8], patience: &Patience<'_>) -> Result<(), Refused> {
         let written = self.writer.write(&self.pending, data, patience.stall).await;
         self.pending.clear();
-        written.map_err(|IoFailure::Closed | IoFailure::Broken | IoFailure::TimedOut| Refused)
+        written.map_err(|_| Refused)
     }
 }
 
@@ -118,6 +118,15 @@ impl Sink<'_> {
             None => stream.send_data(Bytes::new(), true),
         };
         sent.map_err(|_| Refused)
+    }
+
+    /// Says that no more bytes come, to whoever carries on listening.
+    pub(crate) async fn finish(&mut self, patience: &Patience<'_>) {
+        match self {
+            Self::Http1(sink) => sink.writer.finish(patience.stall).await,
+            // One that is gone already needs no goodbye.
+            sink => drop(sink.end(None, patience).await),
+        }
     }
 
     /// Ready when the receiver is known to want no more.

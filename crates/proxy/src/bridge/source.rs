@@ -1,10 +1,8 @@
 //! Where a body comes from, piece by piece, whatever the version of HTTP.
 
-use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http::HeaderMap;
 
 use super::Failed;
@@ -12,6 +10,7 @@ use crate::h1::body::Decoder;
 use crate::h1::buffer::{Buffer, BufferPool};
 use crate::h1::stream::Reader;
 use crate::h2::head;
+use crate::h2::incoming::Incoming;
 
 /// A part of a message behind its head.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub(crate) enum Source<'s> {
     /// From a connection of HTTP/1.
     Http1(Http1<'s>),
     /// From a stream of HTTP/2.
-    Http2(&'s mut RecvStream),
+    Http2(&'s mut Incoming),
 }
 
 /// A body in HTTP/1's framing.
@@ -52,7 +51,11 @@ impl<'s> Http1<'s> {
         loop {
             if self.decoder.is_done() {
                 let trailers = std::mem::take(&mut self.trailers);
-                return Poll::Ready(Ok(if trailers.is_empty() { Piece::End } else { Piece::Trailers(head::trailers(&trailers)) }));
+                return Poll::Ready(Ok(if trailers.is_empty() {
+                    Piece::End
+                } else {
+                    Piece::Trailers(head::trailers(&trailers))
+                }));
             }
             let input = &mut *self.reader.input;
             let step = match self.decoder.step(input.bytes(), &mut self.trailers) {
@@ -71,9 +74,9 @@ impl<'s> Http1<'s> {
             input.release(self.buffers);
             match ready!(self.reader.poll_fill(self.buffers, Buffer::LARGE_BYTES, cx)) {
                 Ok(0) if matches!(self.decoder, Decoder::UntilClose) => self.decoder = Decoder::Done,
-                Ok(0) => return Poll::Ready(Err(Failed::Io(io::ErrorKind::UnexpectedEof.into()))),
+                Ok(0) => return Poll::Ready(Err(Failed::Io)),
                 Ok(_) => {}
-                Err(error) => return Poll::Ready(Err(Failed::Io(error))),
+                Err(_) => return Poll::Ready(Err(Failed::Io)),
             }
         }
     }
@@ -114,8 +117,7 @@ impl Source<'_> {
     /// Lets the peer send as much again as was taken.
     pub(crate) fn release(&mut self, count: usize) {
         if let Self::Http2(stream) = self {
-            // A stream that is gone needs no window.
-            let _ = stream.flow_control().release_capacity(count);
+            stream.release(count);
         }
     }
 }

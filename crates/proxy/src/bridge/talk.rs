@@ -7,12 +7,10 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
+use h2::SendStream;
 use h2::client::ResponseFuture;
-use h2::{RecvStream, SendStream};
 
-use super::{
-    Failed, Http1Sink, Http1Source, MessageCount, Messages, Patience, Relay, Sink, Source, relay, tunnel::Opened,
-};
+use super::{Failed, Http1Sink, Http1Source, Messages, Patience, Relay, Sink, Source, relay, tunnel::Opened};
 use crate::downstream::Downstream;
 use crate::exchange::{Begun, Conversation, Heard, Lost, Progress};
 use crate::failure::Reason;
@@ -21,10 +19,11 @@ use crate::h1::body::{Decoder, Framing};
 use crate::h1::stream::Reader;
 use crate::h2::call::Answering;
 use crate::h2::head::{self, Manner};
+use crate::h2::incoming::Incoming;
 use crate::h2::{answer, client::Lease};
 use crate::pool::{Upstream, give_back};
 use crate::relay::Coding;
-use crate::upgrade::{UpstreamEnd, Upgraded};
+use crate::upgrade::{self, Upgraded, UpstreamEnd};
 
 /// How an answer ended.
 struct Download {
@@ -52,7 +51,6 @@ struct Talk<'t> {
     conversation: &'t Conversation<'t>,
     progress: &'t Progress,
     moved_ms: &'t Cell<u64>,
-    messages: Option<MessageCount>,
 }
 
 /// Runs it; a connection of HTTP/1 goes back to the pool when it can be used again.
@@ -64,8 +62,7 @@ pub(crate) async fn run(
     let Conversation { worker, exchange, deadlines, endpoint, .. } = conversation;
     let progress = Progress::default();
     let moved_ms = worker.moved();
-    let messages = exchange.is_grpc.then(|| conversation.messages());
-    let talk = Talk { conversation, progress: &progress, moved_ms: &moved_ms, messages };
+    let talk = Talk { conversation, progress: &progress, moved_ms: &moved_ms };
     let outcome = {
         let talking = pin!(talk.hold(client, &mut link));
         deadlines.limit(talking, &progress.status_sent).await
@@ -75,7 +72,7 @@ pub(crate) async fn run(
         Ok(download) => {
             let status = download.status;
             let upgraded = match (download.opened, link) {
-                (Some(opened), Link::Http2(lease)) => Some(UpstreamEnd::Http2(lease, opened)),
+                (Some(opened), Link::Http2(lease)) => Some(UpstreamEnd::Http2 { _lease: lease, opened }),
                 (_, Link::Http1(upstream)) if status == 101 => Some(UpstreamEnd::Http1(upstream)),
                 (_, Link::Http1(upstream)) => {
                     keep(conversation, upstream, download.reusable && progress.upload_done.get());
@@ -87,8 +84,9 @@ pub(crate) async fn run(
             Ok(Answered { status, grpc_status: download.grpc_status, upgraded })
         }
         Err(reason) => {
-            if let (Link::Http2(lease), true) = (&link, progress.refused.get()) {
-                lease.retire_if_leaving();
+            // One that resets a stream takes others; one that says GOAWAY, or broke, takes none.
+            if let (Link::Http2(lease), Reason::UpstreamClosed) = (&link, reason) {
+                lease.retire();
             }
             Err(progress.lost(reason))
         }
@@ -108,7 +106,10 @@ impl Talk<'_> {
         let (source, out) = match client {
             Downstream::Http1(stream) => {
                 let (reader, writer) = stream.split();
-                (Source::Http1(Http1Source::new(reader, Decoder::new(exchange.framing), &worker.buffers)), Out::Http1(writer))
+                (
+                    Source::Http1(Http1Source::new(reader, Decoder::new(exchange.framing), &worker.buffers)),
+                    Out::Http1(writer),
+                )
             }
             Downstream::Http2(call) => {
                 let (body, answering) = call.split();
@@ -117,7 +118,10 @@ impl Talk<'_> {
         };
         // What is held is not read again; the client is still there to be watched.
         let (mut source, _client) = match held_body {
-            Some(held) => (Source::Held(held.data(), held.trailers()), Some(source)),
+            Some(held) => {
+                let (data, trailers) = held.data();
+                (Source::Held(data, trailers), Some(source))
+            }
             None => (source, None),
         };
         let mut stream: SendStream<Bytes>;
@@ -196,9 +200,12 @@ impl Talk<'_> {
         let settings = &worker.settings;
         // A call may be silent for as long as it likes to, within the limit on a stream.
         let idle = if exchange.is_grpc { settings.upstream_idle_timeout } else { settings.body_idle_timeout };
-        let messages = Messages::new(self.messages.as_ref().map(|count| &count.requests));
+        let messages = Messages::new(self.conversation.messages.as_ref().map(|count| &count.requests));
+        // What is held has not been taken from the client: it can be sent again, and is counted when it is given up.
+        let held = Cell::new(0);
+        let is_held = self.conversation.held_body.is_some();
         let with = Relay {
-            bytes_read: &self.progress.body_bytes_read,
+            bytes_read: if is_held { &held } else { &self.progress.body_bytes_read },
             bytes_written: &self.progress.upstream_bytes_written,
             messages: &messages,
             tee: tee.map(|tee| (tee, exchange.framing == Framing::Chunked)),
@@ -244,7 +251,7 @@ impl Talk<'_> {
             }
             Out::Http2(mut answering) => {
                 let ends = source.is_at_end() || begun.framing == Framing::None;
-                let response = head::response(&head).map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
+                let response = self.response(begun.status, &head)?;
                 worker.buffers.give_head(head);
                 // An upgrade's stream stays open, for what follows.
                 answering.answer(response, ends && begun.status != 101).map_err(|_| Reason::ClientGone)?;
@@ -261,7 +268,7 @@ impl Talk<'_> {
 
     async fn relay_answer(&self, source: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<Option<u8>, Reason> {
         let worker = self.conversation.worker;
-        let messages = Messages::new(self.messages.as_ref().map(|count| &count.responses));
+        let messages = Messages::new(self.conversation.messages.as_ref().map(|count| &count.responses));
         let with = Relay {
             bytes_read: &self.progress.upstream_bytes_read,
             bytes_written: &self.conversation.exchange.bytes_sent,
@@ -272,7 +279,7 @@ impl Talk<'_> {
         relay(source, sink, &with).await.map_err(|failure| match failure {
             Failed::Sink => Reason::ClientGone,
             Failed::Quiet => Reason::UpstreamIdle,
-            Failed::Io(_) => Reason::UpstreamClosed,
+            Failed::Io => Reason::UpstreamClosed,
             Failed::Http2(error) => self.reason(&error),
             Failed::Framing(rule) => Reason::UpstreamProtocol(rule),
         })
@@ -289,10 +296,7 @@ impl Talk<'_> {
                 progress.status_sent.set(0);
                 written
             }
-            Out::Http2(answering) => {
-                let response = head::response(head).map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
-                answering.inform(response).map_err(|_| Reason::ClientGone)
-            }
+            Out::Http2(answering) => answering.inform(self.response(status, head)?).map_err(|_| Reason::ClientGone),
         }
     }
 
@@ -302,7 +306,7 @@ impl Talk<'_> {
         answers: &mut Answers<'_>,
         out: &mut Out<'_>,
         asked: Instant,
-    ) -> Result<(Heard, Option<RecvStream>), Reason> {
+    ) -> Result<(Heard, Option<Incoming>), Reason> {
         let worker = self.conversation.worker;
         let patience = Patience::new(worker, worker.settings.upstream_idle_timeout, self.moved_ms);
         match answers {
@@ -325,7 +329,7 @@ impl Talk<'_> {
                         Poll::Ready(Some(interim)) => Poll::Ready(interim.map(|interim| (interim, None))),
                         Poll::Ready(None) => std::pin::Pin::new(&mut *response).poll(cx).map_ok(|answer| {
                             let (parts, body) = answer.into_parts();
-                            (http::Response::from_parts(parts, ()), Some(body))
+                            (http::Response::from_parts(parts, ()), Some(Incoming::new(body)))
                         }),
                         Poll::Pending => Poll::Pending,
                     };
@@ -334,12 +338,34 @@ impl Talk<'_> {
                 let (head, body) = heard.await?.map_err(|error| self.reason(&error))?;
                 self.progress.heard.set(true);
                 let has_body = body.as_ref().is_none_or(|body| !body.is_end_stream());
-                let mut room = Vec::with_capacity(head.headers().len());
-                let read = answer::read(head.status().as_u16(), head.headers(), has_body, &mut room);
+                let mut room = Vec::with_capacity(head.headers().len() + 3);
+                let grants = self.conversation.exchange.asks_upgrade && head.status().is_success();
+                let accept = if grants { self.accept_key() } else { String::new() };
+                let read = match grants {
+                    true => answer::read_grant(head.headers(), accept.as_bytes(), &mut room),
+                    false => answer::read(head.status().as_u16(), head.headers(), has_body, &mut room),
+                };
                 let read = read.map_err(Reason::UpstreamProtocol)?;
                 Ok((self.conversation.judge(&read, asked, self.progress)?, body))
             }
         }
+    }
+
+    /// What answers the key that the client sent.
+    fn accept_key(&self) -> String {
+        let key = head::field(&self.conversation.forwarding.head, b"sec-websocket-key");
+        upgrade::accept_key(key.unwrap_or_default())
+    }
+
+    /// The head for a client of HTTP/2.
+    fn response(&self, status: u16, head: &[u8]) -> Result<http::Response<()>, Reason> {
+        let mut response = head::response(head).map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
+        if status == 101 {
+            // A WebSocket over HTTP/2 is granted by a plain success (RFC 8441 §5).
+            *response.status_mut() = http::StatusCode::OK;
+            response.headers_mut().remove("sec-websocket-accept");
+        }
+        Ok(response)
     }
 
     /// Waits for the upstream, as long as the client waits for it.
@@ -363,7 +389,12 @@ impl Talk<'_> {
     }
 
     /// Opens a WebSocket over HTTP/2 (RFC 8441): an answer of 2xx grants it.
-    async fn open(&self, response: ResponseFuture, stream: SendStream<Bytes>, mut out: Out<'_>) -> Result<Download, Reason> {
+    async fn open(
+        &self,
+        response: ResponseFuture,
+        stream: SendStream<Bytes>,
+        mut out: Out<'_>,
+    ) -> Result<Download, Reason> {
         let mut answers = Answers::Http2(response);
         let asked = Instant::now();
         loop {
@@ -386,7 +417,7 @@ impl Talk<'_> {
         match out {
             Out::Http1(mut writer) => self.conversation.write_client(&mut writer, &head).await?,
             Out::Http2(mut answering) => {
-                let response = head::response(&head).map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
+                let response = self.response(begun.status, &head)?;
                 answering.answer(response, false).map_err(|_| Reason::ClientGone)?;
             }
         }
@@ -398,7 +429,7 @@ impl Talk<'_> {
         &self,
         begun: Begun,
         head: Vec<u8>,
-        mut body: Option<RecvStream>,
+        mut body: Option<Incoming>,
         out: Out<'_>,
     ) -> Result<Download, Reason> {
         self.progress.status_sent.set(begun.status);
@@ -410,7 +441,7 @@ impl Talk<'_> {
                 Sink::Http1(Http1Sink { writer, coding, pending: head })
             }
             Out::Http2(mut answering) => {
-                let response = head::response(&head).map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
+                let response = self.response(begun.status, &head)?;
                 answering.answer(response, false).map_err(|_| Reason::ClientGone)?;
                 Sink::Client(answering)
             }
@@ -421,7 +452,8 @@ impl Talk<'_> {
 
     /// What a failure of an endpoint's stream or connection means.
     fn reason(&self, error: &h2::Error) -> Reason {
-        let never_acted = error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+        let never_acted =
+            error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
         if never_acted && !self.progress.heard.get() {
             self.progress.refused.set(true);
         }
@@ -438,7 +470,7 @@ impl Talk<'_> {
 fn upload_reason(failure: &Failed) -> Reason {
     match failure {
         Failed::Quiet => Reason::BodyTimeout,
-        Failed::Io(_) | Failed::Http2(_) => Reason::ClientGone,
+        Failed::Io | Failed::Http2(_) => Reason::ClientGone,
         Failed::Framing(rule) => Reason::BadBody(rule),
         Failed::Sink => Reason::UpstreamClosed,
     }

@@ -25,6 +25,33 @@ pub(crate) fn read<'b>(
         (None, None) if has_body => Framing::Chunked,
         (None, None) => Framing::None,
     };
-    room.extend(headers.iter().map(|(name, value)| Header { name: name.as_str(), value: value.as_bytes().trim_ascii() }));
+    room.extend(
+        headers.iter().map(|(name, value)| Header { name: name.as_str(), value: value.as_bytes().trim_ascii() }),
+    );
     Ok(ResponseHead { status, reason: reason_phrase(status), headers: room, framing, keep_alive: true, len: 0 })
+}
+
+/// Reads the head of an answer of 2xx to a WebSocket, as HTTP/1 would have said it.
+pub(crate) fn read_grant<'b>(
+    headers: &'b HeaderMap,
+    accept: &'b [u8],
+    room: &'b mut Vec<Header<'b>>,
+) -> Result<ResponseHead<'b>, &'static str> {
+    if headers.len() > FIELDS_MAX {
+        return Err("too_many_fields");
+    }
+    room.extend(
+        headers.iter().map(|(name, value)| Header { name: name.as_str(), value: value.as_bytes().trim_ascii() }),
+    );
+    room.push(Header { name: "connection", value: b"Upgrade" });
+    room.push(Header { name: "upgrade", value: b"websocket" });
+    room.push(Header { name: "sec-websocket-accept", value: accept });
+    Ok(ResponseHead {
+        status: 101,
+        reason: "Switching Protocols",
+        headers: room,
+        framing: Framing::None,
+        keep_alive: true,
+        len: 0,
+    })
 }

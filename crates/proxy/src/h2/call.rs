@@ -7,10 +7,12 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::Response;
 
+use super::incoming::Incoming;
+
 /// A request that is being answered.
 pub(crate) struct Call {
     /// Its body.
-    pub(crate) body: RecvStream,
+    pub(crate) body: Incoming,
     /// Whether it is an extended CONNECT (RFC 8441).
     pub(crate) is_websocket: bool,
     respond: SendResponse<Bytes>,
@@ -21,12 +23,7 @@ pub(crate) struct Call {
 impl Call {
     /// Around a stream.
     pub(crate) fn new(body: RecvStream, respond: SendResponse<Bytes>, is_websocket: bool) -> Self {
-        Self { body, is_websocket, respond, send: None }
-    }
-
-    /// Sends an interim answer.
-    pub(crate) fn inform(&mut self, answer: Response<()>) -> Result<(), h2::Error> {
-        self.respond.send_informational(answer)
+        Self { body: Incoming::new(body), is_websocket, respond, send: None }
     }
 
     /// Sends the head of the answer; its end too, if nothing follows.
@@ -36,7 +33,7 @@ impl Call {
     }
 
     /// Body and answer, to be used at the same time. The answer's head has to be sent before its body is.
-    pub(crate) fn split(&mut self) -> (&mut RecvStream, Answering<'_>) {
+    pub(crate) fn split(&mut self) -> (&mut Incoming, Answering<'_>) {
         (&mut self.body, Answering { respond: &mut self.respond, send: &mut self.send })
     }
 
@@ -56,7 +53,7 @@ pub(crate) struct Answering<'c> {
 }
 
 impl Answering<'_> {
-    /// As [`Call::inform`].
+    /// Sends an interim answer.
     pub(crate) fn inform(&mut self, answer: Response<()>) -> Result<(), h2::Error> {
         self.respond.send_informational(answer)
     }

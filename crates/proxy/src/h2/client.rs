@@ -23,6 +23,7 @@ use super::meter::UPSTREAM;
 use crate::alarm::Alarm;
 use crate::failure::Reason;
 use crate::forward::{Choice, connect};
+use crate::proxy_protocol::Ends;
 use crate::record::HeldGauge;
 use crate::worker::{Worker, WorkerCluster};
 
@@ -58,6 +59,7 @@ struct Live {
     /// When it last had a request.
     used_ms: Cell<u64>,
     driver: RefCell<Option<std::task::Waker>>,
+    watch: Rc<Watch>,
     _counted: Option<HeldGauge>,
 }
 
@@ -87,6 +89,11 @@ impl Connections {
         });
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_endpoint.borrow().is_empty()
+    }
+
     fn endpoint(&self, id: u64) -> Rc<Endpoint> {
         self.by_endpoint.borrow_mut().entry(id).or_default().clone()
     }
@@ -114,7 +121,15 @@ pub(crate) async fn lease(
     worker: &Rc<Worker>,
     choice: &Choice<'_>,
     cluster: Option<&WorkerCluster>,
+    ends: &Rc<Ends>,
 ) -> Result<Lease, Reason> {
+    // A connection that names its client is nobody else's.
+    if cluster.is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some()) {
+        let live = open(worker, choice, cluster, ends).await?;
+        let lease = Lease::new(&live, worker);
+        live.retire();
+        return Ok(lease);
+    }
     let limits = cluster.map(|c| &c.live.model.pool);
     let (streams_max, requests_max) = match limits {
         Some(pool) => (pool.streams_max, pool.requests_per_connection_max.filter(|max| *max > 0)),
@@ -139,7 +154,7 @@ pub(crate) async fn lease(
         }
     }
     let opening = Guard::begin(&endpoint);
-    let opened = open(worker, choice, cluster).await;
+    let opened = open(worker, choice, cluster, ends).await;
     let opened = opened.map(|live| endpoint.live.borrow_mut().push(live));
     opening.end(opened.err());
     opened?;
@@ -172,8 +187,13 @@ impl Drop for Guard<'_> {
 }
 
 /// Opens a connection. It is ready at once: what the peer has to say about it comes with the first answer.
-async fn open(worker: &Rc<Worker>, choice: &Choice<'_>, cluster: Option<&WorkerCluster>) -> Result<Rc<Live>, Reason> {
-    let upstream = connect(worker, choice, cluster).await?;
+async fn open(
+    worker: &Rc<Worker>,
+    choice: &Choice<'_>,
+    cluster: Option<&WorkerCluster>,
+    ends: &Rc<Ends>,
+) -> Result<Rc<Live>, Reason> {
+    let upstream = connect(worker, choice, cluster, Some(ends)).await?;
     let crate::pool::Upstream { stream, _counted: counted, .. } = upstream;
     let (io, watch) = Io::new(stream, &worker.clock, &UPSTREAM);
     let settings = &worker.settings;
@@ -202,6 +222,7 @@ async fn open(worker: &Rc<Worker>, choice: &Choice<'_>, cluster: Option<&WorkerC
         is_closed: Cell::new(false),
         used_ms: Cell::new(worker.clock.now_ms()),
         driver: RefCell::new(None),
+        watch: watch.clone(),
         _counted: counted,
     });
     let ping = connection.ping_pong();
@@ -300,8 +321,10 @@ impl Lease {
         Self { live: live.clone(), clock: worker.clock.clone(), was_used: served > 0 }
     }
 
-    /// Whether the endpoint takes WebSockets over HTTP/2 (RFC 8441), as far as it has said.
-    pub(crate) fn takes_websockets(&self) -> bool {
+    /// Whether the endpoint takes WebSockets over HTTP/2 (RFC 8441). It says so in the first frame it sends.
+    pub(crate) async fn takes_websockets(&self, limit: Duration) -> bool {
+        // One that says nothing takes none.
+        let _ = self.clock.alarm().limit(limit, self.live.watch.first_read()).await;
         self.live.sender.borrow().is_extended_connect_protocol_enabled()
     }
 

@@ -81,6 +81,12 @@ pub(crate) fn response(head: &[u8]) -> Result<Response<()>, Unfit> {
     Ok(response)
 }
 
+/// The value of a field of a head.
+pub(crate) fn field<'h>(head: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
+    let (_, mut fields) = first_line(head)?;
+    fields.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
 /// Trailers that stand as lines, without an empty one at their end.
 pub(crate) fn trailers(lines: &[u8]) -> HeaderMap {
     let block = Bytes::copy_from_slice(lines);
@@ -179,8 +185,14 @@ mod tests {
             connection: Upgrade\r\ntransfer-encoding: chunked\r\nx-empty: \r\nX-One: 2\r\n\r\n";
         let manner = Manner { takes_trailers: true, ..PLAIN };
         let request = request(head, manner).unwrap();
-        assert_eq!((request.method().as_str(), request.uri().to_string()), ("POST", "http://web.example:80/a?b=c".into()));
-        assert_eq!(shown(request.headers()), ["cookie: a=1", "cookie: b=2", "te: trailers", "x-empty: ", "x-one: 1", "x-one: 2"]);
+        assert_eq!(
+            (request.method().as_str(), request.uri().to_string()),
+            ("POST", "http://web.example:80/a?b=c".into())
+        );
+        assert_eq!(
+            shown(request.headers()),
+            ["cookie: a=1", "cookie: b=2", "te: trailers", "x-empty: ", "x-one: 1", "x-one: 2"]
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
 use super::meter::{FrameLimits, Meter};
 use crate::alarm::Clock;
@@ -28,6 +29,8 @@ pub(crate) struct Watch {
     pub(crate) stalled_since_ms: Cell<Option<u64>>,
     /// Bytes taken since then.
     progress: Cell<usize>,
+    has_read: Cell<bool>,
+    reads: Notify,
 }
 
 /// Bytes that count as progress of a slow reader, as for HTTP/1.
@@ -43,12 +46,21 @@ impl Io {
             read_ms: Cell::new(now_ms),
             stalled_since_ms: Cell::new(None),
             progress: Cell::new(0),
+            has_read: Cell::new(false),
+            reads: Notify::new(),
         });
         (Self { stream, watch: watch.clone() }, watch)
     }
 }
 
 impl Watch {
+    /// Waits until the peer has said something.
+    pub(crate) async fn first_read(&self) {
+        if !self.has_read.get() {
+            self.reads.notified().await;
+        }
+    }
+
     /// Takes notice of what a write came to.
     fn written(&self, result: &Poll<io::Result<usize>>) {
         match result {
@@ -78,6 +90,9 @@ impl AsyncRead for Io {
         ready!(Pin::new(&mut self.stream).poll_read(cx, room))?;
         let watch = &self.watch;
         watch.read_ms.set(watch.clock.now_ms());
+        if !watch.has_read.replace(true) {
+            watch.reads.notify_waiters();
+        }
         if watch.meter.read(&room.filled()[before..], watch.clock.now_ms()).is_err() {
             room.set_filled(before);
             // The connection is looked at again at once, and found to have tripped.

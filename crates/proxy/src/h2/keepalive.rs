@@ -60,14 +60,7 @@ impl Keepalive {
     }
 
     /// When the answer to a PING is due, if one is under way.
-    fn ask(
-        &mut self,
-        watch: &Watch,
-        ping: &mut PingPong,
-        is_busy: bool,
-        now_ms: u64,
-        cx: &Context<'_>,
-    ) -> Option<u64> {
+    fn ask(&mut self, watch: &Watch, ping: &mut PingPong, is_busy: bool, now_ms: u64, cx: &Context<'_>) -> Option<u64> {
         let mut cx = Context::from_waker(cx.waker());
         if self.asked_ms.is_some() && ping.poll_pong(&mut cx).is_ready() {
             self.asked_ms = None;

@@ -29,6 +29,19 @@ pub(crate) struct Room<'b> {
     fields: Vec<Header<'b>>,
 }
 
+/// What a WebSocket over HTTP/2 (RFC 8441) lacks to be one of HTTP/1, which is what routes and endpoints know.
+#[derive(Debug)]
+pub(crate) struct WebSocketFields {
+    key: String,
+}
+
+impl WebSocketFields {
+    /// With a key made of random bits, as RFC 6455 §4.1 asks for.
+    pub(crate) fn new(random: u128) -> Self {
+        Self { key: crate::upgrade::fresh_key(random) }
+    }
+}
+
 /// The cookies of a request in one field (RFC 9113 §8.2.3); empty where one field holds them anyway.
 pub(crate) fn joined_cookies(headers: &HeaderMap) -> Vec<u8> {
     let mut crumbs = headers.get_all(COOKIE).iter();
@@ -47,6 +60,7 @@ pub(crate) fn read<'b>(
     cookies: &'b [u8],
     has_body: bool,
     target_bytes_max: usize,
+    websocket: Option<&'b WebSocketFields>,
     room: &'b mut Room<'b>,
 ) -> Result<RequestHead<'b>, Unread> {
     let headers = &request.headers;
@@ -72,6 +86,15 @@ pub(crate) fn read<'b>(
     }
     if !cookies.is_empty() {
         room.fields.push(Header { name: "cookie", value: cookies });
+    }
+    let mut method = method;
+    if let Some(WebSocketFields { key }) = websocket {
+        if request.extensions.get::<Protocol>().is_none_or(|protocol| protocol.as_str() != "websocket") {
+            return Err(Unread::Malformed("protocol"));
+        }
+        method = "GET";
+        let added = [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-key", key)];
+        room.fields.extend(added.map(|(name, value)| Header { name, value: value.as_bytes() }));
     }
     let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
     Ok(RequestHead {
@@ -181,14 +204,11 @@ mod tests {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let cookies = joined_cookies(&parts.headers);
         let mut room = Room::default();
-        match read(&parts, &cookies, has_body, 64, &mut room) {
+        match read(&parts, &cookies, has_body, 64, None, &mut room) {
             Err(unread) => format!("{unread:?}"),
             Ok(head) => {
-                let fields: Vec<String> = head
-                    .headers
-                    .iter()
-                    .map(|h| format!("{}={}", h.name, String::from_utf8_lossy(h.value)))
-                    .collect();
+                let fields: Vec<String> =
+                    head.headers.iter().map(|h| format!("{}={}", h.name, String::from_utf8_lossy(h.value))).collect();
                 let Target { authority, path_and_query, .. } = head.target;
                 format!("{authority} {path_and_query} {:?} {}", head.framing, fields.join(" "))
             }
@@ -200,7 +220,10 @@ mod tests {
         let seen = |fields: &[(&str, &str)]| seen("GET", "http://a.example:80/x?y", fields, false);
         assert_eq!(seen(&[("x", " 1 ")]), "a.example:80 /x?y None x=1");
         assert_eq!(seen(&[("host", "A.example"), ("x", "1")]), "a.example:80 /x?y None x=1");
-        assert_eq!(seen(&[("cookie", "a=1"), ("x", "1"), ("cookie", "b=2")]), "a.example:80 /x?y None x=1 cookie=a=1; b=2");
+        assert_eq!(
+            seen(&[("cookie", "a=1"), ("x", "1"), ("cookie", "b=2")]),
+            "a.example:80 /x?y None x=1 cookie=a=1; b=2"
+        );
         assert_eq!(seen(&[("cookie", "a=1")]), "a.example:80 /x?y None cookie=a=1");
     }
 

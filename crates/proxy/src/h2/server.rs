@@ -20,10 +20,10 @@ use super::call::Call;
 use super::io::{Io, Watch};
 use super::keepalive::Keepalive;
 use super::meter::DOWNSTREAM;
+use super::stream;
 use crate::alarm::Alarm;
 use crate::h1::stream::Stream;
 use crate::plan::Client;
-use crate::serve;
 use crate::worker::Worker;
 
 /// What the streams of a connection share.
@@ -104,7 +104,7 @@ impl Driver {
             let Shared { worker, who, .. } = &*served.0;
             let (head, body) = request.into_parts();
             let is_websocket = head.extensions.get::<Protocol>().is_some();
-            serve::stream(worker, Call::new(body, respond, is_websocket), head, who, started).await;
+            stream::serve(worker, Call::new(body, respond, is_websocket), head, who, started).await;
         });
     }
 

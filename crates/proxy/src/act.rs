@@ -1,0 +1,139 @@
+//! What happens to a request that was read, whatever it came over: in order, under one policy.
+
+use std::rc::Rc;
+
+use crate::answer::Answer;
+use crate::downstream::Downstream;
+use crate::failure::{Blame, Flag, Reason, grpc_status_of};
+use crate::forward::forward;
+use crate::h1::body::Framing;
+use crate::plan::{Client, Exchange, Plan, Refused};
+use crate::record::{ClusterStats, EndpointStats, GrpcStatus, Outcome, Raised, Side};
+use crate::upgrade::Tunnel;
+use crate::worker::Worker;
+
+/// What becomes of the connection after a request.
+pub(crate) enum After {
+    /// The next request.
+    Next,
+    /// Nothing: it is closed.
+    Close,
+    /// It is closed once the client had time to read the answer: it is still sending.
+    Linger,
+    /// Bytes of another protocol.
+    Upgraded(Box<Tunnel>),
+}
+
+/// Acts on a request as it was decided: sends it on, answers it, or refuses it; and counts it.
+pub(crate) async fn act(
+    worker: &Rc<Worker>,
+    client: &mut Downstream<'_>,
+    who: &Client,
+    exchange: Exchange,
+    plan: Plan,
+) -> After {
+    let side = Side { direction: &exchange.site().listener.direction, peer: who.workload.as_ref() };
+    let downstream = worker.recorder.downstream(side.direction);
+    downstream.requests_total.inc();
+    let _active = Raised::new(&downstream.requests_active);
+    let mut forwarding = match plan {
+        Plan::Forward(forwarding) => forwarding,
+        Plan::Answer(answer) => {
+            let nowhere = worker.recorder.nowhere();
+            return answer_request(worker, client, side, &exchange, answer, None, (&*nowhere, None)).await;
+        }
+        Plan::Fail(Refused { reason, cause, destination }) => {
+            // What follows a request that was refused for what it is may not be what it seems, such as the payload of a
+            // tunnel that was never opened.
+            if reason.row().blame == Blame::Downstream {
+                exchange.keep_alive.set(false);
+            }
+            worker.recorder.proxy_reply(reason);
+            let answer = Answer::failure(reason, &cause);
+            return answer_request(worker, client, side, &exchange, answer, Some(reason), (&*destination, None)).await;
+        }
+    };
+    let forwarded = forward(worker, client, who, &exchange, &forwarding).await;
+    let cluster = forwarding.cluster().cloned();
+    let stats = cluster.as_ref().map(|c| &c.stats);
+    worker.buffers.give_head(std::mem::take(&mut forwarding.head));
+    match forwarded.result {
+        Ok(answered) => {
+            let mut outcome = exchange.outcome(answered.status, Flag::None);
+            if let Some(upgraded) = answered.upgraded {
+                let (direction, endpoint) = (side.direction.clone(), forwarded.endpoint);
+                let started = exchange.started;
+                let settings = &worker.settings;
+                let of_connect = exchange.is_connect.then_some(settings.tcp_idle_timeout);
+                let idle_timeout = of_connect.unwrap_or(settings.upgrade_idle_timeout);
+                let tunnel = Tunnel { upgraded, direction, cluster, endpoint, started, idle_timeout, outcome };
+                return After::Upgraded(Box::new(tunnel));
+            }
+            outcome.grpc = exchange.is_grpc.then_some(GrpcStatus(answered.grpc_status));
+            worker.recorder.exchange(side, &outcome, stats, &forwarded.endpoint);
+            if exchange.keep_alive.get() { After::Next } else { After::Linger }
+        }
+        Err(broken) if broken.status_sent == 0 && broken.reason != Reason::ClientGone => {
+            worker.recorder.proxy_reply(broken.reason);
+            let answer = Answer::failure(broken.reason, &broken.cause);
+            // The request body may be half read: the connection has no next request.
+            if exchange.framing != Framing::None {
+                exchange.keep_alive.set(false);
+            }
+            let endpoint = (&*forwarded.endpoint, stats);
+            answer_request(worker, client, side, &exchange, answer, Some(broken.reason), endpoint).await
+        }
+        Err(broken) => {
+            let outcome = exchange.outcome(broken.status_sent, broken.reason.row().flag);
+            worker.recorder.exchange(side, &outcome, stats, &forwarded.endpoint);
+            debug_assert!(
+                broken.status_sent != 0 || broken.reason == Reason::ClientGone,
+                "a client that waits gets an answer"
+            );
+            client.cut();
+            After::Close
+        }
+    }
+}
+
+/// Sends an answer of the proxy's own and counts the exchange. `reason` is why it failed, if it did.
+async fn answer_request(
+    worker: &Worker,
+    client: &mut Downstream<'_>,
+    side: Side<'_>,
+    exchange: &Exchange,
+    answer: Answer,
+    reason: Option<Reason>,
+    (endpoint, cluster): (&EndpointStats, Option<&ClusterStats>),
+) -> After {
+    // A body that nobody will read would be taken for the next request.
+    let close = !exchange.keep_alive.get() || exchange.framing != Framing::None || worker.draining.get();
+    let grpc = exchange.is_grpc.then(|| reason.map_or_else(|| grpc_status_of(answer.status), Reason::grpc_status));
+    let answer = match grpc {
+        Some(status) => answer.for_grpc(status),
+        None => answer,
+    };
+    let sent = client.answer(worker, exchange, &answer, close).await;
+    let mut outcome = exchange.outcome(answer.status, answer.flag);
+    outcome.grpc = grpc.map(|status| GrpcStatus(Some(status)));
+    worker.recorder.exchange(side, &outcome, cluster, endpoint);
+    match (sent, close) {
+        (false, _) => After::Close,
+        (true, true) => After::Linger,
+        (true, false) => After::Next,
+    }
+}
+
+impl Exchange {
+    /// The outcome as far as the exchange knows it.
+    fn outcome(&self, status: u16, flag: Flag) -> Outcome {
+        Outcome {
+            status,
+            flag,
+            grpc: None,
+            bytes_received: self.bytes_received.get(),
+            bytes_sent: self.bytes_sent.get(),
+            duration: self.started.elapsed(),
+        }
+    }
+}
