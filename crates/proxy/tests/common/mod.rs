@@ -4,6 +4,7 @@
 #![allow(dead_code)] // and not every one of them needs all of it.
 
 pub mod gateway;
+pub mod pattern;
 pub mod sockets;
 
 use std::collections::HashMap;
@@ -140,7 +141,11 @@ pub fn snapshot(endpoints: &[SocketAddr], edit: impl FnOnce(&mut model::Route)) 
         captures: Arc::default(),
         version: 1,
         workload: Arc::new(model::Workload::unknown()),
-        mesh: model::Mesh { trust_domain: "cluster.local".into(), domain: "cluster.local".into(), detect_timeout: None },
+        mesh: model::Mesh {
+            trust_domain: "cluster.local".into(),
+            domain: "cluster.local".into(),
+            detect_timeout: None,
+        },
         listeners: vec![Arc::new(model::Listener::outbound(Arc::new(routes)))],
         clusters: HashMap::from([(name, Arc::new(cluster))]),
         peers: Arc::default(),
