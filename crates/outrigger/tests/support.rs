@@ -36,12 +36,13 @@ fn tables() -> BTreeMap<String, Vec<Row>> {
 }
 
 /// Which CRD a table is about: its file, and the kind in it.
-const CRDS: [(&str, &str, &str); 6] = [
+const CRDS: [(&str, &str, &str); 7] = [
     ("Istio: Gateway", "istio.yaml", "Gateway"),
     ("Gateway API: GatewayClass", "gateway-api-standard/gateway.networking.k8s.io_gatewayclasses.yaml", "GatewayClass"),
     ("Gateway API: Gateway", "gateway-api-standard/gateway.networking.k8s.io_gateways.yaml", "Gateway"),
     ("Gateway API: ListenerSet", "gateway-api-standard/gateway.networking.k8s.io_listenersets.yaml", "ListenerSet"),
     ("Gateway API: HTTPRoute", "gateway-api-standard/gateway.networking.k8s.io_httproutes.yaml", "HTTPRoute"),
+    ("Gateway API: GRPCRoute", "gateway-api-standard/gateway.networking.k8s.io_grpcroutes.yaml", "GRPCRoute"),
     (
         "Gateway API: ReferenceGrant",
         "gateway-api-standard/gateway.networking.k8s.io_referencegrants.yaml",
@@ -140,7 +141,7 @@ struct Sample {
     yaml: &'static str,
 }
 
-const SAMPLES: [Sample; 14] = [
+const SAMPLES: [Sample; 16] = [
     Sample {
         heading: "Istio: Gateway",
         fields: &[
@@ -249,7 +250,7 @@ spec:
     Sample {
         heading: "Gateway API: HTTPRoute",
         fields: &[("rules.filters.extensionRef", "filter Filter a")],
-        yaml: "rules: [{filters: [{type: ExtensionRef, extensionRef: {group: example.com, kind: Filter, name: a}}], backendRefs: [{name: app, port: 80}]}]",
+        yaml: EXTENSION,
     },
     Sample {
         heading: "Gateway API: HTTPRoute",
@@ -257,13 +258,30 @@ spec:
             ("rules.backendRefs.filters.requestMirror", "RequestMirror"),
             ("rules.backendRefs.filters.extensionRef", "filter Filter a"),
         ],
-        yaml: "rules:
+        yaml: OF_BACKENDS,
+    },
+    Sample {
+        heading: "Gateway API: GRPCRoute",
+        fields: &[("rules.filters.extensionRef", "filter Filter a")],
+        yaml: EXTENSION,
+    },
+    Sample {
+        heading: "Gateway API: GRPCRoute",
+        fields: &[
+            ("rules.backendRefs.filters.requestMirror", "RequestMirror"),
+            ("rules.backendRefs.filters.extensionRef", "filter Filter a"),
+        ],
+        yaml: OF_BACKENDS,
+    },
+];
+
+/// Filters that HTTPRoutes and GRPCRoutes have in common.
+const EXTENSION: &str = "rules: [{filters: [{type: ExtensionRef, extensionRef: {group: example.com, kind: Filter, name: a}}], backendRefs: [{name: app, port: 80}]}]";
+const OF_BACKENDS: &str = "rules:
   - backendRefs:
     - {name: app, port: 80, filters: [{type: RequestMirror, requestMirror: {backendRef: {name: app, port: 80}}}]}
     - {name: app, port: 80, filters: [{type: ExtensionRef, extensionRef: {group: example.com, kind: Filter, name: a}}]}
-",
-    },
-];
+";
 
 impl Sample {
     /// The whole input.
@@ -278,8 +296,9 @@ impl Sample {
         if self.yaml.starts_with("rules:") {
             return format!(
                 "apiVersion: v1\nkind: Service\nmetadata: {{name: app}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n---\n\
-                 apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: app}}\nspec:\n  \
+                 apiVersion: gateway.networking.k8s.io/v1\nkind: {}\nmetadata: {{name: app}}\nspec:\n  \
                  parentRefs: [{{group: '', kind: Service, name: app, port: 80}}]\n  {}",
+                self.heading.trim_start_matches("Gateway API: "),
                 self.yaml
             );
         }

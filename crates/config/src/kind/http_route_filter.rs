@@ -1,4 +1,4 @@
-//! Filters of an HTTPRoute: what happens to a request on its way, for a whole rule or for one of its backends.
+//! Filters of an HTTPRoute or GRPCRoute: what happens to a request on its way, for a whole rule or for one of its backends.
 //!
 //! A filter has a `type` and one field of the same name. Which filters the data plane can obey at which level is the
 //! translation's business.

@@ -31,6 +31,7 @@ use super::gateways::grants::Grants;
 use super::resolve::{Resolved, Resolver};
 use super::route_filters::{Effects, redirect};
 use crate::codes;
+use crate::kind::grpc_route::GRPC_ROUTE;
 use crate::kind::http_route::{BackendRef, HttpRoute, HttpRouteRule};
 use crate::kind::http_route_filter::{Filter, FilterType};
 use crate::kind::http_route_match::HttpRouteMatch;
@@ -293,7 +294,7 @@ impl<'b> HttpRouteBuilder<'b> {
         let what = if rule.backends.is_empty() { "no `backendRefs`" } else { "only `backendRefs` with weight 0" };
         let status = nowhere_status(from.meta);
         let message = format!("rules[{}] has {what}: its requests get {status}", from.rule);
-        let hint = "name a backend, or redirect";
+        let hint = if from.meta.kind == GRPC_ROUTE { "name a backend" } else { "name a backend, or redirect" };
         self.backends.resolver.report(codes::NO_BACKENDS.about(from.meta, rule.pos, message.clone(), hint));
         Missing { status, reason: message.into() }
     }

@@ -1,4 +1,4 @@
-//! What the filters of an HTTPRoute ask for, gathered; those of a rule come first, then those of the chosen backend.
+//! What the filters of an HTTPRoute or GRPCRoute ask for, gathered; those of a rule come first, then those of the chosen backend.
 
 use std::sync::Arc;
 

@@ -124,7 +124,38 @@ impl VhostBuilder<'_> {
             }
         }
         drafts.extend(self.unknown_hosts(&index, &matched));
+        drafts.extend(self.tunnels(&order, &short, &claimed));
         self.assign_names(drafts)
+    }
+
+    /// The ports that do not speak HTTP, without routes: no request can be for them, but CONNECT leads there.
+    fn tunnels(
+        &self,
+        order: &[u32],
+        short: &ShortNames,
+        claimed: &HashMap<(Arc<str>, u16), u32, foldhash::fast::RandomState>,
+    ) -> Vec<Draft> {
+        let mut drafts = Vec::new();
+        for service in order {
+            let info = self.resolver.registry.at(*service);
+            let is_open = |port: &&PortInfo| {
+                !port.protocol.is_http()
+                    && self.imports[*service as usize].has(port.number)
+                    && !claimed.contains_key(&(info.host.clone(), port.number))
+            };
+            for port in info.ports.iter().filter(is_open) {
+                self.resolver.used.borrow_mut().insert(*service);
+                drafts.push(Draft {
+                    host: info.host.clone(),
+                    port: port.number,
+                    names: vec![info.host.clone()],
+                    others: self.other_names(*service, info, short),
+                    unstated: false,
+                    routes: Vec::new(),
+                });
+            }
+        }
+        drafts
     }
 
     /// Which VirtualService has which host: the first that names it.

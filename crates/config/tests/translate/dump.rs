@@ -14,7 +14,7 @@ use crate::listeners::{gateway_view, gateways, listeners};
 /// each perhaps with forwards behind it, `ns/name > host:port host:port`, and compares what `show` selects.
 ///
 /// The expected text is compared line by line, without indentation and empty lines. `show` is a list of words:
-/// `routes` (virtual hosts and routes), `domains` (names of virtual hosts), `clusters`, `endpoints` (clusters with their
+/// `routes` (virtual hosts with routes), `domains` (names of all virtual hosts), `clusters`, `endpoints` (clusters with their
 /// endpoints), `findings` (diagnostics of loading and translation but for informational ones), `all-findings`,
 /// `services`, `listeners` (with chains, virtual hosts and routes), `gateways` (all gateway proxies); and `host=TEXT` keeps virtual hosts and clusters whose name contains the text.
 #[track_caller]
@@ -44,7 +44,9 @@ pub(crate) fn dump(from: &str, show: &str, yaml: &str) -> String {
         match word {
             "routes" | "domains" => {
                 for vhost in &outbound(&snapshot).virtual_hosts {
-                    if wanted(&vhost.name) {
+                    // Ports that speak no HTTP are there for CONNECT alone.
+                    let has_routes = word == "domains" || !vhost.routes.is_empty();
+                    if wanted(&vhost.name) && has_routes {
                         virtual_host(vhost, word == "domains", &mut out);
                     }
                 }

@@ -129,9 +129,9 @@ fn weights_are_shares_and_a_backend_that_is_not_there_answers_503() {
             "default path=/shares/* -> {B}*9 {C}*1
              default path=/nobody/* -> BlackHoleCluster*1!503
              default path=/absent/* -> {B}*1 outbound|9000||absent.default.svc.cluster.local*1!503 outbound|0||p.default.svc.cluster.local*1!503
-             warning [OUT0213] GRPCRoute default/r f.yaml:9:5: rules[1] has no `backendRefs`: its requests get 503 (name a backend, or redirect)
-             error [IST0101] GRPCRoute default/r f.yaml:11:50: backend Service default/absent does not exist (define the Service or ServiceEntry, or correct the host)
-             error [IST0101] GRPCRoute default/r f.yaml:11:84: backend default/p is of kind Pod, which is not known here (a backend is a Service)"
+             warning [OUT0213] GRPCRoute default/r f.yaml:9:5: rules[1] has no `backendRefs`: its requests get 503 (name a backend)
+             error [IST0101] GRPCRoute default/r f.yaml:11:49: backend Service default/absent does not exist (define the Service or ServiceEntry, or correct the host)
+             error [IST0101] GRPCRoute default/r f.yaml:11:88: backend default/p is of kind Pod, which is not known here (a backend is a Service)"
         ),
     );
 }
@@ -153,8 +153,8 @@ fn filters_are_those_of_http_routes() {
         &format!(
             "default path=/own/* -> BlackHoleCluster*1!503
              default path=/* -> {B}*1 request:a=1 request:c+=2 response:-b mirror={C}@500000
-             error [IST0101] GRPCRoute default/r f.yaml:14:13: filter Filter f is of group \"example.com\", which brings no filters here; requests that meet it get 503 (remove it, or use a filter of the Gateway API)
-             warning [OUT0103] GRPCRoute default/r f.yaml:15:23: spec.rules[1].sessionPersistence: understood, but not enforced yet (traffic flows as if the field were absent)"
+             warning [OUT0103] GRPCRoute default/r f.yaml:15:25: spec.rules[1].sessionPersistence: understood, but not enforced yet (traffic flows as if the field were absent)
+             error [IST0101] GRPCRoute default/r f.yaml:14:15: filter Filter f is of group \"example.com\", which brings no filters here; requests that meet it get 503 (remove it, or use a filter of the Gateway API)"
         ),
     );
 }
@@ -168,7 +168,7 @@ fn a_route_without_rules_sends_nowhere() {
         &(yaml.to_owned() + &base()),
         "a.default.svc.cluster.local:9000
          default path=/* -> BlackHoleCluster*1!503
-         warning [OUT0213] GRPCRoute default/r f.yaml:3:18: rules[0] has no `backendRefs`: its requests get 503 (name a backend, or redirect)",
+         warning [OUT0213] GRPCRoute default/r f.yaml:3:18: rules[0] has no `backendRefs`: its requests get 503 (name a backend)",
     );
 }
 
@@ -186,7 +186,7 @@ fn calls_to_a_port_of_http_1_are_told() {
              kubernetes.io/h2c`, or a name that begins with `grpc`)\n"
         )
     };
-    check("", "findings", &yaml, &(told("38", 1, "HTTP") + &told("110", 4, "TCP")));
+    check("", "findings", &yaml, &(told("39", 1, "HTTP") + &told("111", 4, "TCP")));
     let upgrade = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\n\
                    spec: {host: ports, trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}}\n";
     check("", "findings", &(yaml.clone() + upgrade), "");
@@ -209,7 +209,7 @@ fn a_grpc_route_wins_over_an_http_route_for_the_same_port() {
              grpc path=/* -> {C}*1
              a.default.svc.cluster.local:80
              http path=/* -> {B}*1
-             warning [OUT0202] HTTPRoute default/h f.yaml:5:48: has no effect for a.default.svc.cluster.local:9000: GRPCRoute default/g at f.yaml:14:48 routes it, and a GRPCRoute wins over an HTTPRoute (remove one of the two, or move the rules into the GRPCRoute)"
+             warning [OUT0202] HTTPRoute default/h f.yaml:5:49: has no effect for a.default.svc.cluster.local:9000: GRPCRoute default/g at f.yaml:14:49 routes it, and a GRPCRoute wins over an HTTPRoute (remove one of the two, or move the rules into the GRPCRoute)"
         ),
     );
     let split = "apiVersion: split.smi-spec.io/v1alpha2\nkind: TrafficSplit\nmetadata: {name: s}\nspec: {service: a, backends: [{service: b, weight: 1}]}\n";
@@ -220,7 +220,7 @@ fn a_grpc_route_wins_over_an_http_route_for_the_same_port() {
         &format!(
             "a.default.svc.cluster.local:9000
              grpc path=/* -> {C}*1
-             warning [OUT0202] TrafficSplit default/s f.yaml:25:17: has no effect for a.default.svc.cluster.local: GRPCRoute default/g at f.yaml:5:48 routes it, and a GRPCRoute wins over a TrafficSplit (remove one of the two, or move the weights into the GRPCRoute)"
+             warning [OUT0202] TrafficSplit default/s f.yaml:28:17: has no effect for a.default.svc.cluster.local: GRPCRoute default/g at f.yaml:5:49 routes it, and a GRPCRoute wins over a TrafficSplit (remove one of the two, or move the weights into the GRPCRoute)"
         ),
     );
 }

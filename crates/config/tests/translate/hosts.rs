@@ -97,6 +97,12 @@ fn protocols_decide_what_is_routed() {
          = a.default.svc.cluster.local:80 a.default:80 a.default.svc:80 a:80
          a.default.svc.cluster.local:90
          = a.default.svc.cluster.local:90 a.default:90 a.default.svc:90 a:90
+         a.default.svc.cluster.local:81
+         = a.default.svc.cluster.local:81 a.default:81 a.default.svc:81 a:81
+         a.default.svc.cluster.local:443
+         = a.default.svc.cluster.local:443 a.default:443 a.default.svc:443 a:443
+         a.default.svc.cluster.local:3306
+         = a.default.svc.cluster.local:3306 a.default:3306 a.default.svc:3306 a:3306
          outbound|3306||a.default.svc.cluster.local least [0]
          outbound|443||a.default.svc.cluster.local least [0]
          outbound|80||a.default.svc.cluster.local least as-client [0]
@@ -254,6 +260,10 @@ spec:
          = api.example.com:8080 api.example.com 10.9.0.1:8080 10.9.0.1
          *.wild.example.com:8080
          = *.wild.example.com:8080 *.wild.example.com
+         api.example.com:443
+         = api.example.com:443 10.9.0.1:443
+         *.wild.example.com:443
+         = *.wild.example.com:443
          outbound|443||*.wild.example.com least [1]
          10.0.0.1:443 shop/unknown app=api version=v1 spiffe://cluster.local/ns/shop/sa/sa weight=3 at=r/z
          outbound|443||api.example.com least [1]
@@ -319,6 +329,8 @@ spec: {clusterIP: None, ports: [{name: http, port: 80}, {name: tcp, port: 81}]}
         = *.db.shop.svc.cluster.local:80 *.db.shop:80 *.db.shop.svc:80 *.db:80
         db.shop.svc.cluster.local:80
         = db.shop.svc.cluster.local:80 db.shop:80 db.shop.svc:80 db:80
+        db.shop.svc.cluster.local:81
+        = db.shop.svc.cluster.local:81 db.shop:81 db.shop.svc:81 db:81
         outbound|80||*.db.shop.svc.cluster.local least [0]
         outbound|80||db.shop.svc.cluster.local least [0]
         outbound|81||db.shop.svc.cluster.local least [0]";

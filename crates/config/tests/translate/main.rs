@@ -1,7 +1,9 @@
 //! Translation as data: YAML in, routes, clusters, endpoints and findings out.
 
+mod captures;
 mod dump;
 mod endpoints;
+mod entries_tcp;
 mod forwards;
 mod forwards_routes;
 mod gateway_api;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use outrigger_config::loader::load_text;
 use outrigger_config::translate::{Forward, Translator, View, translate};
-use outrigger_model::{Action, Listener, Serve, Snapshot};
+use outrigger_model::{Action, ClusterName, Listener, Serve, Snapshot};
 
 /// Every kind, each with every block that the translation looks at.
 const WORLD: &str = "
@@ -227,7 +227,15 @@ data:
 fn promises(snapshot: &Snapshot) {
     let mut domains = HashSet::new();
     for vhost in &crate::dump::outbound(snapshot).virtual_hosts {
-        assert!(!vhost.domains.is_empty() && !vhost.routes.is_empty(), "{}", vhost.name);
+        assert!(!vhost.domains.is_empty(), "{}", vhost.name);
+        // Without routes it is a port that CONNECT leads to: `HOST:PORT`, whose cluster there is.
+        let (host, port) = vhost.name.rsplit_once(':').expect("HOST:PORT");
+        let own = port.parse().ok().map(|port| ClusterName::outbound(port, "", host));
+        assert!(
+            !vhost.routes.is_empty() || own.is_some_and(|own| snapshot.clusters.contains_key(&own)),
+            "{}",
+            vhost.name
+        );
         for domain in &vhost.domains {
             assert!(domains.insert(domain.clone()), "{domain:?} is claimed twice");
         }

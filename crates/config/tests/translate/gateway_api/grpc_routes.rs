@@ -21,8 +21,10 @@ fn host_names_meet_as_those_of_http_routes() {
     let listeners = [
         http("exact", "hostname: bar.com"),
         http("wild", "hostname: '*.bar.com'"),
-        http("only-http", "hostname: only.com").replace("allowedRoutes: {", "allowedRoutes: {kinds: [{kind: HTTPRoute}], "),
-        http("only-grpc", "hostname: calls.com").replace("allowedRoutes: {", "allowedRoutes: {kinds: [{kind: GRPCRoute}], "),
+        http("only-http", "hostname: only.com")
+            .replace("allowedRoutes: {", "allowedRoutes: {kinds: [{kind: HTTPRoute}], "),
+        http("only-grpc", "hostname: calls.com")
+            .replace("allowedRoutes: {", "allowedRoutes: {kinds: [{kind: GRPCRoute}], "),
     ];
     let yaml = gateway("infra/web", &listeners.join(", "))
         + &grpc("infra/g1", "{name: web}", "bar.com", "name: one")
@@ -118,8 +120,8 @@ fn one_listener_and_host_have_one_kind_of_routes() {
     );
     same(
         &findings(&world(1, 2)),
-        "error [OUT0223] GRPCRoute infra/a f.yaml:12:49: its host names are taken by a route of another kind: listener one (80) has HTTPRoute infra/b at f.yaml:8:59 for them (an HTTPRoute and a GRPCRoute cannot share a host name; the older one has it)
-         warning [OUT0202] GRPCRoute infra/c f.yaml:16:49: its host names are taken by a route of another kind: listener one (80) has HTTPRoute infra/b at f.yaml:8:59 for them (an HTTPRoute and a GRPCRoute cannot share a host name; the older one has it)",
+        "error [OUT0223] GRPCRoute infra/a f.yaml:15:47: its host names are taken by a route of another kind: listener one (80) has HTTPRoute infra/b at f.yaml:9:61 for them (an HTTPRoute and a GRPCRoute cannot share a host name; the older one has it)
+         warning [OUT0202] GRPCRoute infra/c f.yaml:20:47: its host names are taken by a route of another kind: listener one (80) has HTTPRoute infra/b at f.yaml:9:61 for them (an HTTPRoute and a GRPCRoute cannot share a host name; the older one has it)",
     );
     // Of one age, `infra/a` stands before `infra/b`.
     same(
@@ -156,10 +158,9 @@ fn a_gateway_sends_no_calls_to_a_port_that_does_not_say_so() {
     };
     let what = |why: &str| {
         format!(
-            "warning [OUT0218] GRPCRoute infra/g f.yaml:8:{}: port 8080 of backend a.infra.svc.cluster.local gets HTTP/1.1, which \
+            "warning [OUT0218] GRPCRoute infra/g f.yaml:10:89: port 8080 of backend a.infra.svc.cluster.local gets HTTP/1.1, which \
              cannot carry gRPC: {why} (give the port of the Service `appProtocol: kubernetes.io/h2c`, or a name that begins with \
-             `grpc`)",
-            89
+             `grpc`)"
         )
     };
     same(&told("grpc"), "");

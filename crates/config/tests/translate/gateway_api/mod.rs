@@ -31,6 +31,7 @@
 //! | HTTPRouteSimpleSameNamespace, HTTPRouteMultipleGateways | `routes::one_route_two_gateways` |
 //! | HTTPRouteMatchingAcrossRoutes | `isolation::routes_of_one_host_are_merged` |
 //! | HTTPRouteHTTPSListener, HTTPRouteHTTPSListenerDetectMisdirectedRequests | `tls::hosts_of_other_listeners_are_misdirected` |
+//! | GRPCRouteListenerHostnameMatching | `grpc_routes::host_names_meet_as_those_of_http_routes` |
 //! | ListenerSetAllowedNamespaceNone, ListenerSetAllowedNamespaceSame, ListenerSetAllowedNamespaceSelector, ListenerSetDefaultNotAllowed | `listener_sets::who_may_add_listeners` |
 //! | ListenerSetAllowedRoutesNamespaces | `listener_sets::routes_of_its_own_namespace` |
 //! | ListenerSetAllowedRoutesSupportedKinds | `listener_sets::kinds_of_a_passthrough_listener` |
@@ -46,6 +47,7 @@
 //! | ListenerSetHTTPRouting, ListenerSetGatewayParentSectionNameNotFound, ListenerSetDualParentRefIndependence, ListenerSetRouteStatusScopedToParentRef | `listener_sets::parents_are_told_apart` |
 
 mod gateways;
+mod grpc_routes;
 mod isolation;
 mod listener_sets;
 mod loading;
