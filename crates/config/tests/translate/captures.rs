@@ -1,6 +1,7 @@
 //! Redirected connections: where they were to go, and what serves them.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use outrigger_config::loader::load_text;
 use outrigger_config::simulate::captured;
@@ -15,6 +16,7 @@ fn check(yaml: &str, expected: &str) {
     let view = View { captures: true, ..View::of("shop", "app") };
     let (outbound, _) = translate(&resources, &view);
     let snapshot = captured(&outbound, &resources, &view.workload.unwrap(), None);
+    let all = outbound.listeners[0].route_tables().next().expect("routes").clone();
     let mut out = String::new();
     for capture in snapshot.captures.iter() {
         let addresses: Vec<String> = capture.addresses.iter().map(|network| network.address.to_string()).collect();
@@ -23,7 +25,7 @@ fn check(yaml: &str, expected: &str) {
         let listener = snapshot.listener(&capture.listener).expect("a listener for every capture");
         for chain in listener.chains.iter().filter(|_| *listener.name != *Listener::OUTBOUND) {
             let names: Vec<String> = chain.server_names.iter().map(name).collect();
-            writeln!(out, "[{}] {}", names.join(" "), serve(&chain.serve)).unwrap();
+            writeln!(out, "[{}] {}", names.join(" "), serve(&chain.serve, &all)).unwrap();
         }
     }
     let lines = |text: &str| -> Vec<String> {
@@ -47,9 +49,12 @@ fn name(pattern: &HostPattern) -> String {
     }
 }
 
-/// `http: VIRTUAL HOSTS`, `tcp: CLUSTERS`, or both.
-fn serve(serve: &Serve) -> String {
-    let http = |table: &RouteTable| {
+/// `http: VIRTUAL HOSTS`, `tcp: CLUSTERS`, or both; `all` are those of the outbound listener.
+fn serve(serve: &Serve, all: &Arc<RouteTable>) -> String {
+    let http = |table: &Arc<RouteTable>| {
+        if Arc::ptr_eq(table, all) {
+            return "http: all".to_owned();
+        }
         let hosts: Vec<&str> = table.virtual_hosts.iter().map(|vhost| &*vhost.name).collect();
         format!("http: {}", hosts.join(" "))
     };
@@ -111,7 +116,7 @@ spec:
     outbound 10.96.0.1,fd00::1 83 -> outbound|83|all.shop.svc.cluster.local
     [] http: all.shop.svc.cluster.local:83 else tcp: outbound|83||all.shop.svc.cluster.local*1
     outbound any 0 -> outbound|unknown
-    [] http: all.shop.svc.cluster.local:80 all.shop.svc.cluster.local:81 all.shop.svc.cluster.local:83 else tcp: PassthroughCluster*1
+    [] http: all else tcp: PassthroughCluster*1
     "
         .to_owned()
             + INBOUND),
@@ -148,7 +153,7 @@ spec:
     outbound 10.96.0.3 3306 -> outbound|3306|db-2.shop.svc.cluster.local
     [] tcp: outbound|3306||db-2.shop.svc.cluster.local*1
     outbound any 0 -> outbound|unknown
-    [] http:  else tcp: PassthroughCluster*1
+    [] http: all else tcp: PassthroughCluster*1
     "
         .to_owned()
             + INBOUND),
@@ -178,11 +183,11 @@ spec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}}
     outbound any 443 -> outbound|443
     [a.example] tcp: outbound|443||a.example*1
     [*.b.example] tcp: outbound|443||*.b.example*1
-    [] http:  else tcp: BlackHoleCluster*1
+    [] http: all else tcp: BlackHoleCluster*1
     outbound any 9000 -> outbound|9000
     [] tcp: outbound|9000||c.example*1
     outbound any 0 -> outbound|unknown
-    [] http:  else tcp: BlackHoleCluster*1
+    [] http: all else tcp: BlackHoleCluster*1
     "
         .to_owned()
             + INBOUND),
@@ -210,7 +215,7 @@ spec: {egress: [{hosts: ['./*']}]}
 "),
         &("
     outbound any 0 -> outbound|unknown
-    [] http:  else tcp: PassthroughCluster*1
+    [] http: all else tcp: PassthroughCluster*1
     "
         .to_owned()
             + INBOUND),
