@@ -7,9 +7,15 @@
 mod curl;
 mod databases;
 mod exposition;
+mod grpc;
+mod h2;
+mod h2_gateway;
+mod manifests;
 mod mesh;
 mod nginx;
 mod prometheus;
+mod python;
+mod websocket;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +32,7 @@ pub(crate) use world::{Proxy, ready};
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Which checks to run
-    #[arg(long, value_delimiter = ',', default_value = "curl,nginx,prometheus,mesh,databases")]
+    #[arg(long, value_delimiter = ',', default_value = "curl,nginx,prometheus,mesh,databases,h2,grpc,websocket")]
     only: Vec<Check>,
     /// Check this binary instead of building one
     #[arg(long, value_name = "BIN")]
@@ -49,6 +55,12 @@ enum Check {
     Mesh,
     /// MariaDB, PostgreSQL and Redis with their clients, through `--forward`.
     Databases,
+    /// grpcio on both sides, and before the echo servers.
+    Grpc,
+    /// HTTP/2 with curl, nghttp and h2load, in all pairings with HTTP/1.1.
+    H2,
+    /// WebSockets with foreign clients and servers, over HTTP/1.1 and HTTP/2.
+    Websocket,
 }
 
 /// Runs the checks in order; the first failure ends the chore.
@@ -82,6 +94,12 @@ fn one(check: Check, program: &Path, folder: &Path) -> Result<()> {
         Check::Nginx => nginx::check(program, &folder.join("nginx")),
         Check::Prometheus => prometheus::check(program, &folder.join("prometheus")),
         Check::Mesh => mesh::check(program, &folder.join("mesh")),
+        Check::Grpc => grpc::check(program, &folder.join("grpc")),
+        Check::H2 => {
+            h2::check(program, &folder.join("h2"))?;
+            h2_gateway::check(program, &folder.join("h2-gateway")).context("ALPN at a gateway")
+        }
+        Check::Websocket => websocket::check(program, &folder.join("websocket")),
         Check::Databases => databases::check(program, &folder.join("databases")),
     }
 }

@@ -90,12 +90,17 @@ impl Proxy {
 pub(crate) fn curl() -> Command {
     let mut command = Command::new("curl");
     command.args(["--disable", "--silent", "--show-error", "--max-time", "20"]);
+    without_proxies(&mut command);
+    command
+}
+
+/// Takes the proxies of the surroundings out of a program's environment.
+pub(crate) fn without_proxies(command: &mut Command) {
     for name in
         ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"]
     {
         command.env_remove(name);
     }
-    command
 }
 
 /// The one line of JSON that says it is ready.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::exposition::{sum, until};
+use super::manifests::service;
 use super::world::Proxy;
 use crate::shell;
 
@@ -76,23 +77,7 @@ const PORT: u16 = 7000;
 
 impl Database {
     fn manifests(&self) -> String {
-        let (service, port) = (self.service, self.direct);
-        format!(
-            "apiVersion: v1
-kind: Service
-metadata: {{name: {service}, namespace: data}}
-spec:
-  ports: [{{name: tcp-{service}, port: {PORT}, targetPort: {port}}}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: {service}-1, namespace: data, labels: {{kubernetes.io/service-name: {service}}}}}
-addressType: IPv4
-ports: [{{name: tcp-{service}, port: {port}}}]
-endpoints: [{{addresses: [127.0.0.1]}}]
----
-"
-        )
+        service("data", self.service, &format!("tcp-{}", self.service), PORT, &[self.direct])
     }
 
     /// Every connection that was opened has ended, and the bytes of the large answers and loads are there.
