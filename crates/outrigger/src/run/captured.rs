@@ -30,9 +30,7 @@ pub(super) fn bind(args: &RunArgs, outbound: SocketAddr) -> anyhow::Result<Vec<(
         let address = SocketAddr::from((Ipv6Addr::LOCALHOST, outbound.port()));
         match TcpListener::bind(address) {
             Ok(socket) => sockets.push((Listener::OUTBOUND, socket)),
-            Err(error) => {
-                tracing::info!(%address, %error, "connections over IPv6 cannot be redirected to the outbound port")
-            }
+            Err(error) => tracing::info!(%address, %error, "connections over IPv6 cannot be redirected to the outbound port"),
         }
     }
     match args.inbound {
