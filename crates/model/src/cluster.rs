@@ -81,8 +81,8 @@ pub struct Cluster {
     pub balance: Balance,
     /// `connectionPool.tcp.connectTimeout`, default 10 s (mesh `connectTimeout`).
     pub connect_timeout: Duration,
-    /// `connectionPool`; limits are not enforced yet but for `connect_timeout`, `max_requests_per_connection` and
-    /// `idle_timeout`.
+    /// `connectionPool`; not enforced yet are the limits on connections, requests and retries, and the longest duration of a
+    /// connection.
     pub pool: ConnectionPool,
     /// `outlierDetection`; not enforced yet.
     pub outlier: Option<OutlierDetection>,

@@ -1,4 +1,7 @@
 //! A small HTTP/1.1 client for one answer at a time: what `outrigger request` sends with, and the load of `outrigger run`.
+//! [`http2`] does the same for HTTP/2, with the same answers.
+
+pub(crate) mod http2;
 
 use std::fmt;
 use std::io;
@@ -21,6 +24,8 @@ pub(crate) struct Request {
 /// An answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
+    /// `HTTP/1.1` or `HTTP/2`.
+    pub(crate) protocol: &'static str,
     /// Status.
     pub(crate) status: u16,
     /// The phrase beside it.
@@ -31,6 +36,8 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// Length of the whole body.
     pub(crate) body_bytes: u64,
+    /// Fields after it, as `fields`.
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 /// Why there is no answer.
@@ -46,6 +53,8 @@ pub(crate) enum ClientError {
     Io(io::Error),
     /// Not an HTTP/1 answer.
     Malformed(&'static str),
+    /// What HTTP/2 says of it.
+    Http2(h2::Error),
 }
 
 /// A connection to the proxy.
@@ -84,6 +93,11 @@ impl Answer {
     /// The first value of a field; `name` is lower case.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of a field after the body; `name` is lower case.
+    pub(crate) fn trailer(&self, name: &str) -> Option<&str> {
+        self.trailers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
     fn has_token(&self, name: &str, token: &str) -> bool {
@@ -176,6 +190,7 @@ impl Connection {
             match head.parse(&self.buffer[self.start..]) {
                 Ok(httparse::Status::Complete(length)) => {
                     let answer = Answer {
+                        protocol: "HTTP/1.1",
                         status: head.code.unwrap_or_default(),
                         reason: head.reason.unwrap_or_default().to_owned(),
                         fields: head.headers.iter().map(owned).collect(),
@@ -231,8 +246,20 @@ impl Connection {
                 return Err(ClientError::Malformed("a chunk is longer than its size"));
             }
         }
-        while !self.read_line().await?.is_empty() {}
-        Ok(())
+        loop {
+            let line = self.read_line().await?;
+            let line = String::from_utf8_lossy(&line);
+            match line.split_once(':') {
+                Some((name, value)) => {
+                    answer.trailers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+                }
+                None if line.is_empty() => return Ok(()),
+                None => return Err(ClientError::Malformed("a trailer is no field")),
+            }
+            if answer.trailers.len() > FIELDS_MAX {
+                return Err(ClientError::Malformed("there are too many trailers"));
+            }
+        }
     }
 
     async fn read_to_close(&mut self, answer: &mut Answer) -> Result<(), ClientError> {
@@ -295,6 +322,11 @@ impl fmt::Display for ClientError {
             Self::Truncated => write!(f, "the connection was closed in the middle of the answer"),
             Self::Io(error) => write!(f, "the connection broke: {error}"),
             Self::Malformed(why) => write!(f, "the answer is not HTTP/1: {why}"),
+            // We found it wrong, not the server: mostly, that is one of another protocol.
+            Self::Http2(error) if error.is_library() && error.is_go_away() => {
+                write!(f, "the answer is not HTTP/2: {error}")
+            }
+            Self::Http2(error) => write!(f, "HTTP/2: {error}"),
         }
     }
 }

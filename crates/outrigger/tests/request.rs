@@ -141,8 +141,9 @@ fn failures_are_told_apart() {
 #[test]
 fn wrong_use_is_told() {
     for (args, reason) in [
-        (&["http://a/", "--http2"][..], "--http2 is not supported"),
-        (&["http://a/", "--grpc"][..], "--grpc is not supported"),
+        (&["http://a/", "--grpc", "-X", "GET"][..], "cannot be used with"),
+        (&["http://a/", "--grpc", "-H", "content-type: text/plain"][..], "has no place in a gRPC call"),
+        (&["http://a/", "--http2", "-H", "keep-alive: 3"][..], "has no place in HTTP/2"),
         (&["http://a/", "--from", "shop/cart", "--proxy", ":1"][..], "cannot be used with"),
         (&["ftp://a/"][..], "scheme ftp is not supported"),
         (&["http://a/", "-H", "Content-Length: 3"][..], "frames the request"),

@@ -12,6 +12,7 @@ use outrigger_model::{Capture, Network};
 use socket2::{SockAddr, SockRef};
 use tokio::net::TcpStream;
 
+use crate::plan::Client;
 use crate::worker::Worker;
 
 /// The captures of a snapshot, to be asked for each connection.
@@ -92,6 +93,13 @@ pub(crate) fn place(worker: &Worker, socket: &TcpStream, listener: Arc<str>) -> 
     match captures.listener(&listener, to) {
         Some(serving) => (serving.clone(), Some(to)),
         None => (listener, Some(to)),
+    }
+}
+
+impl Client {
+    /// Where its connection was to go, if the system has redirected it to us.
+    pub(crate) fn original(&self) -> Option<SocketAddr> {
+        self.is_redirected.then_some(self.ends.destination)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,8 +90,8 @@ pub(crate) struct Client {
     pub(crate) address_text: Box<str>,
     /// The ends of its connection, for whom we connect to on its behalf.
     pub(crate) ends: Rc<Ends>,
-    /// Where its connection was to go, if it was redirected to us.
-    pub(crate) original: Option<SocketAddr>,
+    /// Whether its connection was to go elsewhere: see [`Self::original`].
+    pub(crate) is_redirected: bool,
     /// Drawn when the connection was opened: cookies issued on it are made of it.
     pub(crate) nonce: u64,
 }
@@ -197,7 +197,7 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
     let (host, port) = split_port(authority).unwrap_or((authority, None));
     let host = host.strip_suffix('.').unwrap_or(host);
     // A redirected connection tells by itself which port is meant.
-    let stated_port = client.original.map(|to| to.port()).or_else(|| port.and_then(|p| p.parse().ok()));
+    let stated_port = client.original().map(|to| to.port()).or_else(|| port.and_then(|p| p.parse().ok()));
     let Some(routes) = exchange.routes() else { return refuse(worker, Reason::NoHost) };
     let port = exchange.site().listener.port;
     let Some(virtual_host) = routes.host(host.as_bytes(), stated_port, port) else {
@@ -209,9 +209,9 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
             }),
             // Only a client that takes us for its proxy names a destination; a bare Host is more likely misspelt.
             // A redirected connection does by its address.
-            Unmatched::Passthrough if head.target.absolute || client.original.is_some() => {
+            Unmatched::Passthrough if head.target.absolute || client.is_redirected => {
                 let name = head.target.authority;
-                let host = client.original.map_or_else(|| host_of(name), |to| to.ip().to_string());
+                let host = client.original().map_or_else(|| host_of(name), |to| to.ip().to_string());
                 let destination = Destination::Passthrough { host, port: stated_port.unwrap_or(port) };
                 let writer = HeadWriter { worker, exchange, head, request: &request, path: &path, client };
                 writer.forwarding(destination, None, name)
@@ -307,7 +307,7 @@ impl HeadWriter<'_> {
             Discovery::OriginalDestination => {
                 let (_, port) = split_port(name).unwrap_or((name, None));
                 let port = port.and_then(|p| p.parse().ok()).unwrap_or(cluster.live.model.service.port);
-                let redirected = self.client.original.map(|to| (to.ip().to_string(), to.port()));
+                let redirected = self.client.original().map(|to| (to.ip().to_string(), to.port()));
                 let (host, port) = redirected.unwrap_or_else(|| (host_of(name), port));
                 Destination::Original { cluster: cluster.clone(), host, port }
             }

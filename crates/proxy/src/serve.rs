@@ -30,11 +30,7 @@ use crate::worker::{Current, Worker};
 pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: SocketAddr, listener: Arc<str>) {
     // Small writes must leave at once; a socket that refuses the option still works.
     let _ = socket.set_nodelay(true);
-    let (listener, original) = capture::place(&worker, &socket, listener);
-    let destination = original.or_else(|| socket.local_addr().ok()).unwrap_or(UNKNOWN_ADDRESS);
-    let ends = Ends { source: peer, destination };
-    let Some((mut who, reads_hello)) = begin(&worker, ends, listener) else { return };
-    who.original = original;
+    let Some((mut who, reads_hello)) = begin(&worker, &socket, peer, listener) else { return };
     let mut client = Stream::accepted(socket, &worker.clock);
     if !proxy_protocol::receive(&worker, &mut client, &mut who).await {
         return;
@@ -62,10 +58,14 @@ pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: Sock
 }
 
 /// Who the client is, and whether its first bytes decide what becomes of it; `None` when nothing listens any more.
-fn begin(worker: &Worker, ends: Ends, listener: Arc<str>) -> Option<(Client, bool)> {
+fn begin(worker: &Worker, socket: &TcpStream, peer: SocketAddr, listener: Arc<str>) -> Option<(Client, bool)> {
+    let (listener, original) = capture::place(worker, socket, listener);
+    let destination = original.or_else(|| socket.local_addr().ok()).unwrap_or(UNKNOWN_ADDRESS);
     let current = worker.current();
     let (site, _) = current.policy.site(&listener)?;
-    Some((client(worker, &current, site, ends, listener), site.reads_hello))
+    let mut client = client(worker, &current, site, Ends { source: peer, destination }, listener);
+    client.is_redirected = original.is_some();
+    Some((client, site.reads_hello))
 }
 
 /// Of a socket that is gone already.
@@ -110,7 +110,7 @@ fn client(worker: &Worker, current: &Current, site: &Site, ends: Ends, listener:
         address,
         address_text: address.to_string().into(),
         ends: Rc::new(ends),
-        original: None,
+        is_redirected: false,
         nonce: worker.rng.borrow_mut().u64(..),
     }
 }

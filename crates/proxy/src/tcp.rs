@@ -36,7 +36,7 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client) {
         Some(_) => None,
     };
     if destination.cluster.as_str() == ClusterName::BLACK_HOLE {
-        let to = who.original.map_or_else(String::new, |to| to.to_string());
+        let to = who.original().map_or_else(String::new, |to| to.to_string());
         return refuse(worker, client, side, &worker.recorder.black_hole(), (Reason::BlackHole, &to));
     }
     let Some(cluster) = cluster else {
@@ -44,7 +44,7 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client) {
         return refuse(worker, client, side, &stats, (Reason::NoCluster, destination.cluster.as_str()));
     };
     let chosen = match cluster.live.model.discovery {
-        Discovery::OriginalDestination => choose_original(worker, &cluster, who.original),
+        Discovery::OriginalDestination => choose_original(worker, &cluster, who.original()),
         _ => choose_in(worker, &cluster, key(&cluster, who), Instant::now()),
     };
     let choice = match chosen {

@@ -72,8 +72,22 @@ impl Process {
 
     /// Resident memory in KiB, where the system tells.
     pub fn resident_kib(&self) -> Option<u64> {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// The most resident memory since [`Self::forget_peak`], in KiB, where the system tells.
+    pub fn peak_kib(&self) -> Option<u64> {
+        self.memory_kib("VmHWM:")
+    }
+
+    /// Lets the peak of resident memory begin anew, where the system can do that.
+    pub fn forget_peak(&self) {
+        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.id()), "5");
+    }
+
+    fn memory_kib(&self, line: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status.lines().find_map(|found| found.strip_prefix(line))?;
         line.trim().strip_suffix(" kB")?.trim().parse().ok()
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::gateway_class::ParametersRef;
 use super::gateway_refs::{self, group, kind_name, namespace, object_name};
 use super::istio::spanned;
+use super::proxy_protocol;
 use super::selector::LabelSelector;
 use crate::address::{is_host, parsed};
 use crate::codes;
@@ -30,6 +31,7 @@ crate::object! {
         pub spec: GatewaySpec = required "spec",
     }
     ignore ["status"]
+    check check_gateway
 }
 
 crate::object! {
@@ -339,6 +341,10 @@ fn protocol(node: &Node<'_>, cx: &mut Cx) -> Option<Spanned<Arc<str>>> {
         legal.then(|| text.to_owned())
     })?;
     Some(Spanned { value: cx.text(&value), pos: node.pos })
+}
+
+fn check_gateway(gateway: &Gateway, _pos: Pos, cx: &mut Cx) {
+    proxy_protocol::check(&gateway.meta, cx);
 }
 
 fn check_listener(listener: &Listener, pos: Pos, cx: &mut Cx) {

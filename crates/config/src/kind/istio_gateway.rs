@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::istio::spanned;
+use super::proxy_protocol;
 use crate::address;
 use crate::codes;
 use crate::decode::{Cx, Decode, clip};
@@ -336,6 +337,7 @@ fn target_port(node: &Node<'_>, cx: &mut Cx) -> Option<u16> {
 
 fn check_gateway(gateway: &IstioGateway, _pos: Pos, cx: &mut Cx) {
     let meta = &gateway.meta;
+    proxy_protocol::check(meta, cx);
     if !is_dns_label(&meta.name) {
         let message = format!(
             "metadata.name: found {:?}, expected at most 63 lower-case letters, digits and inner hyphens",

@@ -57,17 +57,13 @@ object! {
 
 choices! {
     /// `h2UpgradePolicy`.
+    #[derive(Default)]
     pub enum MeshUpgrade {
         /// Ports of HTTP/1.1 get HTTP/1.1.
+        #[default]
         DoNotUpgrade = "DO_NOT_UPGRADE" 0,
         /// They get HTTP/2.
         Upgrade = "UPGRADE" 1,
-    }
-}
-
-impl Default for MeshUpgrade {
-    fn default() -> Self {
-        Self::DoNotUpgrade
     }
 }
 

@@ -29,6 +29,7 @@ pub mod mesh_config;
 pub mod namespace;
 pub mod node;
 pub mod pod;
+pub mod proxy_protocol;
 pub mod reference_grant;
 pub mod replica_set;
 pub mod resilience;

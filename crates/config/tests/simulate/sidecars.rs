@@ -8,7 +8,7 @@ use std::sync::Arc;
 use outrigger_config::loader::load_text;
 use outrigger_config::simulate::{Peers, SimulatedPod, Simulation, peers, sidecar};
 use outrigger_config::translate::{View, translate};
-use outrigger_model::{Action, Serve, Snapshot, Workload};
+use outrigger_model::{Action, ClusterName, Serve, Snapshot, UpstreamHttp, Workload};
 
 use crate::app;
 
@@ -148,4 +148,33 @@ fn peers_are_found_by_address() {
     assert_eq!(name([127, 0, 1, 2]), Some("client"));
     assert_eq!(name([127, 0, 2, 1]), Some("unknown"));
     assert_eq!(name([127, 0, 1, 3]), None);
+}
+
+/// The application gets what its port says that it speaks; where nobody says, what the client speaks.
+#[test]
+fn an_application_gets_what_its_port_speaks() {
+    let yaml = "apiVersion: v1
+kind: Pod
+metadata: {name: p, labels: {app: p}}
+spec:
+  containers:
+  - {name: web, ports: [{name: http, containerPort: 1}, {name: grpc-a, containerPort: 2}, {name: metrics, containerPort: 3}, {containerPort: 4}, {name: tcp-x, containerPort: 5}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: s}
+spec: {selector: {app: p}, ports: [{name: web, port: 4, appProtocol: kubernetes.io/h2c}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: s}
+spec: {host: s, trafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}}
+";
+    let stage = Simulation::new(0).stage(&load_text("f.yaml", yaml).0);
+    let (outbound, _) = translate(&stage.resources, &View::of("default", "p"));
+    let applications: Vec<(u16, SocketAddr)> = (1..=5).map(|p| (p, (Ipv4Addr::LOCALHOST, 40_000 + p).into())).collect();
+    let snapshot = sidecar(&outbound, &stage.pods[0], &applications, &Peers::default(), None);
+    let of = |port: u16| snapshot.clusters[&ClusterName::inbound(port)].http;
+    use UpstreamHttp::{AsClient, Http1, Http2};
+    assert_eq!([1, 2, 3, 4, 5].map(of), [Http1, Http2, AsClient, Http2, Http1]);
 }

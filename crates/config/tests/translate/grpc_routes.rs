@@ -203,7 +203,7 @@ fn a_grpc_route_wins_over_an_http_route_for_the_same_port() {
     check(
         "",
         "routes findings host=a.default",
-        &(http.clone() + &grpc.replace("name: a}]", "name: a, port: 9000}]") + &two_ports),
+        &(http + &grpc.replace("name: a}]", "name: a, port: 9000}]") + &two_ports),
         &format!(
             "a.default.svc.cluster.local:9000
              grpc path=/* -> {C}*1

@@ -19,7 +19,12 @@ pub(crate) fn gateway_view(from: &str) -> Option<View> {
 /// All listeners of a snapshot.
 pub(crate) fn listeners(snapshot: &Snapshot, out: &mut String) {
     for listener in &snapshot.listeners {
-        writeln!(out, "{}", listener.name).unwrap();
+        write!(out, "{}", listener.name).unwrap();
+        if let Some(networks) = &listener.proxy_protocol {
+            let networks = networks.iter().map(|network| format!("{}/{}", network.address, network.prefix));
+            write!(out, " PROXY from {}", networks.collect::<Vec<_>>().join(" ")).unwrap();
+        }
+        writeln!(out).unwrap();
         for chain in &listener.chains {
             self::chain(chain, out);
         }

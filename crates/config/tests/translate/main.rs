@@ -24,6 +24,7 @@ mod mutations;
 mod oracle;
 mod policies;
 mod protocols;
+mod proxy_protocol;
 mod reuse;
 mod samples;
 mod scope;

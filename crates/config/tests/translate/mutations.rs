@@ -213,11 +213,50 @@ spec:
     backendRefs: [{name: pay, port: 81}]
 ---
 apiVersion: v1
+kind: Service
+metadata: {name: calls, namespace: shop}
+spec: {ports: [{name: grpc, port: 9000}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: calls, namespace: shop}
+spec:
+  host: calls
+  trafficPolicy:
+    proxyProtocol: {version: V2}
+    connectionPool:
+      tcp: {tcpKeepalive: {probes: 3, time: 60s}, idleTimeout: 90s}
+      http: {h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 7, http2KeepAlive: {interval: 30s, timeout: 5s}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: calls, namespace: shop}
+spec:
+  parentRefs:
+  - {group: '', kind: Service, name: calls, port: 9000}
+  rules:
+  - name: one
+    matches:
+    - method: {type: Exact, service: shop.v1.Cart, method: Get}
+      headers: [{name: x, value: a}]
+    - method: {type: RegularExpression, service: 'shop[.].*'}
+    filters:
+    - type: RequestHeaderModifier
+      requestHeaderModifier: {set: [{name: a, value: b}]}
+    backendRefs:
+    - {name: calls, port: 9000, weight: 9}
+    - name: calls
+      port: 9000
+      filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {remove: [a]}}]
+---
+apiVersion: v1
 kind: ConfigMap
 metadata: {name: istio, namespace: istio-system}
 data:
   mesh: |
     connectTimeout: 3s
+    h2UpgradePolicy: UPGRADE
+    tcpKeepalive: {probes: 3}
     outboundTrafficPolicy:
       mode: REGISTRY_ONLY
 ";
@@ -298,7 +337,7 @@ fn the_world_itself_is_whole() {
     promises(&snapshot);
     let ways: Vec<usize> = snapshot.listeners.iter().map(|listener| listener.chains.len()).collect();
     assert_eq!(ways, [1, 1, 1, 2, 1]);
-    assert_eq!(snapshot.clusters.len(), 14, "{:?}", snapshot.clusters.keys());
+    assert_eq!(snapshot.clusters.len(), 15, "{:?}", snapshot.clusters.keys());
 }
 
 #[test]

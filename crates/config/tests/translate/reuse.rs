@@ -26,6 +26,15 @@ spec:
   rules: [{matches: [{path: {value: /x}}], backendRefs: [{name: a, port: 9080}]}]
 ";
 
+const GRPC_ROUTE: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: a}
+spec:
+  parentRefs: [{group: '', kind: Service, name: a}]
+  rules: [{matches: [{method: {service: x}}], backendRefs: [{name: a, port: 9080}]}]
+";
+
 fn snapshots(first: &str, second: &str) -> (Snapshot, Snapshot) {
     let mut translator = Translator::new(View::default());
     let first = translator.translate(&load_text("f.yaml", first).0).0;
@@ -91,6 +100,8 @@ fn a_second_translation_equals_a_fresh_one() {
         yaml.clone() + "---\n" + RULES,
         yaml.clone() + "---\n" + HTTP_ROUTE,
         yaml.clone() + "---\n" + &HTTP_ROUTE.replace("/x", "/longer"),
+        yaml.clone() + "---\n" + HTTP_ROUTE + "---\n" + GRPC_ROUTE,
+        yaml.clone() + "---\n" + HTTP_ROUTE + "---\n" + &GRPC_ROUTE.replace("service: x", "service: longer"),
         String::new(),
         yaml.clone(),
     ];

@@ -20,16 +20,26 @@ Examples:
       Take a free port and tell which in one line of JSON
   curl -H 'x-echo-status: 503;version=v2' -H 'x-echo-delay: 250ms' 127.0.0.1:9080
       Play a fault, here for one version alone
+  outrigger request http://127.0.0.1:9080/shop.Cart/Get --grpc --proxy 127.0.0.1:9080
+      Call it as gRPC; `grpcurl -plaintext 127.0.0.1:9080 list` works too
+
+One port speaks HTTP/1.1, HTTP/2 (prior knowledge) and gRPC. Any method of gRPC answers each message with one, whose bytes
+are the JSON; outrigger.echo.v1.Echo (Unary, ServerStream, ClientStream, Bidi), grpc.health.v1.Health and server reflection
+answer in messages of their own. Messages that come may have 4 MiB and are not compressed.
 
 A request may ask for faults in its header:
   x-echo-status: 503                 answer with this status
   x-echo-delay: 250ms                wait first
   x-echo-body-bytes: 4096            a body of this size, up to 64 MiB
-  x-echo-abort: before               close without an answer; after-headers closes in the middle of the body
+  x-echo-abort: before               close without an answer; after-headers closes in the middle of the body;
+                                     in HTTP/2 the stream is reset
   x-echo-set-header: k=v             add a field to the answer
+  x-echo-set-trailer: k=v            add a field after its body
+  x-echo-grpc-status: 14             end a gRPC call with this status and no message
   x-echo-fail-rate: 0.5              let this share of requests fail; with ;status=500 or ;close
   x-echo-fail-first: 2;key=ID        let the first two requests with this key fail; with ;status=500 or ;close
-Each may end in ;version=v2 or ;pod=NAME and then counts for that version or pod alone.";
+A gRPC call that is let fail ends with the gRPC status for that HTTP status (503: 14, UNAVAILABLE), or with that of
+;grpc-status=8. Each may end in ;version=v2 or ;pod=NAME and then counts for that version or pod alone.";
 
 /// Flags of `outrigger echo`.
 #[derive(Args, Debug)]

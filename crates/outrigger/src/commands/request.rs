@@ -3,6 +3,8 @@
 //! One request prints the answer and who gave it; many print counts and latencies. Where a request went is read from the
 //! answer: echo servers name their service, pod and version, and the proxy's own answers carry a flag in `Proxy-Status`.
 
+mod build;
+mod grpc;
 mod load;
 mod report;
 mod target;
@@ -11,11 +13,12 @@ mod ways;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 
 use crate::cli::{Output, Verdict, WorkloadName, parse_address, parse_rate};
-use crate::client;
+use build::Outgoing;
+use report::Tally;
 use target::Target;
 use ways::Admin;
 
@@ -33,9 +36,16 @@ Examples:
       Come in through a gateway as a stranger
   outrigger request http://cart.shop/items -d '{\"id\":7}' -H 'content-type: application/json' -o json
       POST, and print one JSON object
+  outrigger request http://cart.shop/ --http2 --count 1000 --concurrency 50
+      Send HTTP/2: fifty streams at once on one connection
+  outrigger request http://cart.shop:9090/shop.Cart/Get --grpc --from web
+      Call a method with an empty message; print grpc-status and what came back
+  outrigger request http://cart.shop:9090/shop.Cart/Get --grpc -d '{\"id\":7}' -H 'grpc-timeout: 250m'
+      Call it with these bytes as the message, and a deadline
 
 Exit status: 0 when every request was answered below 500 and by a destination; 1 when one was not answered, was answered
-with 5xx, or by the proxy itself because of a failure; 2 when nothing could be sent.";
+with 5xx, with a grpc-status other than 0 (or, with --grpc, none), or by the proxy itself because of a failure; 2 when
+nothing could be sent.";
 
 /// Flags of `outrigger request`.
 #[derive(Args, Debug)]
@@ -47,8 +57,8 @@ pub(crate) struct RequestArgs {
     /// Send as this simulated workload or pod, through its sidecar; many requests go through its pods in turn
     #[arg(long, env = "OUTRIGGER_FROM", value_name = "[NS/]WORKLOAD", conflicts_with = "proxy")]
     from: Option<WorkloadName>,
-    /// Method [default: GET, or POST with a body]
-    #[arg(short = 'X', long, env = "OUTRIGGER_METHOD", value_name = "M")]
+    /// Method [default: GET, or POST with a body or --grpc]
+    #[arg(short = 'X', long, env = "OUTRIGGER_METHOD", value_name = "M", conflicts_with = "grpc")]
     method: Option<String>,
     /// A field of the request; may be given several times
     #[arg(short = 'H', long, env = "OUTRIGGER_HEADER", value_name = "K: V")]
@@ -77,10 +87,10 @@ pub(crate) struct RequestArgs {
     /// The listener to send to, without asking the admin interface
     #[arg(long, env = "OUTRIGGER_PROXY", value_name = "ADDR", value_parser = parse_address)]
     proxy: Option<SocketAddr>,
-    /// Send HTTP/2 (not supported yet)
+    /// Send HTTP/2 with prior knowledge, up to 100 requests at once on one connection
     #[arg(long, env = "OUTRIGGER_HTTP2")]
     http2: bool,
-    /// Send gRPC (not supported yet)
+    /// Call a gRPC method, /PACKAGE.SERVICE/METHOD, by HTTP/2; -d gives the bytes of its one message [default: none]
     #[arg(long, env = "OUTRIGGER_GRPC")]
     grpc: bool,
     /// Shape of the result
@@ -90,9 +100,8 @@ pub(crate) struct RequestArgs {
 
 /// Sends and reports.
 pub(crate) fn run(args: RequestArgs) -> anyhow::Result<Verdict> {
-    args.refuse_unsupported()?;
     let target = Target::parse(&args.url)?;
-    let request = args.request(&target)?;
+    let request = Outgoing::new(&args, &target)?;
     let events = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
     events.block_on(async {
         let admin = Admin { address: args.admin, timeout: args.timeout };
@@ -100,55 +109,14 @@ pub(crate) fn run(args: RequestArgs) -> anyhow::Result<Verdict> {
             Some(proxy) => vec![proxy],
             None => admin.ways(args.from.as_ref(), &target).await?,
         };
-        let tally = load::send(&ways, request, &args).await;
+        let calls = args.grpc.then(|| report::Calls { is_echo: target.path.starts_with("/outrigger.echo.v1.Echo/") });
+        let tally = load::send(&ways, request, &args, Tally::new(calls)).await;
         match (args.count, tally.first_answer()) {
             (1, Some(answer)) => report::print_one(&tally, answer, ways[0], args.output),
             _ => report::print_many(&tally, args.output),
         }
         Ok(if tally.is_good() { Verdict::Good } else { Verdict::Bad })
     })
-}
-
-impl RequestArgs {
-    /// Refuses what is in the interface but not built: asking for it must not look as if it worked.
-    fn refuse_unsupported(&self) -> anyhow::Result<()> {
-        let asked = [("--http2", self.http2), ("--grpc", self.grpc)];
-        match asked.iter().find(|(_, given)| *given) {
-            Some((flag, _)) => bail!("{flag} is not supported in this version of outrigger request"),
-            None => Ok(()),
-        }
-    }
-
-    /// The bytes of one request, and whether it may be sent again when a connection dies under it.
-    fn request(&self, target: &Target) -> anyhow::Result<client::Request> {
-        let method = self.method.as_deref().unwrap_or(if self.data.is_some() { "POST" } else { "GET" });
-        if !target::is_token(method) || method == "CONNECT" {
-            bail!("-X {method}: expected a method such as GET or POST; CONNECT opens tunnels and is no request");
-        }
-        let mut fields: Vec<(String, &str)> = Vec::new();
-        for line in &self.header {
-            let (name, value) = target::parse_field(line)?;
-            fields.push((name, value));
-        }
-        let has = |name: &str| fields.iter().any(|(n, _)| n == name);
-        let mut head = format!("{method} {} HTTP/1.1\r\n", target.path);
-        if !has("host") {
-            head.push_str(&format!("host: {}\r\n", target.authority));
-        }
-        if !has("user-agent") {
-            head.push_str(concat!("user-agent: outrigger/", env!("CARGO_PKG_VERSION"), "\r\n"));
-        }
-        if let Some(body) = &self.data {
-            head.push_str(&format!("content-length: {}\r\n", body.len()));
-        }
-        for (name, value) in fields {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        head.push_str(self.data.as_deref().unwrap_or_default());
-        let is_idempotent = matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE");
-        Ok(client::Request { bytes: head.into_bytes(), is_head: method == "HEAD", is_idempotent })
-    }
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

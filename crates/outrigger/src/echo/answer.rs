@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::head::{Field, Head, Received};
 use super::listen::Listen;
-use super::wire::Head;
 
 /// The body of an answer.
 #[derive(Debug, Serialize)]
 pub(super) struct Answer<'a> {
     /// Target as it arrived, with its query.
     path: &'a str,
-    /// `Host`.
+    /// `:authority`, else `Host`.
     host: String,
     method: &'a str,
-    /// `HTTP/1.1`.
+    /// `HTTP/1.1`, `HTTP/2.0`.
     proto: &'static str,
     /// Lower-case name to values, in the order they came.
     headers: BTreeMap<&'a str, Vec<String>>,
@@ -34,21 +34,22 @@ pub(super) struct Answer<'a> {
     /// Length of the request body, without its framing.
     #[serde(rename = "bodyBytes")]
     body_bytes: u64,
+    /// Fields after the body, as `headers`; left out where there are none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    trailers: BTreeMap<&'a str, Vec<String>>,
 }
 
 impl<'a> Answer<'a> {
     /// Tells what arrived and who took it.
-    pub(super) fn new(head: &'a Head, body_bytes: u64, listen: &'a Listen) -> Self {
-        let mut headers = BTreeMap::<_, Vec<String>>::new();
-        for (name, value) in &head.fields {
-            headers.entry(name.as_str()).or_default().push(String::from_utf8_lossy(value).into_owned());
-        }
+    pub(super) fn new(head: &'a Head, received: &'a Received, listen: &'a Listen) -> Self {
+        let headers = by_name(&head.fields);
+        let host = || headers.get("host").and_then(|values| values.first()).cloned();
         let who = &listen.identity;
         Self {
             path: &head.target,
-            host: headers.get("host").and_then(|values| values.first()).cloned().unwrap_or_default(),
+            host: head.authority.clone().or_else(host).unwrap_or_default(),
             method: &head.method,
-            proto: if head.minor == 0 { "HTTP/1.0" } else { "HTTP/1.1" },
+            proto: head.version.name(),
             client_principal: headers.get("x-forwarded-client-cert").map(|all| principal(all)).unwrap_or_default(),
             headers,
             http_port: listen.told_port().to_string(),
@@ -58,7 +59,8 @@ impl<'a> Answer<'a> {
             pod: &who.pod,
             container: &who.container,
             version: &who.version,
-            body_bytes,
+            body_bytes: received.body_bytes,
+            trailers: by_name(&received.trailers),
         }
     }
 
@@ -68,6 +70,14 @@ impl<'a> Answer<'a> {
         bytes.push(b'\n');
         bytes
     }
+}
+
+fn by_name(fields: &[Field]) -> BTreeMap<&str, Vec<String>> {
+    let mut names = BTreeMap::<_, Vec<String>>::new();
+    for (name, value) in fields {
+        names.entry(name.as_str()).or_default().push(String::from_utf8_lossy(value).into_owned());
+    }
+    names
 }
 
 /// The `URI` of the nearest hop in `x-forwarded-client-cert`: elements are joined by commas, the nearest comes last.

@@ -8,8 +8,13 @@
 //! | `x-echo-abort: before` | closes without a byte of answer |
 //! | `x-echo-abort: after-headers` | sends the head and half of the body, then closes |
 //! | `x-echo-set-header: k=v` | adds a field to the answer; may be given several times |
+//! | `x-echo-set-trailer: k=v` | adds a field after the body; may be given several times |
+//! | `x-echo-grpc-status: 14` | ends the gRPC call with this status and no message |
 //! | `x-echo-fail-rate: 0.5` | this share of requests fails; `;status=500` (503 by default) or `;close` |
 //! | `x-echo-fail-first: 2;key=ID` | the first two requests with this key fail; `;status=`, `;close` as above |
+//!
+//! A gRPC call that fails does so with the status that gRPC maps the HTTP status to (503 is 14, `UNAVAILABLE`), or with that
+//! of `;grpc-status=8`. To close is, in HTTP/2, to reset the stream.
 //!
 //! Each may end in `;version=v2` or `;pod=NAME` and then counts for that version or pod alone. Where one is given several
 //! times, the last that applies wins. What cannot be understood is refused with 400, never passed over.
@@ -18,9 +23,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::head::{Head, Version};
 use super::limits;
 use super::listen::Identity;
-use super::wire::Head;
 
 /// What to do with one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +40,10 @@ pub(super) struct Plan {
     pub(super) abort: Option<Abort>,
     /// Fields to add.
     pub(super) fields: Vec<(String, String)>,
+    /// Fields to add after the body.
+    pub(super) trailers: Vec<(String, String)>,
+    /// Status that ends a gRPC call, without a message.
+    pub(super) grpc_status: Option<u16>,
 }
 
 /// Where the connection is closed.
@@ -79,7 +88,15 @@ impl FailureCounts {
 impl Default for Plan {
     /// 200 with JSON, at once.
     fn default() -> Self {
-        Self { status: 200, delay: Duration::ZERO, body_bytes: None, abort: None, fields: Vec::new() }
+        Self {
+            status: 200,
+            delay: Duration::ZERO,
+            body_bytes: None,
+            abort: None,
+            fields: Vec::new(),
+            trailers: Vec::new(),
+            grpc_status: None,
+        }
     }
 }
 
@@ -99,20 +116,43 @@ impl Plan {
             plan.obey(instruction, text, who, &mut failure).map_err(|problem| format!("{name}: {text}: {problem}"))?;
         }
         match failure {
-            Some(Failure { when: When::Share(share), how }) if chance < share => plan.fail(how),
-            Some(Failure { when: When::First(first, key), how }) if counts.count(&key) < first => plan.fail(how),
+            Some(Failure { when: When::Share(share), how }) if chance < share => plan.fail(how, head.is_grpc()),
+            Some(Failure { when: When::First(first, key), how }) if counts.count(&key) < first => {
+                plan.fail(how, head.is_grpc());
+            }
             _ => {}
         }
+        plan.fits(head)?;
         Ok(plan)
+    }
+
+    /// Refuses what this kind of request cannot be answered with.
+    fn fits(&self, head: &Head) -> Result<(), String> {
+        if self.grpc_status.is_some() && !head.is_grpc() {
+            return Err(
+                "a gRPC status was asked for, and the request is no gRPC call: that is HTTP/2 with content-type \
+                        application/grpc"
+                    .to_owned(),
+            );
+        }
+        if !self.trailers.is_empty() && head.version == Version::Http10 {
+            return Err("x-echo-set-trailer: HTTP/1.0 has no trailers".to_owned());
+        }
+        let of_http1 =
+            |(name, _): &&(String, String)| ["keep-alive", "proxy-connection", "te", "upgrade"].contains(&&**name);
+        match self.fields.iter().chain(&self.trailers).find(of_http1) {
+            Some((name, _)) if head.version == Version::Http2 => Err(format!("{name} has no place in HTTP/2")),
+            _ => Ok(()),
+        }
     }
 
     /// Takes up one instruction.
     fn obey(&mut self, name: &str, text: &str, who: &Identity, failure: &mut Option<Failure>) -> Result<(), String> {
-        if name == "set-header" {
+        if name == "set-header" || name == "set-trailer" {
             let (field, bound) = strip_binding(text);
             let field = parse_field(field)?;
             if bound.iter().all(|option| applies(option, who)) {
-                self.fields.push(field);
+                if name == "set-header" { &mut self.fields } else { &mut self.trailers }.push(field);
             }
             return Ok(());
         }
@@ -129,12 +169,13 @@ impl Plan {
             "status" => asked.status = parse_status(value)?,
             "delay" => asked.delay = parse_delay(value)?,
             "body-bytes" => asked.body_bytes = Some(parse_body_bytes(value)?),
+            "grpc-status" => asked.grpc_status = Some(parse_grpc_status(value)?),
             "abort" => asked.abort = Some(parse_abort(value)?),
             "fail-rate" => asked_failure = Some(Failure::parse(When::share(value)?, &options)?),
             "fail-first" => asked_failure = Some(Failure::parse(When::first(value)?, &options)?),
             _ => {
                 return Err("unknown instruction; known are status, delay, body-bytes, abort, set-header, \
-                            fail-rate, fail-first"
+                            set-trailer, grpc-status, fail-rate, fail-first"
                     .to_owned());
             }
         }
@@ -146,9 +187,11 @@ impl Plan {
         Ok(())
     }
 
-    fn fail(&mut self, how: How) {
+    fn fail(&mut self, how: How, is_grpc: bool) {
         match how {
+            How::Status(status) if is_grpc => self.grpc_status = Some(grpc_status_of(status)),
             How::Status(status) => self.status = status,
+            How::GrpcStatus(status) => self.grpc_status = Some(status),
             How::Close => self.abort = Some(Abort::Before),
         }
     }
@@ -172,6 +215,7 @@ enum When {
 #[derive(Clone, Copy, Debug)]
 enum How {
     Status(u16),
+    GrpcStatus(u16),
     Close,
 }
 
@@ -181,9 +225,14 @@ impl Failure {
         for option in options {
             match (option.split_once('='), &mut when) {
                 (Some(("status", status)), _) => how = How::Status(parse_status(status)?),
+                (Some(("grpc-status", status)), _) => how = How::GrpcStatus(parse_grpc_status(status)?),
                 (Some(("key", id)), When::First(_, key)) => id.clone_into(key),
                 (None, _) if *option == "close" => how = How::Close,
-                _ => return Err(format!("unknown option {option:?}; known are status=, close, key=, version=, pod=")),
+                _ => {
+                    return Err(format!(
+                        "unknown option {option:?}; known are status=, grpc-status=, close, key=, version=, pod="
+                    ));
+                }
             }
         }
         Ok(Self { when, how })
@@ -242,6 +291,26 @@ fn parse_status(value: &str) -> Result<u16, String> {
     match value.parse() {
         Ok(status @ 200..=599) => Ok(status),
         _ => Err("expected a status from 200 to 599".to_owned()),
+    }
+}
+
+/// Numbers that gRPC does not know are taken too: what becomes of them is worth a test.
+fn parse_grpc_status(value: &str) -> Result<u16, String> {
+    match value.parse() {
+        Ok(status @ 0..=999) => Ok(status),
+        _ => Err("expected the number of a gRPC status, e.g. 14".to_owned()),
+    }
+}
+
+/// gRPC's own mapping, http-grpc-status-mapping.md.
+fn grpc_status_of(status: u16) -> u16 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
     }
 }
 

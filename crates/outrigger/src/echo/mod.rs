@@ -2,17 +2,23 @@
 //!
 //! `outrigger echo` and `outrigger run --echo` use them as the far end of a mesh, tests as a witness. One [`EchoServer`]
 //! holds several listeners, each with an [`Identity`] of its own, so that one process stands in for many pods. It speaks
-//! HTTP/1.1 with its own small server (it must not share a codec with the proxy whose work it witnesses), sends the messages
-//! of WebSockets back, and on ports that speak something else all bytes.
+//! HTTP/1.1 with its own small server (it must not share a codec with the proxy whose work it witnesses), on the same port
+//! HTTP/2 with prior knowledge (`http2`) and in it gRPC (`grpc`), sends the messages of WebSockets back, and on ports that
+//! speak something else all bytes.
 //!
 //! It is no model of a fast server, and it trusts nobody: every size and every wait has a bound (see [`limits`]), garbage
 //! gets a 4xx and the connection is closed.
 
 mod answer;
-mod bytes;
+mod body;
 mod connection;
+mod grpc;
+mod head;
+mod http2;
 mod instructions;
 mod listen;
+mod reply;
+mod tcp;
 mod websocket;
 mod wire;
 
@@ -24,6 +30,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+pub(crate) use grpc::json_of;
 pub(crate) use instructions::FailureCounts;
 pub(crate) use listen::{Identity, Listen, Speaks};
 
@@ -43,6 +50,14 @@ pub(crate) mod limits {
     pub(crate) const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
     /// `x-echo-delay`.
     pub(crate) const DELAY_MAX: Duration = Duration::from_secs(3600);
+    /// Streams of one HTTP/2 connection: a thousand calls at once through one proxy are a usual test.
+    pub(crate) const STREAMS_MAX: u32 = 1_000;
+    /// One gRPC message of a client; as gRPC's own libraries.
+    pub(crate) const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+    /// Bytes of gRPC messages that are to be sent back and so held, over all calls of one [`super::EchoServer`].
+    pub(crate) const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+    /// Answers of one call of `ServerStream`.
+    pub(crate) const ANSWERS_MAX: i32 = 1_000_000;
     /// Open connections of one [`super::EchoServer`]; later ones wait in the kernel's queue.
     pub(crate) const CONNECTIONS_MAX: usize = 16 * 1024;
     /// Keys of `x-echo-fail-first` that are remembered; the oldest is forgotten first.
@@ -142,7 +157,7 @@ async fn accept(
                 connections.spawn(async move {
                     match listen.speaks {
                         Speaks::Http => connection::serve(stream, listen, counts, stop).await,
-                        Speaks::Bytes => bytes::serve(stream, stop).await,
+                        Speaks::Bytes => tcp::serve(stream, stop).await,
                     }
                     drop(slot);
                 });

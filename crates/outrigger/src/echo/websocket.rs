@@ -8,8 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::watch;
 
+use super::head::{Head, Version};
 use super::told;
-use super::wire::{Framing, Head, ReadError, Wire};
+use super::wire::{Framing, ReadError, Wire};
 
 /// What RFC 6455 §1.3 joins to the key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -31,7 +32,7 @@ const PROTOCOL_ERROR: u16 = 1002;
 /// Whether a request asks for WebSocket.
 pub(super) fn is_asked(head: &Head, framing: Framing) -> bool {
     head.method == "GET"
-        && head.minor >= 1
+        && head.version == Version::Http11
         && framing == Framing::Length(0)
         && head.has_token("connection", "upgrade")
         && head.has_token("upgrade", "websocket")

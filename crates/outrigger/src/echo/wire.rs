@@ -1,4 +1,4 @@
-//! Reading HTTP/1 requests off a socket: heads, bodies, chunks, with every size and wait bounded.
+//! Reading HTTP/1 requests off a socket: heads, bodies, chunks, with every size and wait bounded; and telling HTTP/2 apart.
 //!
 //! Strict where leniency would hide a proxy's mistake: two lengths, a length beside chunks, or a coding other than
 //! chunked is refused rather than guessed at.
@@ -6,24 +6,15 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::head::{Field, Head, Received, Version};
 use super::limits;
 
-/// A request head.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    /// Method as sent.
-    pub(super) method: String,
-    /// Target as sent.
-    pub(super) target: String,
-    /// HTTP/1.x.
-    pub(super) minor: u8,
-    /// Names in lower case, in the order sent.
-    pub(super) fields: Vec<(String, Vec<u8>)>,
-}
+/// What a client of HTTP/2 says first, RFC 9113 §3.4.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,54 +43,6 @@ pub(super) struct Wire {
     start: usize,
 }
 
-impl Head {
-    /// All values of a field; `name` is lower case.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.fields.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_slice())
-    }
-
-    /// Whether a comma-separated field names this token; `name` and `token` are lower case.
-    pub(super) fn has_token(&self, name: &str, token: &str) -> bool {
-        self.all(name)
-            .flat_map(|value| value.split(|byte| *byte == b','))
-            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-    }
-
-    /// Whether the client means to send another request on this connection.
-    pub(super) fn keeps_alive(&self) -> bool {
-        !self.has_token("connection", "close") && (self.minor >= 1 || self.has_token("connection", "keep-alive"))
-    }
-
-    /// How the body ends.
-    pub(super) fn framing(&self) -> Result<Framing, ReadError> {
-        let refused = |reason| Err(ReadError::Refused(400, reason));
-        let mut lengths = self.all("content-length");
-        let length = lengths.next();
-        if lengths.next().is_some() {
-            return refused("more than one Content-Length");
-        }
-        let mut codings = self.all("transfer-encoding");
-        match (codings.next(), length) {
-            (None, None) => Ok(Framing::Length(0)),
-            (None, Some(length)) => match parse_length(length) {
-                Some(length) => Ok(Framing::Length(length)),
-                None => refused("Content-Length is not a number of bytes"),
-            },
-            (Some(_), Some(_)) => refused("both Transfer-Encoding and Content-Length"),
-            (Some(_), None) if self.minor == 0 => refused("Transfer-Encoding in an HTTP/1.0 request"),
-            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") && codings.next().is_none() => {
-                Ok(Framing::Chunked)
-            }
-            (Some(_), None) => Err(ReadError::Refused(501, "a Transfer-Encoding other than chunked")),
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn get(target: &str) -> Self {
-        Self { method: "GET".to_owned(), target: target.to_owned(), minor: 1, fields: Vec::new() }
-    }
-}
-
 impl Wire {
     pub(super) fn new(stream: TcpStream) -> Self {
         Self { stream, buffer: Vec::new(), start: 0 }
@@ -119,6 +62,31 @@ impl Wire {
         Ok(())
     }
 
+    /// Whether the connection begins as one of HTTP/2 does; takes no byte away. The preface may come in pieces: as long
+    /// as what is there could be its beginning, more is waited for.
+    pub(super) async fn begins_http2(&mut self) -> Result<bool, ReadError> {
+        let reading = async {
+            loop {
+                let begin = &self.unused()[..self.unused().len().min(PREFACE.len())];
+                if !PREFACE.starts_with(begin) {
+                    return Ok(false);
+                }
+                if begin.len() == PREFACE.len() {
+                    return Ok(true);
+                }
+                self.fill(limits::HEAD).await?;
+            }
+        };
+        timeout(limits::HEAD, reading).await.unwrap_or(Err(ReadError::Refused(408, "the head took longer than 10 s")))
+    }
+
+    /// The socket, which gives once more what was read from it and not used.
+    pub(super) fn into_io(mut self) -> impl AsyncRead + AsyncWrite + Unpin {
+        self.buffer.drain(..self.start);
+        let (read, write) = self.stream.into_split();
+        tokio::io::join(io::Cursor::new(self.buffer).chain(read), write)
+    }
+
     /// Reads a head, whose first byte is there.
     pub(super) async fn read_head(&mut self) -> Result<Head, ReadError> {
         let reading = async {
@@ -136,11 +104,17 @@ impl Wire {
         timeout(limits::HEAD, reading).await.unwrap_or(Err(ReadError::Refused(408, "the head took longer than 10 s")))
     }
 
-    /// Reads a body to its end and tells its length in bytes.
-    pub(super) async fn read_body(&mut self, framing: Framing) -> Result<u64, ReadError> {
+    /// Reads a body to its end and tells its length and trailers.
+    pub(super) async fn read_body(&mut self, framing: Framing) -> Result<Received, ReadError> {
         match framing {
-            Framing::Length(length) => self.skip(length).await.map(|()| length),
-            Framing::Chunked => self.read_chunks().await,
+            Framing::Length(length) => {
+                self.skip(length).await?;
+                Ok(Received { body_bytes: length, trailers: Vec::new() })
+            }
+            Framing::Chunked => {
+                let body_bytes = self.read_chunks().await?;
+                Ok(Received { body_bytes, trailers: self.read_trailers().await? })
+            }
         }
     }
 
@@ -221,16 +195,22 @@ impl Wire {
                 return Err(ReadError::Refused(400, "a chunk is longer than its size"));
             }
         }
+        Ok(total)
+    }
+
+    async fn read_trailers(&mut self) -> Result<Vec<Field>, ReadError> {
+        let mut trailers = Vec::new();
         let mut trailer_bytes = 0;
         loop {
             let line = self.read_line(limits::TRAILER_BYTES_MAX).await?;
             trailer_bytes += line.len();
             if line.is_empty() {
-                return Ok(total);
+                return Ok(trailers);
             }
             if trailer_bytes > limits::TRAILER_BYTES_MAX {
                 return Err(ReadError::Refused(431, "the trailers are longer than 16 KiB"));
             }
+            trailers.push(parse_trailer(&line).ok_or(ReadError::Refused(400, "a trailer is no field"))?);
         }
     }
 
@@ -268,16 +248,18 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, ReadError> {
     let head = Head {
         method: request.method.unwrap_or_default().to_owned(),
         target: request.path.unwrap_or_default().to_owned(),
-        minor: request.version.unwrap_or_default(),
+        authority: None,
+        version: if request.version == Some(0) { Version::Http10 } else { Version::Http11 },
         fields: request.headers.iter().map(|f| (f.name.to_ascii_lowercase(), f.value.to_vec())).collect(),
     };
     Ok(Some((head, length)))
 }
 
-/// 1*DIGIT that fits.
-fn parse_length(text: &[u8]) -> Option<u64> {
-    let digits = str::from_utf8(text).ok().filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()))?;
-    digits.parse().ok()
+/// `name: value`.
+fn parse_trailer(line: &[u8]) -> Option<Field> {
+    let colon = line.iter().position(|byte| *byte == b':').filter(|colon| *colon > 0)?;
+    let name = str::from_utf8(&line[..colon]).ok()?.to_ascii_lowercase();
+    Some((name, line[colon + 1..].trim_ascii().to_vec()))
 }
 
 /// 1*HEXDIG, then extensions that are passed over.

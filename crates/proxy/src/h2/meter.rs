@@ -3,7 +3,8 @@
 //! A [`Meter`] sees the plaintext that is read from a peer and written to it, walks from frame header to frame header, and
 //! holds every kind of frame that costs us more than it costs the peer to a [`Budget`]. It understands no HTTP/2 beyond
 //! that: what a frame means, and whether it is legal, is the business of the `h2` crate, which sees the same bytes. When a
-//! budget is spent, [`Meter::read`] says which one; the caller sends GOAWAY with ENHANCE_YOUR_CALM and closes.
+//! budget is spent, [`Meter::read`] and [`Meter::wrote`] say which one; the caller ends the connection, with GOAWAY and
+//! ENHANCE_YOUR_CALM where it can.
 //!
 //! # Why budgets earn
 //!
@@ -197,12 +198,13 @@ impl Meter {
     }
 
     /// Every byte written to the peer, in order and in any pieces, once the socket took it; of a vectored write each slice
-    /// as far as it was taken. What trips here is told by the next [`Self::read`] and by [`Self::tripped`].
-    pub(crate) fn wrote(&self, bytes: &[u8]) {
+    /// as far as it was taken.
+    pub(crate) fn wrote(&self, bytes: &[u8]) -> Result<(), Tripped> {
         let mut rest = bytes;
         while let Some(frame) = self.outbound.next(&mut rest) {
             self.earn(&frame);
         }
+        self.tripped.get().map_or(Ok(()), Err)
     }
 
     /// Which limit was exceeded, if one was.

@@ -133,7 +133,8 @@ pub(super) fn listeners(resources: &Resources, builder: &VhostBuilder<'_>) -> Ve
         if !chains.is_empty() && !port.servers.is_empty() {
             let name = Listener::gateway_name(*number);
             let direction = Direction::Gateway;
-            listeners.push(Listener { name, direction, port: *number, proxy_protocol: None, chains });
+            let proxy_protocol = port.proxy_protocol(&mut findings);
+            listeners.push(Listener { name, direction, port: *number, proxy_protocol, chains });
         }
     }
     findings.into_iter().for_each(|finding| resolver.report(finding));

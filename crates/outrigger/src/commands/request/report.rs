@@ -8,14 +8,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::grpc::Outcome;
 use crate::cli::{Output, is_coloured, print_line};
 use crate::client::Answer;
 
 /// Counts of everything sent.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
+    /// What is known of the calls, if they are of gRPC.
+    calls: Option<Calls>,
     latencies_us: Vec<u32>,
     by_status: BTreeMap<String, u64>,
+    by_grpc_status: BTreeMap<String, u64>,
     by_destination: BTreeMap<String, u64>,
     by_version: BTreeMap<String, u64>,
     by_pod: BTreeMap<String, u64>,
@@ -23,6 +27,13 @@ pub(super) struct Tally {
     errors: BTreeMap<String, u64>,
     bad: u64,
     first: Option<Answer>,
+}
+
+/// What is known of gRPC calls.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Calls {
+    /// Whether answers are messages of `outrigger.echo.v1.Echo`.
+    pub(super) is_echo: bool,
 }
 
 /// Who gave an answer, as far as the answer tells. What is not known is empty.
@@ -38,6 +49,11 @@ struct Origin {
 }
 
 impl Tally {
+    /// Nothing yet.
+    pub(super) fn new(calls: Option<Calls>) -> Self {
+        Self { calls, ..Self::default() }
+    }
+
     /// Counts one request. Latency goes from when it was due to the last byte of its answer.
     pub(super) fn add(&mut self, latency: Duration, outcome: Result<Answer, String>) {
         // Requests are far shorter than the 71 minutes that fit.
@@ -50,10 +66,13 @@ impl Tally {
                 return;
             }
         };
-        let Origin { destination, pod, version, flag, .. } = Origin::of(&answer);
-        self.bad += u64::from(answer.status >= 500 || !flag.is_empty());
+        let outcome = self.outcome(&answer);
+        let Origin { destination, pod, version, flag, .. } = Origin::of(&answer, outcome.as_ref());
+        let is_failed = outcome.as_ref().is_some_and(|outcome| outcome.status != Some(0));
+        self.bad += u64::from(answer.status >= 500 || is_failed || !flag.is_empty());
         for (table, key) in [
             (&mut self.by_status, answer.status.to_string()),
+            (&mut self.by_grpc_status, outcome.map(|outcome| outcome.key()).unwrap_or_default()),
             (&mut self.by_destination, destination),
             (&mut self.by_version, version),
             (&mut self.by_pod, pod),
@@ -64,6 +83,11 @@ impl Tally {
             }
         }
         self.first.get_or_insert(answer);
+    }
+
+    /// Status and messages of an answer, if it is one to a gRPC call.
+    fn outcome(&self, answer: &Answer) -> Option<Outcome> {
+        self.calls.map(|calls| Outcome::of(answer, calls.is_echo))
     }
 
     /// Whether every request was answered as it should be.
@@ -83,6 +107,7 @@ impl Tally {
         json!({
             "requests": self.latencies_us.len(),
             "by_status": self.by_status,
+            "by_grpc_status": self.by_grpc_status,
             "by_destination": self.by_destination,
             "by_version": self.by_version,
             "by_pod": self.by_pod,
@@ -104,7 +129,7 @@ impl Tally {
 }
 
 impl Origin {
-    fn of(answer: &Answer) -> Self {
+    fn of(answer: &Answer, outcome: Option<&Outcome>) -> Self {
         let mut origin = Self::default();
         if let Some(status) = answer.field("proxy-status") {
             for (name, value) in parameters(status) {
@@ -115,7 +140,11 @@ impl Origin {
                 }
             }
         }
-        let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let body = match outcome {
+            Some(outcome) => outcome.messages.first().map(String::as_bytes).unwrap_or_default(),
+            None => &answer.body,
+        };
+        let told: Value = serde_json::from_slice(body).unwrap_or_default();
         // Echo servers that send a body without JSON name themselves in two fields.
         let text =
             |member: &str| told[member].as_str().or(answer.field(&format!("x-echo-{member}"))).unwrap_or_default();
@@ -140,27 +169,24 @@ impl Origin {
             return "answered by a destination that does not say who it is".to_owned();
         }
         let version = if version.is_empty() { String::new() } else { format!(", version {version}") };
-        format!("answered by {destination}, pod {pod}{version}")
+        let destination = if destination.is_empty() { String::new() } else { format!("{destination}, ") };
+        format!("answered by {destination}pod {pod}{version}")
     }
 }
 
 /// Prints one answer, and the way it took.
 pub(super) fn print_one(tally: &Tally, answer: &Answer, proxy: SocketAddr, output: Output) {
-    let text = String::from_utf8_lossy(&answer.body);
+    let outcome = tally.outcome(answer);
+    let text = match &outcome {
+        Some(outcome) => outcome.messages.join("\n"),
+        None => String::from_utf8_lossy(&answer.body).into_owned(),
+    };
     if output == Output::Json {
-        let mut fields = BTreeMap::<&str, Vec<&str>>::new();
-        for (name, value) in &answer.fields {
-            fields.entry(name).or_default().push(value);
-        }
-        let mut result = tally.to_json();
-        result["response"] = json!({
-            "status": answer.status, "headers": fields, "body": text, "body_bytes": answer.body_bytes,
-        });
-        return print_line(&result.to_string());
+        return print_line(&one_to_json(tally, answer, &text, outcome.as_ref()).to_string());
     }
     let strong =
         |text: &str| if is_coloured(&std::io::stdout()) { format!("\x1b[1m{text}\x1b[0m") } else { text.into() };
-    print_line(&strong(&format!("HTTP/1.1 {} {}", answer.status, answer.reason)));
+    print_line(&strong(format!("{} {} {}", answer.protocol, answer.status, answer.reason).trim_end()));
     for (name, value) in &answer.fields {
         print_line(&format!("{name}: {value}"));
     }
@@ -172,8 +198,40 @@ pub(super) fn print_one(tally: &Tally, answer: &Answer, proxy: SocketAddr, outpu
         }
         print_line("");
     }
+    if !answer.trailers.is_empty() {
+        for (name, value) in &answer.trailers {
+            print_line(&format!("{name}: {value}"));
+        }
+        print_line("");
+    }
     let [latency_ms, ..] = tally.percentiles_ms();
-    print_line(&strong(&format!("{} through {proxy} in {latency_ms:.1} ms", Origin::of(answer).describe())));
+    let origin = Origin::of(answer, outcome.as_ref()).describe();
+    if let Some(outcome) = outcome {
+        print_line(&strong(&outcome.describe()));
+    }
+    print_line(&strong(&format!("{origin} through {proxy} in {latency_ms:.1} ms")));
+}
+
+/// The counts, and the answer.
+fn one_to_json(tally: &Tally, answer: &Answer, text: &str, outcome: Option<&Outcome>) -> Value {
+    let by_name = |fields: &[(String, String)]| {
+        let mut names = BTreeMap::<String, Vec<String>>::new();
+        for (name, value) in fields {
+            names.entry(name.clone()).or_default().push(value.clone());
+        }
+        names
+    };
+    let mut result = tally.to_json();
+    result["response"] = json!({
+        "protocol": answer.protocol, "status": answer.status, "headers": by_name(&answer.fields), "body": text,
+        "body_bytes": answer.body_bytes, "trailers": by_name(&answer.trailers),
+    });
+    if let Some(outcome) = outcome {
+        result["response"]["grpc"] = json!({
+            "status": outcome.status, "message": outcome.message, "messages": outcome.messages.len(),
+        });
+    }
+    result
 }
 
 /// Prints the counts.
@@ -187,6 +245,7 @@ pub(super) fn print_many(tally: &Tally, output: Output) {
     let all = tally.latencies_us.len() as f64;
     for (title, table) in [
         ("status", &tally.by_status),
+        ("grpc-status", &tally.by_grpc_status),
         ("destination", &tally.by_destination),
         ("version", &tally.by_version),
         ("pod", &tally.by_pod),
@@ -235,6 +294,7 @@ fn parameters(field: &str) -> Vec<(&str, String)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::grpc::framed;
     use super::*;
 
     fn answer(status: u16, fields: &[(&str, &str)], body: &str) -> Answer {
@@ -245,13 +305,13 @@ mod tests {
     #[test]
     fn origins_are_read_from_the_answer() {
         let echo = answer(200, &[], r#"{"namespace":"shop","service":"cart","pod":"cart-0","version":"v2"}"#);
-        assert_eq!(Origin::of(&echo).describe(), "answered by shop/cart, pod cart-0, version v2");
+        assert_eq!(Origin::of(&echo, None).describe(), "answered by shop/cart, pod cart-0, version v2");
         let status = r#"outrigger; error=destination_unavailable; details="no_healthy; upstream"; flag=UH"#;
-        let proxy = Origin::of(&answer(503, &[("proxy-status", status)], "no endpoint"));
+        let proxy = Origin::of(&answer(503, &[("proxy-status", status)], "no endpoint"), None);
         assert_eq!(proxy.describe(), "answered by the proxy itself: UH no_healthy; upstream");
-        let bytes = Origin::of(&answer(200, &[("x-echo-pod", "p-0"), ("x-echo-version", "v1")], "0123"));
+        let bytes = Origin::of(&answer(200, &[("x-echo-pod", "p-0"), ("x-echo-version", "v1")], "0123"), None);
         assert_eq!((bytes.pod.as_str(), bytes.version.as_str()), ("p-0", "v1"));
-        assert_eq!(Origin::of(&answer(200, &[], "[]")), Origin::default());
+        assert_eq!(Origin::of(&answer(200, &[], "[]"), None), Origin::default());
     }
 
     #[test]
@@ -273,5 +333,20 @@ mod tests {
         let told = tally.to_json();
         assert_eq!((&told["by_flag"]["NR"], &told["errors"][0]["count"]), (&json!(1), &json!(1)));
         assert_eq!(tally.bad, 2);
+    }
+
+    #[test]
+    fn calls_are_judged_by_their_own_status() {
+        let mut tally = Tally::new(Some(Calls { is_echo: false }));
+        let echo = Answer { body: framed(br#"{"service":"cart","pod":"p"}"#), ..answer(200, &[], "") };
+        let with = |status: &str| Answer { trailers: vec![("grpc-status".into(), status.into())], ..echo.clone() };
+        tally.add(Duration::ZERO, Ok(with("0")));
+        assert!(tally.is_good());
+        assert_eq!(tally.to_json()["by_destination"], json!({ "cart": 1 }));
+        for answer in [with("14"), echo.clone(), answer(200, &[("grpc-status", "14")], "")] {
+            tally.add(Duration::ZERO, Ok(answer));
+        }
+        assert_eq!(tally.to_json()["by_grpc_status"], json!({ "0": 1, "14": 2, "none": 1 }));
+        assert_eq!((tally.bad, &tally.to_json()["by_status"]), (3, &json!({ "200": 4 })));
     }
 }

@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use outrigger_model::{
-    Action, Chain, DirectResponse, Direction, Domain, DomainPort, HeaderEdits, Listener, Origin, PathMatch, Route,
-    RouteMatch, RouteTable, Serve, Unmatched, VirtualHost,
+    Action, Chain, DirectResponse, Direction, Domain, DomainPort, HeaderEdits, Listener, Network, Origin, PathMatch,
+    Route, RouteMatch, RouteTable, Serve, Unmatched, VirtualHost,
 };
 
 use super::hosts::{ANY, wider};
@@ -22,6 +22,7 @@ use super::relays::{self, Relays};
 use super::routes::AnyRoute;
 use super::site::Site;
 use crate::hosts::pattern;
+use crate::kind::proxy_protocol;
 use crate::kind::tcp_route::ConnectionRule;
 use crate::node::Spanned;
 use crate::object::Metadata;
@@ -67,6 +68,8 @@ pub(super) struct Port<'p> {
     /// Of listeners that relay connections.
     pub(super) relays: &'p Relays,
     number: u16,
+    /// Who may send PROXY headers.
+    proxy_protocol: Option<Arc<[Network]>>,
     /// Those that are accepted; among them those that cannot be served for want of a certificate: their hosts are theirs
     /// all the same.
     pub(super) entries: Vec<&'p Entry<'p>>,
@@ -84,7 +87,8 @@ impl<'p> Port<'p> {
         let on_port = |entry: &&Entry<'_>| entry.is_accepted() && entry.spec.port == number;
         let entries: Vec<&Entry<'_>> = site.entries.iter().filter(on_port).collect();
         let owners = entries.iter().enumerate().map(|(at, entry)| (&*entry.hostname, at)).collect();
-        Self { builder, ranked, relays, number, entries, owners }
+        let proxy_protocol = proxy_protocol::trusted(&site.gateway.meta);
+        Self { builder, ranked, relays, number, proxy_protocol, entries, owners }
     }
 
     fn listener(&self) -> Listener {
@@ -104,7 +108,7 @@ impl<'p> Port<'p> {
             name: Listener::gateway_name(self.number),
             direction: Direction::Gateway,
             port: self.number,
-            proxy_protocol: None,
+            proxy_protocol: self.proxy_protocol.clone(),
             chains,
         }
     }

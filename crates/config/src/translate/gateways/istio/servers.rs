@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use outrigger_model::{Diagnostic, ServerTls};
+use outrigger_model::{Diagnostic, Network, ServerTls};
 
 use super::credentials::Credentials;
 use crate::codes::{self, CodeInfo};
 use crate::decode::clip;
 use crate::kind::istio_gateway::{Bind, IstioGateway, Mode, Protocol, Server};
+use crate::kind::proxy_protocol;
 use crate::node::{Pos, Spanned};
 
 /// Why a server is left out.
@@ -91,6 +92,29 @@ impl<'r> Wanted<'r> {
     fn place(&self) -> String {
         let meta = &self.gateway.meta;
         format!("{} of {} at {}", self.label(), meta.object_ref(), meta.source.place(self.server().pos))
+    }
+}
+
+impl Port<'_> {
+    /// Who may send PROXY headers: the oldest Gateway on the port says so.
+    pub(super) fn proxy_protocol(&self, findings: &mut Vec<Diagnostic>) -> Option<Arc<[Network]>> {
+        let oldest = &self.servers.first()?.wanted.gateway.meta;
+        let trusted = proxy_protocol::trusted(oldest);
+        for served in &self.servers {
+            let (meta, number) = (&served.wanted.gateway.meta, served.wanted.server().port.number);
+            if let Some(own) = meta.annotations.get(proxy_protocol::ANNOTATION)
+                && proxy_protocol::trusted(meta) != trusted
+            {
+                let message = format!(
+                    "annotation {} has no effect on port {number}: {} at {} is older and says otherwise",
+                    proxy_protocol::ANNOTATION,
+                    oldest.object_ref(),
+                    oldest.source.place(oldest.pos)
+                );
+                findings.push(served.wanted.finding(codes::NO_EFFECT, own.pos, &message, "annotate both alike"));
+            }
+        }
+        trusted
     }
 }
 
