@@ -61,6 +61,14 @@ impl Watch {
         }
     }
 
+    /// Shows the meter what the peer took.
+    fn wrote(&self, bytes: &[u8], cx: &Context<'_>) {
+        if self.meter.wrote(bytes).is_err() {
+            // The connection is looked at again at once, and found to have tripped.
+            cx.waker().wake_by_ref();
+        }
+    }
+
     /// Takes notice of what a write came to.
     fn written(&self, result: &Poll<io::Result<usize>>) {
         match result {
@@ -108,7 +116,7 @@ impl AsyncWrite for Io {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch.written(&result);
         let count = ready!(result)?;
-        self.watch.meter.wrote(&bytes[..count]);
+        self.watch.wrote(&bytes[..count], cx);
         Poll::Ready(Ok(count))
     }
 
@@ -123,7 +131,7 @@ impl AsyncWrite for Io {
         let mut left = count;
         for part in parts {
             let taken = left.min(part.len());
-            self.watch.meter.wrote(&part[..taken]);
+            self.watch.wrote(&part[..taken], cx);
             left -= taken;
         }
         Poll::Ready(Ok(count))
