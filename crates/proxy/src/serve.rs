@@ -177,7 +177,7 @@ async fn serve(worker: &Rc<Worker>, client: &mut Stream, who: &Client) -> After 
                 let (direction, endpoint) = (side.direction.clone(), forwarded.endpoint);
                 let started = exchange.started;
                 let settings = &worker.settings;
-                let of_connect = exchange.is_connect.then_some(settings.tcp_idle_timeout);
+                let of_connect = exchange.is_connect.then(|| tcp::idle_timeout(worker, cluster.as_deref()));
                 let idle_timeout = of_connect.unwrap_or(settings.upgrade_idle_timeout);
                 let tunnel = Tunnel { upgraded, direction, cluster, endpoint, started, idle_timeout, outcome };
                 return After::Upgraded(Box::new(tunnel));
