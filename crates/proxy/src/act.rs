@@ -9,6 +9,7 @@ use crate::forward::forward;
 use crate::h1::body::Framing;
 use crate::plan::{Client, Exchange, Plan, Refused};
 use crate::record::{ClusterStats, EndpointStats, GrpcStatus, Outcome, Raised, Side};
+use crate::tcp;
 use crate::upgrade::Tunnel;
 use crate::worker::Worker;
 
@@ -64,7 +65,7 @@ pub(crate) async fn act(
                 let (direction, endpoint) = (side.direction.clone(), forwarded.endpoint);
                 let started = exchange.started;
                 let settings = &worker.settings;
-                let of_connect = exchange.is_connect.then_some(settings.tcp_idle_timeout);
+                let of_connect = exchange.is_connect.then(|| tcp::idle_timeout(worker, cluster.as_deref()));
                 let idle_timeout = of_connect.unwrap_or(settings.upgrade_idle_timeout);
                 let tunnel = Tunnel { upgraded, direction, cluster, endpoint, started, idle_timeout, outcome };
                 return After::Upgraded(Box::new(tunnel));

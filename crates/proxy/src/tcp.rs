@@ -69,12 +69,16 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client) {
     }
 }
 
-/// How long a connection to a cluster may be silent; for Istio, an idle timeout of zero is none.
+/// How long a connection to a cluster may be silent.
 fn silence(worker: &Worker, cluster: &WorkerCluster) -> Silence {
-    let pool = &cluster.live.model.pool;
-    let timeout = pool.tcp_idle_timeout.unwrap_or(worker.settings.tcp_idle_timeout);
-    let timeout = if timeout.is_zero() { FOR_EVER } else { timeout };
-    Silence { timeout, keepalive: pool.keepalive }
+    Silence { timeout: idle_timeout(worker, Some(cluster)), keepalive: cluster.live.model.pool.keepalive }
+}
+
+/// How long nothing may happen on a connection to a cluster; for Istio, zero is no limit.
+pub(crate) fn idle_timeout(worker: &Worker, cluster: Option<&WorkerCluster>) -> Duration {
+    let configured = cluster.and_then(|cluster| cluster.live.model.pool.tcp_idle_timeout);
+    let timeout = configured.unwrap_or(worker.settings.tcp_idle_timeout);
+    if timeout.is_zero() { FOR_EVER } else { timeout }
 }
 
 /// Longer than any connection lasts.

@@ -10,6 +10,7 @@ mod exposition;
 mod grpc;
 mod h2;
 mod h2_gateway;
+mod h2spec;
 mod manifests;
 mod mesh;
 mod nginx;
@@ -32,7 +33,11 @@ pub(crate) use world::{Proxy, ready};
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Which checks to run
-    #[arg(long, value_delimiter = ',', default_value = "curl,nginx,prometheus,mesh,databases,h2,grpc,websocket")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "curl,nginx,prometheus,mesh,databases,h2,h2spec,grpc,websocket"
+    )]
     only: Vec<Check>,
     /// Check this binary instead of building one
     #[arg(long, value_name = "BIN")]
@@ -59,6 +64,8 @@ enum Check {
     Grpc,
     /// HTTP/2 with curl, nghttp and h2load, in all pairings with HTTP/1.1.
     H2,
+    /// h2spec, strict: all of its cases, in cleartext and through TLS.
+    H2spec,
     /// WebSockets with foreign clients and servers, over HTTP/1.1 and HTTP/2.
     Websocket,
 }
@@ -99,6 +106,7 @@ fn one(check: Check, program: &Path, folder: &Path) -> Result<()> {
             h2::check(program, &folder.join("h2"))?;
             h2_gateway::check(program, &folder.join("h2-gateway")).context("ALPN at a gateway")
         }
+        Check::H2spec => h2spec::check(program, &folder.join("h2spec")),
         Check::Websocket => websocket::check(program, &folder.join("websocket")),
         Check::Databases => databases::check(program, &folder.join("databases")),
     }
