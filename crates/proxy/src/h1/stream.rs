@@ -295,7 +295,7 @@ impl Writer<'_> {
     }
 
     /// Waits until the socket takes bytes.
-    pub(crate) async fn wait_writable(&mut self, limit: Duration) -> Result<(), IoFailure> {
+    pub(crate) async fn wait_writable(&self, limit: Duration) -> Result<(), IoFailure> {
         let socket = self.half.as_ref();
         let waited = self.alarm.limit(limit, poll_fn(|cx| socket.poll_write_ready(cx))).await;
         waited.map_err(|_| IoFailure::TimedOut)?.map_err(|_| IoFailure::Broken)
