@@ -120,6 +120,17 @@ pub enum UpstreamHttp {
     AsClient,
 }
 
+impl UpstreamHttp {
+    /// Whether it is HTTP/2, for a client that speaks it or not.
+    pub fn is_http2(self, client_does: bool) -> bool {
+        match self {
+            Self::Http1 => false,
+            Self::Http2 => true,
+            Self::AsClient => client_does,
+        }
+    }
+}
+
 /// The version of the PROXY protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyProtocol {

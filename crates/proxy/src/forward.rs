@@ -298,13 +298,9 @@ impl Forwarding {
 
     /// Whether the endpoints get it over HTTP/2.
     fn goes_over_http2(&self, exchange: &Exchange) -> bool {
-        let is_http2 = exchange.version == Version::Http2;
-        match self.cluster().map(|cluster| cluster.live.model.http) {
-            Some(UpstreamHttp::Http1) => false,
-            Some(UpstreamHttp::Http2) => true,
-            // What nobody has configured is spoken to as the client speaks.
-            Some(UpstreamHttp::AsClient) | None => is_http2,
-        }
+        // What nobody has configured is spoken to as the client speaks.
+        let http = self.cluster().map_or(UpstreamHttp::AsClient, |cluster| cluster.live.model.http);
+        http.is_http2(exchange.version == Version::Http2)
     }
 
     /// The time limits of the route, and that of the call.

@@ -101,7 +101,7 @@ impl Tls {
         if let Some(before) = before {
             return before.clone();
         }
-        let protocols: &[&[u8]] = if is_http(chain) { &[b"http/1.1"] } else { &[] };
+        let protocols: &[&[u8]] = if is_http(chain) { &[b"h2", b"http/1.1"] } else { &[] };
         match server_config(tls, protocols) {
             Ok(config) => Self::Terminate(config),
             Err(error) => {

@@ -11,6 +11,7 @@
 //! Each is counted once by what became of it, in `outrigger_mirrored_requests_total`, and in the metrics of its cluster
 //! and endpoint like any request; not in `istio_requests_total`, which counts requests of clients.
 
+mod http2;
 mod tee;
 
 use std::cell::{Cell, OnceCell};
@@ -25,11 +26,12 @@ use self::tee::{Budget, Feed, Held, NoMore};
 use crate::failure::Reason;
 use crate::forward::{Choice, Forwarding, choose_in, connect};
 use crate::h1::body::{Decoder, Framing};
-use crate::h1::head::{self, Bounds};
+use crate::h1::head::{self, Bounds, Version};
 use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
 use crate::labels::cluster_labels;
 use crate::plan::Exchange;
 use crate::pool::give_back;
+use crate::proxy_protocol::Ends;
 use crate::record::{Raised, Recorder};
 use crate::settings::Settings;
 use crate::worker::{Worker, WorkerCluster};
@@ -75,6 +77,11 @@ struct Original {
     head: Vec<u8>,
     /// The whole body; `None`: it is fed.
     body: Option<Held>,
+    /// Of the body as it is copied.
+    framing: Framing,
+    ends: Rc<Ends>,
+    over_http2: bool,
+    takes_trailers: bool,
     is_head: bool,
     is_idempotent: bool,
     timeout: Duration,
@@ -117,6 +124,10 @@ pub(crate) fn send(
     let original = Rc::new(Original {
         head: forwarding.head.clone(),
         body: held.flatten(),
+        framing: exchange.framing,
+        ends: exchange.ends.clone(),
+        over_http2: exchange.version == Version::Http2,
+        takes_trailers: exchange.takes_trailers,
         is_head: exchange.is_head,
         is_idempotent: exchange.is_idempotent,
         timeout: route.timeout.unwrap_or(worker.settings.mirror_timeout),
@@ -189,6 +200,9 @@ impl Copy {
 
     /// Sends it and reads the answer; its status.
     async fn exchange(&self, choice: &Choice<'_>) -> Result<u16, Loss> {
+        if self.cluster.live.model.http.is_http2(self.original.over_http2) {
+            return Box::pin(self.exchange_http2(choice)).await;
+        }
         let worker = &self.worker;
         let mut reused = worker.pool.take(choice.state.id, worker.clock.now_ms());
         loop {
