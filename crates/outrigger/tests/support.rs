@@ -36,13 +36,15 @@ fn tables() -> BTreeMap<String, Vec<Row>> {
 }
 
 /// Which CRD a table is about: its file, and the kind in it.
-const CRDS: [(&str, &str, &str); 7] = [
+const CRDS: [(&str, &str, &str); 9] = [
     ("Istio: Gateway", "istio.yaml", "Gateway"),
     ("Gateway API: GatewayClass", "gateway-api-standard/gateway.networking.k8s.io_gatewayclasses.yaml", "GatewayClass"),
     ("Gateway API: Gateway", "gateway-api-standard/gateway.networking.k8s.io_gateways.yaml", "Gateway"),
     ("Gateway API: ListenerSet", "gateway-api-standard/gateway.networking.k8s.io_listenersets.yaml", "ListenerSet"),
     ("Gateway API: HTTPRoute", "gateway-api-standard/gateway.networking.k8s.io_httproutes.yaml", "HTTPRoute"),
     ("Gateway API: GRPCRoute", "gateway-api-standard/gateway.networking.k8s.io_grpcroutes.yaml", "GRPCRoute"),
+    ("Gateway API: TLSRoute", "gateway-api-standard/gateway.networking.k8s.io_tlsroutes.yaml", "TLSRoute"),
+    ("Gateway API: TCPRoute", "gateway-api-standard/gateway.networking.k8s.io_tcproutes.yaml", "TCPRoute"),
     (
         "Gateway API: ReferenceGrant",
         "gateway-api-standard/gateway.networking.k8s.io_referencegrants.yaml",

@@ -269,7 +269,7 @@ fn kept_connections_are_not_used_once_a_header_is_wanted() {
     let (server, handed) = handing();
     let world = proxy_with(quick(), snapshot(&[server], |_| {}));
     let mut client = connect(world.address());
-    let mut exchange = |upstream: &mut TcpStream| {
+    let exchange = |upstream: &mut TcpStream| {
         assert!(head(upstream).starts_with("get / http/1.1\r\n"));
         upstream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
     };

@@ -138,6 +138,8 @@ fn every_field_of_the_gateway_apis_schemas_is_known() {
             ("ListenerSet", "listenersets"),
             ("HTTPRoute", "httproutes"),
             ("GRPCRoute", "grpcroutes"),
+            ("TLSRoute", "tlsroutes"),
+            ("TCPRoute", "tcproutes"),
             ("ReferenceGrant", "referencegrants"),
         ] {
             let Some(text) = crds(&format!("gateway-api-{channel}/{GROUP}_{plural}.yaml")) else { return };

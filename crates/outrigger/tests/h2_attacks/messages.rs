@@ -41,10 +41,11 @@ fn with(tag: &str, name: &str, value: &str) -> Vec<u8> {
 }
 
 fn targets(cases: &mut Cases) {
-    for path in ["admin", "", "*", "http://x/", "?a", "/a b", "/a\rb", "/a\nb", "/a\0b", "/a\r\nx: y", "#", "\\"] {
+    for path in ["admin", "", "*", "http://x/", "?a", "/a b", "/a\rb", "/a\nb", "/a\0b", "/a\r\nx: y", "\\"] {
         cases.add("H2-15", path.escape_debug().to_string(), MALFORMED, |tag| with(tag, ":path", path));
     }
-    for path in ["//x", "/a#b"] {
+    // The library cuts fragments off, and what is left of the last one is `/` for routes and backend alike.
+    for path in ["//x", "/a#b", "#"] {
         cases.add("H2-15", path, MALFORMED_OR_TAKEN, |tag| with(tag, ":path", path));
     }
 }

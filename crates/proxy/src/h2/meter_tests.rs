@@ -95,7 +95,7 @@ fn what_we_send_earns_answers() {
         (frame(PING, 0, 0, &[0; 8]), data.clone(), 200, 300),
         (frame(WINDOW_UPDATE, 0, 0, &[0, 0, 4, 0]), data, 200, 6_000),
         (frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 9]), frame(DATA, 0, 1, &[0; 9]), 200, 2_400),
-        (frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]), frame(DATA, 0, 1, b"x"), 200, 2_000),
+        (frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]), frame(DATA, 0, 1, b"x"), 200, 2_400),
         (frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]), frame(HEADERS, 5, 1, &[0x88]), 200, 300),
         (frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]), frame(HEADERS, 4, 1, &[0x88]), 200, 100),
     ];
