@@ -4,6 +4,7 @@
 #![allow(dead_code)] // and not every one of them needs all of it.
 
 pub mod gateway;
+pub mod http2;
 pub mod pattern;
 pub mod sockets;
 
