@@ -184,7 +184,11 @@ pub(crate) fn parse_any_address(text: &str) -> Result<SocketAddr, String> {
 /// A port on all addresses: of both versions, where the machine has IPv6.
 pub(crate) fn any_address(port: u16) -> SocketAddr {
     let has_v6 = std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
-    if has_v6 { SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)) } else { SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)) }
+    if has_v6 {
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
+    } else {
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+    }
 }
 
 /// `ADDR=HOST:PORT`: a listener whose connections go to a service.

@@ -1,9 +1,12 @@
 //! h2spec, the conformance suite of HTTP/2, strict, against a gateway: in cleartext and through TLS, before backends of
-//! HTTP/1.1 and of HTTP/2. Every case must pass.
+//! HTTP/1.1 and of HTTP/2. Every case must pass, but for the one in cleartext that takes the port for one of HTTP/2 alone.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -52,6 +55,10 @@ spec:
 /// At least so many cases must have been run: a suite that ran none has shown nothing.
 const CASES_MIN: u32 = 145;
 
+/// What a port that also speaks HTTP/1.1 cannot do as the suite wants it: this preface is a request line of HTTP/1.1, a bad
+/// one, and whoever sent it is told so before the connection is closed. The suite reads that as a frame of 4 MB.
+const PREFACE: (&str, &str) = ("Sends invalid connection preface", "INVALID CONNECTION PREFACE\r\n\r\n");
+
 /// Builds the suite and runs it four times.
 pub(crate) fn check(program: &Path, folder: &Path) -> Result<()> {
     shell::fresh_folder(folder)?;
@@ -63,15 +70,23 @@ pub(crate) fn check(program: &Path, folder: &Path) -> Result<()> {
     fs::write(mesh.join("mesh.yaml"), GATEWAY.to_owned() + &services + &secret(folder)?)?;
     let mesh = mesh.to_str().context("a path that is UTF-8")?;
     let proxy = Proxy::start(program, &[mesh, "--echo"], &folder.join("outrigger.log"))?;
-    for (listener, flags) in [(0, &[] as &[&str]), (1, &["--tls", "--insecure"])] {
+    let clear: (usize, &[&str], &[&str]) = (0, &[], &[PREFACE.0]);
+    for (listener, flags, excused) in [clear, (1, &["--tls", "--insecure"], &[])] {
         let bound = &proxy.report["gateways"][0]["listeners"][listener]["bound"];
         let (ip, port) = bound.as_str().and_then(|bound| bound.rsplit_once(':')).context("a bound address")?;
         for path in ["/one", "/two"] {
             let mut command = Command::new(&suite);
             command.args(["--strict", "--timeout", "5", "--host", ip, "--port", port, "--path", path]).args(flags);
-            judge(&mut command).with_context(|| format!("{path} {}", flags.join(" ")))?;
+            judge(&mut command, excused).with_context(|| format!("{path} {}", flags.join(" ")))?;
         }
     }
+    let bound = proxy.report["gateways"][0]["listeners"][0]["bound"].as_str().context("a bound address")?;
+    let mut stream = TcpStream::connect(bound)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(PREFACE.1.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).context("a broken preface is not followed by a close in good order")?;
+    ensure!(answer.starts_with("HTTP/1.1 ") && answer.contains("connection: close"), "a broken preface: {answer}");
     proxy.stop()
 }
 
@@ -87,13 +102,17 @@ fn build(folder: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Runs the suite, which tells at the end how many of its cases passed.
-fn judge(command: &mut Command) -> Result<()> {
+/// Runs the suite, which tells at the end which of its cases failed.
+fn judge(command: &mut Command, excused: &[&str]) -> Result<()> {
     let said = command.output()?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     let (cases, passed) = counts(&said).with_context(|| format!("h2spec said:\n{said}"))?;
     let failures = said.split_once("Failures:").map_or("", |(_, failures)| failures);
-    if passed != cases {
+    // A line is `× 2: Sends invalid connection preface`.
+    let failed = failures.lines().filter_map(|line| line.trim().strip_prefix("× ")?.split_once(": "));
+    let failed: Vec<_> = failed.map(|(_, name)| name).collect();
+    let are_all_excused = failed.iter().all(|name| excused.contains(name));
+    if !are_all_excused || passed + failed.len() as u32 != cases {
         bail!("{passed} of {cases} passed:\n{failures}");
     }
     ensure!(cases >= CASES_MIN, "only {cases} cases were run");

@@ -167,17 +167,23 @@ struct Config {
     needed: Vec<bool>,
     /// The indexes of those, by namespace and name.
     order: Vec<u32>,
+    served: Served,
+    diagnostics: Vec<Diagnostic>,
+    /// What other views find and this one knows better.
+    refuted: Vec<Diagnostic>,
+    /// Of objects of the Gateway API; none for the sidecar of a workload.
+    conditions: Vec<ObjectStatus>,
+}
+
+/// What a proxy serves, of its configuration.
+#[derive(Debug)]
+struct Served {
     listeners: Vec<Arc<Listener>>,
     /// Which of them serve redirected connections.
     captures: Arc<[Capture]>,
     /// The virtual hosts of all listeners, by name.
     vhosts: HashMap<Arc<str>, Arc<VirtualHost>>,
     fingerprint: u64,
-    diagnostics: Vec<Diagnostic>,
-    /// What other views find and this one knows better.
-    refuted: Vec<Diagnostic>,
-    /// Of objects of the Gateway API; none for the sidecar of a workload.
-    conditions: Vec<ObjectStatus>,
 }
 
 impl Translator {
@@ -304,7 +310,7 @@ impl Pass<'_> {
             retry: &mesh::retry(mesh),
             mesh,
             now: self.view.now(),
-            before: self.before.map_or(&lent, |memo| &memo.config.vhosts),
+            before: self.before.map_or(&lent, |memo| &memo.config.served.vhosts),
             lender: self.lender,
         };
         let mut listeners = match &self.view.gateway {
@@ -324,25 +330,19 @@ impl Pass<'_> {
         let is_needed = |i: usize| (visible[i] && imports[i] != Import::Nothing) || used.contains(&(i as u32));
         let needed: Vec<bool> = (0..visible.len()).map(is_needed).collect();
         let order = in_name_order(&registry, &needed);
+        let served = self.served(listeners, captures);
+        Config { registry, rules, needed, order, served, diagnostics, refuted, conditions }
+    }
+
+    /// The listeners as they go into the snapshot.
+    fn served(&self, listeners: Vec<Listener>, captures: Arc<[Capture]>) -> Served {
         let (listeners, fingerprints): (Vec<Arc<Listener>>, Vec<u64>) =
             listeners.into_iter().map(|listener| self.lend(listener)).unzip();
-        let fingerprint =
-            fingerprint::combine(fingerprints.into_iter().chain(captures.iter().map(fingerprint::capture)));
+        let fingerprints = fingerprints.into_iter().chain(captures.iter().map(fingerprint::capture));
+        let fingerprint = fingerprint::combine(fingerprints);
         let tables = listeners.iter().flat_map(|l| l.route_tables());
         let vhosts = tables.flat_map(|t| &t.virtual_hosts).map(|v| (v.name.clone(), v.clone())).collect();
-        Config {
-            registry,
-            rules,
-            needed,
-            order,
-            listeners,
-            captures,
-            vhosts,
-            fingerprint,
-            diagnostics,
-            refuted,
-            conditions,
-        }
+        Served { listeners, captures, vhosts, fingerprint }
     }
 
     /// Adds the listeners of redirected connections.
@@ -377,7 +377,7 @@ impl Pass<'_> {
     /// The listener, or that of before if it is the same; so the TLS settings of its chains.
     fn lend(&self, mut listener: Listener) -> (Arc<Listener>, u64) {
         let mut lender = self.lender.borrow_mut();
-        let before = self.before.and_then(|memo| memo.config.listeners.iter().find(|l| l.name == listener.name));
+        let before = self.before.and_then(|memo| memo.config.served.listeners.iter().find(|l| l.name == listener.name));
         let Some(before) = before else { return lender.listener(listener) };
         if **before == listener {
             return (before.clone(), lender.fingerprint(before));

@@ -64,13 +64,13 @@ impl Pass<'_> {
             detect_timeout: settings.detect_timeout.filter(|limit| !limit.is_zero()),
         };
         let workload = fingerprint::workload(&self.client.workload, &mesh);
-        let parts = [config.fingerprint, workload].into_iter();
+        let parts = [config.served.fingerprint, workload].into_iter();
         Snapshot {
             version: fingerprint::combine(parts.chain(services.iter().map(|s| s.clusters.fingerprint))),
             workload: self.client.workload.clone(),
             mesh,
-            listeners: config.listeners.clone(),
-            captures: config.captures.clone(),
+            listeners: config.served.listeners.clone(),
+            captures: config.served.captures.clone(),
             clusters,
             peers: Arc::default(),
             services: config.order.iter().map(|index| self.common.summary(*index)).collect(),

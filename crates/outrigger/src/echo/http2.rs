@@ -176,7 +176,7 @@ impl Exchange {
             send_part(&mut stream, part).await?;
         }
         if reply.is_cut {
-            // Whoever drops a stream that has not ended resets it, after what was sent.
+            break_off(&mut stream).await;
             return Ok(());
         }
         if has_trailers {
@@ -229,6 +229,14 @@ pub(super) async fn send_part(stream: &mut SendStream<Bytes>, mut part: Bytes) -
         stream.send_data(part.split_to(count), false).map_err(gone)?;
     }
     Ok(())
+}
+
+/// Resets a stream after what was sent on it.
+pub(super) async fn break_off(stream: &mut SendStream<Bytes>) {
+    // The library throws away what is not written when a stream is reset, and does not say when it is. The window of the
+    // client has room for all of it: it goes out as soon as the connection's task runs and the socket takes it.
+    sleep(limits::BREAK).await;
+    stream.send_reset(Reason::INTERNAL_ERROR);
 }
 
 /// The next bytes of a body; `None` at its end. What was taken makes room for more at once.

@@ -68,6 +68,8 @@ pub(crate) mod limits {
     pub(crate) const HEAD: Duration = Duration::from_secs(10);
     /// Between two reads of a body, and for the writing of one buffer.
     pub(crate) const STALL: Duration = Duration::from_secs(30);
+    /// Before a stream of HTTP/2 is broken off, for what was sent on it to be written.
+    pub(crate) const BREAK: Duration = Duration::from_millis(50);
     /// For requests under way when the server is told to stop.
     pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 }

@@ -30,7 +30,9 @@ pub(super) fn bind(args: &RunArgs, outbound: SocketAddr) -> anyhow::Result<Vec<(
         let address = SocketAddr::from((Ipv6Addr::LOCALHOST, outbound.port()));
         match TcpListener::bind(address) {
             Ok(socket) => sockets.push((Listener::OUTBOUND, socket)),
-            Err(error) => tracing::info!(%address, %error, "connections over IPv6 cannot be redirected to the outbound port"),
+            Err(error) => {
+                tracing::info!(%address, %error, "connections over IPv6 cannot be redirected to the outbound port");
+            }
         }
     }
     match args.inbound {
@@ -51,10 +53,4 @@ pub(super) fn bind(args: &RunArgs, outbound: SocketAddr) -> anyhow::Result<Vec<(
         },
     }
     Ok(sockets)
-}
-
-/// Where the inbound socket is.
-pub(super) fn inbound(sockets: &[(&'static str, TcpListener)]) -> Option<SocketAddr> {
-    let (_, socket) = sockets.iter().find(|(name, _)| *name == Listener::INBOUND)?;
-    socket.local_addr().ok()
 }

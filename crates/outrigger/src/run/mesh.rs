@@ -338,6 +338,12 @@ impl Mesh {
         self.outbound
     }
 
+    /// Where it takes connections that the system redirects on their way in.
+    pub(super) fn inbound(&self) -> Option<SocketAddr> {
+        let listeners = self.main.as_ref()?.listeners();
+        listeners.into_iter().find(|(name, _)| **name == *Listener::INBOUND).map(|(_, address)| address)
+    }
+
     /// What the load has done.
     pub(super) fn load_counts(&self) -> Option<Arc<load::Counts>> {
         self.load.as_ref().map(Load::counts)

@@ -57,9 +57,7 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let changed = Arc::new(Notify::new());
     let _watcher = configuration.watch(changed.clone()).context("the input cannot be watched")?;
     let Some(first) = configuration.load()? else { return Ok(Verdict::Bad) };
-    let Sockets { outbound, admin, stats, forwards } = Sockets::bind(args)?;
-    let captured = captured::bind(args, outbound.local_addr()?)?;
-    let inbound = captured::inbound(&captured);
+    let Sockets { outbound, captured, admin, stats, forwards } = Sockets::bind(args)?;
     let (tell_ended, mut ended) = mpsc::unbounded_channel();
     let host = host(args, &registry)?;
     let server = host.server.clone();
@@ -93,7 +91,7 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     server.readiness.set(ServerState::Live);
     let (admin, metrics) = (admin.local_addr()?, stats.local_addr()?);
     let examples = mesh.examples();
-    report::Report { admin, outbound: mesh.outbound(), inbound, metrics, in_force, examples }.print(args.output);
+    report::Report { admin, outbound: mesh.outbound(), inbound: mesh.inbound(), metrics, in_force, examples }.print(args.output);
     let mut sweep = tokio::time::interval(SERIES_SWEEP);
     loop {
         let began = Instant::now();
@@ -163,6 +161,7 @@ impl Signals {
 /// The listening sockets, bound before anything starts, so that a port that is taken ends the command at once.
 struct Sockets {
     outbound: TcpListener,
+    captured: Vec<(&'static str, TcpListener)>,
     admin: TcpListener,
     stats: TcpListener,
     forwards: Vec<(Forward, TcpListener)>,
@@ -175,8 +174,10 @@ impl Sockets {
                 format!("cannot listen on {address}; choose another address with {flag} (port 0 picks a free one)")
             })
         };
+        let outbound = bind("--outbound", args.outbound)?;
         let sockets = Self {
-            outbound: bind("--outbound", args.outbound)?,
+            captured: captured::bind(args, outbound.local_addr()?)?,
+            outbound,
             admin: bind("--admin", args.admin)?,
             stats: bind("--stats", args.stats)?,
             forwards: args

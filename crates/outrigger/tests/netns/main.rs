@@ -85,12 +85,8 @@ fn counted(pod: &Pod, name: &str, labels: &[(&str, &str)], want: u64) {
 fn requests_are_routed_by_the_port_they_were_to_go_to() {
     within("requests_are_routed_by_the_port_they_were_to_go_to", || {
         let mut pod = Pod::start(&mesh());
-        let _web = echo(&[
-            "10.1.0.3:8000,pod=a",
-            "[fd00:1::3]:8000,pod=a",
-            "10.1.0.3:8001,pod=b",
-            "[fd00:1::3]:8001,pod=b",
-        ]);
+        let _web =
+            echo(&["10.1.0.3:8000,pod=a", "[fd00:1::3]:8000,pod=a", "10.1.0.3:8001,pod=b", "[fd00:1::3]:8001,pod=b"]);
         for address in ["10.96.0.10", "[fd00:96::10]"] {
             for (port, host, want) in
                 [(8000, "web.shop", "a"), (8001, "web.shop", "b"), (8001, "web", "b"), (8000, "web.shop:8001", "a")]

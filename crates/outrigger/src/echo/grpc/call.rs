@@ -13,7 +13,7 @@ use super::messages::Messages;
 use super::proto::EchoResponse;
 use super::{End, Head, Listen, Status};
 use crate::echo::body::Body;
-use crate::echo::http2::{Exchange, Gone, gone, map_of, response, send_part};
+use crate::echo::http2::{Exchange, Gone, break_off, gone, map_of, response, send_part};
 use crate::echo::instructions::{Abort, Plan};
 use crate::echo::reply;
 
@@ -107,6 +107,13 @@ impl Call {
             self.stream = Some(self.respond.send_response(head, false).map_err(gone)?);
         }
         Ok(self.stream.as_mut().expect("set above"))
+    }
+
+    /// Resets the stream after what was sent.
+    pub(super) async fn break_off(mut self) {
+        if let Some(stream) = &mut self.stream {
+            break_off(stream).await;
+        }
     }
 
     /// Ends the call: with trailers, or with the head alone where nothing was sent.

@@ -107,8 +107,9 @@ pub(super) async fn serve(mut exchange: Exchange) {
         None => match answer(&mut call, &mut messages).await {
             Ok(()) => Status::new(code::OK, ""),
             Err(End::Status(status)) => status,
-            // The stream is reset when it is dropped, after what was sent.
-            Err(End::Gone | End::Abort) => return,
+            Err(End::Abort) => return call.break_off().await,
+            // A stream that is dropped is reset.
+            Err(End::Gone) => return,
         },
     };
     call.finish(status);

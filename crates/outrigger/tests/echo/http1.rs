@@ -1,24 +1,12 @@
-//! `outrigger echo` from the outside: what it tells, what it plays, and what it survives.
+//! `outrigger echo` over HTTP/1.1: what it tells, what it plays, and what it survives.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use outrigger_testkit::{Client, How, Process, ReadError, Response};
+use outrigger_testkit::{Client, How, ReadError, Response};
 use serde_json::Value;
 
-const ECHO: &str = env!("CARGO_BIN_EXE_outrigger");
-
-/// An echo server as reviews v1 and v2.
-fn start() -> (Process, SocketAddr, SocketAddr) {
-    let listen = |version| format!("--listen=127.0.0.1:0,service=reviews,namespace=shop,version={version}");
-    let process = Process::start(ECHO, ["echo", "-o", "json", &listen("v1"), &listen("v2")]);
-    let address = |number: usize| {
-        let text = process.ready()["listeners"][number]["address"].as_str().expect("an address");
-        text.parse().expect("an address")
-    };
-    let (v1, v2) = (address(0), address(1));
-    (process, v1, v2)
-}
+use crate::{ECHO, start};
 
 fn ask(address: SocketAddr, request: &str) -> Result<Response, ReadError> {
     Client::connect(address).expect("it listens").exchange(request.as_bytes())
@@ -100,6 +88,25 @@ fn it_speaks_http_1_1() {
 }
 
 #[test]
+fn trailers_come_and_go() {
+    let (_process, v1, _) = start();
+    let chunks = "3\r\nabc\r\n0\r\nT: 1\r\nt:2 \r\n\r\n";
+    let fields = "x-echo-set-trailer: x-k=v; w\r\nx-echo-set-trailer: x-k=2\r\n";
+    let head = |method, rest: &str| format!("{method} / HTTP/1.1\r\nhost: a\r\n{fields}{rest}\r\n");
+    let answer = ask(v1, &(head("POST", "transfer-encoding: chunked\r\n") + chunks)).expect("an answer");
+    let told: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!((&told["trailers"], &told["bodyBytes"]), (&serde_json::json!({"t": ["1", "2"]}), &3.into()));
+    assert_eq!(answer.trailers.all("x-k").collect::<Vec<_>>(), ["v; w", "2"]);
+    let answer = ask(v1, &head("GET", "x-echo-body-bytes: 40000\r\n")).expect("an answer");
+    assert_eq!((answer.body.len(), answer.trailers.get("x-k")), (40_000, Some("v; w")));
+    let answer = ask(v1, &head("GET", "x-echo-abort: after-headers\r\n"));
+    assert!(matches!(answer, Err(ReadError::Truncated(_))));
+    assert_eq!(ask(v1, &head("GET", "").replace("HTTP/1.1", "HTTP/1.0")).expect("an answer").status, 400);
+    let bad = "0\r\nno field\r\n\r\n";
+    assert_eq!(ask(v1, &(head("POST", "transfer-encoding: chunked\r\n") + bad)).expect("an answer").status, 400);
+}
+
+#[test]
 fn it_survives_garbage() {
     let (mut process, v1, _) = start();
     let long = "a".repeat(70_000);
@@ -108,6 +115,7 @@ fn it_survives_garbage() {
         ("garbage\r\n\r\n".to_owned(), 400),
         ("\u{0}\u{1}\u{2}\u{3}\u{ff}".repeat(30_000), 400),
         ("GET / HTTP/2.0\r\n\r\n".to_owned(), 505),
+        ("PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n".to_owned(), 505),
         (format!("GET /{long} HTTP/1.1\r\n\r\n"), 431),
         (format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(1000)), 431),
         (head("content-length: 1\r\ncontent-length: 1\r\n"), 400),
