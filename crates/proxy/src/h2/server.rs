@@ -97,7 +97,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, who: Client) {
 
 impl Driver {
     /// Serves what has come in.
-    fn accept(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    fn accept(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let served = Served::begin(&self.shared);
         let started = Instant::now();
         self.shared.worker.spawn(async move {

@@ -149,14 +149,14 @@ async fn a_client_that_leaves_is_noticed_at_the_server() {
     let (answer, mut stream) = client.send_request(request("GET", "web/", &[]), true).unwrap();
     let here = came.clone();
     tokio::task::spawn_blocking(move || {
-        eventually("the request", || (here.load(Ordering::Relaxed) == 1).then_some(()))
+        eventually("the request", || (here.load(Ordering::Relaxed) == 1).then_some(()));
     })
     .await
     .expect("it comes");
     stream.send_reset(Reason::CANCEL);
     assert!(answer.await.is_err());
     tokio::task::spawn_blocking(move || {
-        eventually("the server hears of it", || (gone.load(Ordering::Relaxed) == 1).then_some(()))
+        eventually("the server hears of it", || (gone.load(Ordering::Relaxed) == 1).then_some(()));
     })
     .await
     .expect("it does");
