@@ -7,6 +7,7 @@ use crate::downstream::Downstream;
 use crate::failure::{Blame, Flag, Reason, grpc_status_of};
 use crate::forward::forward;
 use crate::h1::body::Framing;
+use crate::h1::head::Version;
 use crate::plan::{Client, Exchange, Plan, Refused};
 use crate::record::{ClusterStats, EndpointStats, GrpcStatus, Outcome, Raised, Side};
 use crate::tcp;
@@ -36,6 +37,7 @@ pub(crate) async fn act(
     let side = Side { direction: &exchange.site().listener.direction, peer: who.workload.as_ref() };
     let downstream = worker.recorder.downstream(side.direction);
     downstream.requests_total.inc();
+    downstream.of_version(&worker.recorder.shard, exchange.version == Version::Http2).1.inc();
     let _active = Raised::new(&downstream.requests_active);
     let mut forwarding = match plan {
         Plan::Forward(forwarding) => forwarding,

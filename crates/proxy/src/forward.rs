@@ -273,7 +273,11 @@ async fn link(
             return Ok(Link::Http2(lease));
         }
     }
-    connect(worker, choice, cluster, Some(&exchange.ends)).await.map(Link::Http1)
+    let upstream = connect(worker, choice, cluster, Some(&exchange.ends)).await?;
+    if let Some(cluster) = cluster {
+        cluster.stats.connected(&worker.recorder.shard, false);
+    }
+    Ok(Link::Http1(upstream))
 }
 
 /// A failure with what is known of it.

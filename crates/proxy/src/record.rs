@@ -81,6 +81,9 @@ pub(crate) struct DownstreamStats {
     pub(crate) connections_active: Gauge,
     pub(crate) requests_total: Counter,
     pub(crate) requests_active: Gauge,
+    /// Connections and requests of HTTP/1, then of HTTP/2.
+    by_version: [OnceCell<(Counter, Counter)>; 2],
+    prefix: Arc<str>,
     classes: [Counter; 5],
     request_time: Histogram,
 }
@@ -97,6 +100,8 @@ pub(crate) struct ClusterStats {
     timeouts: Counter,
     per_try_timeouts: Counter,
     pub(crate) connections_total: Counter,
+    /// Of HTTP/1, then of HTTP/2.
+    by_version: [OnceCell<Counter>; 2],
     pub(crate) connections_active: Gauge,
     pub(crate) connect_failures: Counter,
     pub(crate) connect_timeouts: Counter,
@@ -191,6 +196,7 @@ impl Recorder {
             connect_failures: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_CONNECT_FAIL),
             connect_timeouts: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_CONNECT_TIMEOUT),
             none_healthy: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_NONE_HEALTHY),
+            by_version: Default::default(),
             mirrored: Mirrored::default(),
             name,
         }
@@ -346,11 +352,41 @@ impl DownstreamStats {
             requests_active: shard.gauge(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_ACTIVE, &prefix),
             classes: [class(1), class(2), class(3), class(4), class(5)],
             request_time: shard.histogram(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_TIME, &prefix),
+            by_version: Default::default(),
+            prefix: prefix[0].clone(),
         }
+    }
+
+    /// The counts of connections and of requests of a version of HTTP.
+    pub(crate) fn of_version(&self, shard: &Shard, is_http2: bool) -> &(Counter, Counter) {
+        self.by_version[usize::from(is_http2)].get_or_init(|| {
+            let (connections, requests) = match is_http2 {
+                false => {
+                    (&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_HTTP1_TOTAL, &catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_HTTP1_TOTAL)
+                }
+                true => {
+                    (&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_HTTP2_TOTAL, &catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_HTTP2_TOTAL)
+                }
+            };
+            let labels = [self.prefix.clone()];
+            (shard.counter(connections, &labels), shard.counter(requests, &labels))
+        })
     }
 }
 
 impl ClusterStats {
+    /// Counts a connection by the version of HTTP that is spoken on it.
+    pub(crate) fn connected(&self, shard: &Shard, is_http2: bool) {
+        let counter = self.by_version[usize::from(is_http2)].get_or_init(|| {
+            let desc = match is_http2 {
+                false => &catalogue::ENVOY_CLUSTER_UPSTREAM_CX_HTTP1_TOTAL,
+                true => &catalogue::ENVOY_CLUSTER_UPSTREAM_CX_HTTP2_TOTAL,
+            };
+            shard.counter(desc, &[self.name.clone()])
+        });
+        counter.inc();
+    }
+
     /// Counts a request that was given up, if a time limit was why.
     pub(crate) fn timed_out(&self, reason: Reason) {
         match reason {

@@ -44,11 +44,11 @@ pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: Sock
     }
     match detect::spoken(&worker, &mut client, &who).await {
         Spoken::Http1 => {
-            let Some(_active) = count_connection(&worker, &who) else { return };
+            let Some(_active) = count_connection(&worker, &who, false) else { return };
             requests(&worker, &mut client, &who).await;
         }
         Spoken::Http2 => {
-            let Some(_active) = count_connection(&worker, &who) else { return };
+            let Some(_active) = count_connection(&worker, &who, true) else { return };
             // Apart: those of HTTP/1 need not carry its room.
             Box::pin(h2::server::serve(&worker, client, who)).await;
         }
@@ -72,11 +72,12 @@ fn begin(worker: &Worker, socket: &TcpStream, peer: SocketAddr, listener: Arc<st
 const UNKNOWN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Counts a connection that carries HTTP, until dropped; `None` when its listener is gone.
-fn count_connection(worker: &Worker, who: &Client) -> Option<HeldGauge> {
+fn count_connection(worker: &Worker, who: &Client, is_http2: bool) -> Option<HeldGauge> {
     let current = worker.current();
     let (site, _) = current.policy.site(&who.listener)?;
     let downstream = worker.recorder.downstream(&site.listener.direction);
     downstream.connections_total.inc();
+    downstream.of_version(&worker.recorder.shard, is_http2).0.inc();
     Some(HeldGauge::new(&downstream.connections_active))
 }
 

@@ -194,6 +194,9 @@ async fn open(
     ends: &Rc<Ends>,
 ) -> Result<Rc<Live>, Reason> {
     let upstream = connect(worker, choice, cluster, Some(ends)).await?;
+    if let Some(cluster) = cluster {
+        cluster.stats.connected(&worker.recorder.shard, true);
+    }
     let crate::pool::Upstream { stream, _counted: counted, .. } = upstream;
     let (io, watch) = Io::new(stream, &worker.clock, &UPSTREAM);
     let settings = &worker.settings;
