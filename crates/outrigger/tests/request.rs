@@ -1,9 +1,12 @@
 //! `outrigger request` from the outside, with scripted ends in place of a proxy and its admin interface.
 
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Mutex;
+use std::thread;
 
-use outrigger_testkit::{Backend, Reply, Request, free_address, response};
+use outrigger_testkit::h2::{Block, Connection, code, data, headers, kind, reset, settings};
+use outrigger_testkit::{Backend, Process, Reply, Request, free_address, response};
 use serde_json::Value;
 
 /// Runs `outrigger request` and tells its exit status, what it printed and what it said.
@@ -136,6 +139,135 @@ fn failures_are_told_apart() {
     assert!(code == Some(1) && printed.contains("no answer in 50ms"), "{printed}");
     let (code, printed, _) = request(&["http://cart/", "--proxy", &free_address().to_string(), "--count", "3"]);
     assert!(code == Some(1) && printed.contains("could not connect"), "{printed}");
+}
+
+/// An echo server, and where it listens.
+fn echo() -> (Process, String) {
+    let binary = env!("CARGO_BIN_EXE_outrigger");
+    let process = Process::start(binary, ["echo", "-o", "json", "--listen=127.0.0.1:0,service=cart,version=v1"]);
+    let address = process.ready()["listeners"][0]["address"].as_str().expect("an address").to_owned();
+    (process, address)
+}
+
+#[test]
+fn http2_is_sent_with_prior_knowledge() {
+    let (_echo, proxy) = echo();
+    let args =
+        ["http://cart.shop:80/a?b", "--http2", "--proxy", &proxy, "-H", "X-A: 1", "-H", "Host: other", "-d", "body"];
+    let (code, printed, said) = request(&args);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(printed.starts_with("HTTP/2 200\n"), "{printed}");
+    let (code, printed, _) = request(&[&args[..], &["-H", "x-echo-set-trailer: x-t=1", "-o", "json"]].concat());
+    let told: Value = serde_json::from_str(&printed).expect("one JSON object");
+    assert_eq!((code, &told["response"]["trailers"]["x-t"][0]), (Some(0), &"1".into()));
+    let arrived: Value = serde_json::from_str(told["response"]["body"].as_str().expect("text")).expect("JSON");
+    let members = ["path", "host", "method", "proto"].map(|member| arrived[member].as_str().expect("text"));
+    assert_eq!(members, ["/a?b", "other", "POST", "HTTP/2.0"]);
+    assert_eq!((&arrived["bodyBytes"], &arrived["headers"]["x-a"][0]), (&4.into(), &"1".into()));
+    let long = "a".repeat(100_000);
+    let (code, printed, said) = request(&["http://cart/", "--http2", "--proxy", &proxy, "-d", &long]);
+    assert!(code == Some(0) && printed.contains("\"bodyBytes\": 100000"), "{printed} {said}");
+    let (code, printed, _) = request(&["http://cart/", "--http2", "--proxy", &proxy, "-H", "x-echo-abort: before"]);
+    assert!(code == Some(1) && printed.contains("HTTP/2: stream error received"), "{printed}");
+    // A server of HTTP/1 is told from one that does not answer.
+    let (code, printed, _) = request(&["http://cart/", "--http2", "--proxy", &mesh().address().to_string()]);
+    assert!(code == Some(1) && printed.contains("the answer is not HTTP/2"), "{printed}");
+}
+
+#[test]
+fn grpc_is_judged_by_its_own_status() {
+    let (_echo, proxy) = echo();
+    let call = |args: &[&str]| request(&[&["--grpc", "--proxy", &proxy], args].concat());
+    let (code, printed, said) = call(&["http://cart/shop.Cart/Get", "-d", "bytes"]);
+    assert_eq!(code, Some(0), "{said}");
+    for part in ["\"bodyBytes\": 5", "grpc-status 0 OK", "answered by default/cart, pod cart-v1-", "application/grpc"] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    // Protobuf of a service that is known is made readable.
+    let (code, printed, _) = call(&["http://cart/outrigger.echo.v1.Echo/Unary", "-o", "json"]);
+    let told: Value = serde_json::from_str(&printed).expect("one JSON object");
+    assert_eq!(
+        (code, &told["by_grpc_status"]["0"], &told["by_destination"]["default/cart"]),
+        (Some(0), &1.into(), &1.into())
+    );
+    assert_eq!(told["response"]["grpc"], serde_json::json!({"status": 0, "message": "", "messages": 1}));
+    let (code, printed, _) = call(&["http://cart/a.B/C", "-H", "x-echo-grpc-status: 14"]);
+    assert!(code == Some(1) && printed.contains("grpc-status 14 UNAVAILABLE: asked for"), "{printed}");
+    let (code, printed, _) = call(&["http://cart/a.B/C", "-H", "x-echo-status: 404"]);
+    assert!(code == Some(1) && printed.contains("there is no grpc-status"), "{printed}");
+    let (code, printed, _) =
+        call(&["http://cart/a.B/C", "-H", "x-echo-fail-first: 7;key=k;grpc-status=8", "--count", "20", "-o", "json"]);
+    let told: Value = serde_json::from_str(&printed).expect("one JSON object");
+    assert_eq!((code, &told["by_grpc_status"]), (Some(1), &serde_json::json!({"0": 13, "8": 7})));
+    assert_eq!((&told["by_status"]["200"], &told["by_version"]["v1"]), (&20.into(), &20.into()));
+}
+
+/// Accepts a client of HTTP/2.
+fn accept(listener: &TcpListener) -> Connection {
+    Connection::server(listener.accept().expect("a client").0, &settings(&[])).expect("a preface")
+}
+
+/// The streams of the next so many requests.
+fn opened(connection: &mut Connection, count: usize) -> Vec<u32> {
+    let mut streams = Vec::new();
+    while streams.len() < count {
+        let frame = connection.step().expect("a request");
+        if frame.kind == kind::HEADERS {
+            streams.push(frame.stream);
+        }
+    }
+    streams
+}
+
+fn answer(connection: &mut Connection, streams: &[u32]) {
+    let head = Block::new().field(":status", "200");
+    let frames = streams.iter().flat_map(|stream| [headers(*stream, false, &head), data(*stream, true, "ok")]);
+    connection.send(&frames.collect::<Vec<_>>().concat()).expect("sent");
+}
+
+#[test]
+fn streams_share_a_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    let proxy = listener.local_addr().expect("it is bound").to_string();
+    let scripted = thread::spawn(move || {
+        let mut connection = accept(&listener);
+        // None is answered before all are open.
+        for _ in 0..2 {
+            let streams = opened(&mut connection, 20);
+            answer(&mut connection, &streams);
+        }
+    });
+    let (code, printed, _) =
+        request(&["http://a/", "--http2", "--proxy", &proxy, "--count", "40", "--concurrency", "20"]);
+    assert!(code == Some(0) && printed.contains("requests     40"), "{printed}");
+    scripted.join().expect("all came on one connection");
+}
+
+#[test]
+fn what_was_refused_goes_out_once_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    let proxy = listener.local_addr().expect("it is bound").to_string();
+    let scripted = thread::spawn(move || {
+        let refuse = || {
+            let mut connection = accept(&listener);
+            let streams = opened(&mut connection, 1);
+            connection.send(&reset(streams[0], code::REFUSED_STREAM)).expect("sent");
+            connection
+        };
+        let _first = refuse();
+        let mut second = accept(&listener);
+        let streams = opened(&mut second, 1);
+        answer(&mut second, &streams);
+        // The client takes what it was given before it comes again.
+        second.await_end();
+        let _both = [refuse(), refuse()];
+    });
+    let args = ["http://a/", "--http2", "--proxy", &proxy, "-d", "not idempotent"];
+    let (code, printed, _) = request(&args);
+    assert!(code == Some(0) && printed.contains("ok"), "{printed}");
+    let (code, printed, _) = request(&args);
+    assert!(code == Some(1) && printed.contains("refused stream"), "{printed}");
+    scripted.join().expect("as scripted");
 }
 
 #[test]

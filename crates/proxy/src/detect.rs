@@ -64,6 +64,8 @@ pub(crate) async fn spoken(worker: &Worker, client: &mut Stream, who: &Client) -
     let detected = detect(worker, client, began + limit.unwrap_or(worker.settings.detect_timeout)).await;
     worker.recorder.detection(&who.listener, detected, began.elapsed());
     match detected {
+        // Redirected, it is meant for another proxy: that one is to answer it.
+        Detected::Http1 if who.is_redirected && client.input.bytes().starts_with(b"CONNECT ") => Spoken::Bytes,
         Detected::Http1 => Spoken::Http1,
         Detected::Http2 => Spoken::Http2,
         Detected::Tls | Detected::Opaque | Detected::Timeout => Spoken::Bytes,

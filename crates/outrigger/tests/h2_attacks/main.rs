@@ -12,6 +12,7 @@ mod messages;
 #[path = "../h1_attacks/site.rs"]
 mod site;
 mod streams;
+mod tls;
 mod upstream;
 
 use std::time::{Duration, Instant};

@@ -90,6 +90,15 @@ fn all() -> Vec<Case> {
             BROKEN,
         )),
         stays(case("a reset in the middle", after_head([data(1, false, "abc"), reset(1, 2)].concat()), BROKEN)),
+        stays(case("an end without data", after_head([data(1, false, "fine"), data(1, true, "")].concat()), &[200])),
+        stays(case(
+            "an end by trailers",
+            {
+                let trailers = headers(1, true, &Block::new().field("a", "b"));
+                after_head([data(1, false, "fine"), trailers].concat())
+            },
+            &[200],
+        )),
         stays(case("an answer, then a reset that says there is no error", [whole(), reset(1, 0)].concat(), &[200])),
         stays(case("GOAWAY with the answer", [goaway(1, 0), whole()].concat(), &[200])),
         Case { first: settings(&[(3, 0)]), ..case("no streams, then GOAWAY", goaway(0, 0), FAILED) },

@@ -156,12 +156,14 @@ fn unknown_destinations_are_reached() {
         talker("[2001:db8::7]:7000", "");
         let _outside = echo(&["192.0.2.7:7001,pod=outside", "[2001:db8::7]:7001,pod=outside"]);
         for address in ["192.0.2.7", "[2001:db8::7]"] {
-            // As no request and no TLS begins.
-            assert_eq!(talk(&format!("{address}:7000"), "hello").expect("relayed"), "hello", "{address}");
+            // As no request and no TLS begins; and what is meant for a proxy out there.
+            for text in ["hello", "CONNECT a.example:443 HTTP/1.1\r\n\r\n"] {
+                assert_eq!(talk(&format!("{address}:7000"), text).expect("relayed"), text, "{address}");
+            }
             assert_eq!(get(&format!("{address}:7001"), "www.example.com"), (200, "outside".to_owned()), "{address}");
         }
         let unknown = [("destination_service_name", "PassthroughCluster")];
-        counted(&pod, "istio_tcp_connections_closed_total", &unknown, 2);
+        counted(&pod, "istio_tcp_connections_closed_total", &unknown, 4);
         counted(&pod, "istio_requests_total", &unknown, 2);
         pod.assert_well();
     });

@@ -114,7 +114,8 @@ pub(crate) static DOWNSTREAM: FrameLimits = FrameLimits {
     empty_data: Budget { burst: 2, per_second: 1, saved_max: 2 },
     crumbs: Budget { burst: 10_000, per_second: 1_000, saved_max: 10_000 },
     ignored: Budget { burst: 100, per_second: 100, saved_max: 1_000 },
-    window_updates: Budget { burst: 2_000, per_second: 1_000, saved_max: 20_000 },
+    // A window of 64 KiB may be full of frames of one byte, each worth two updates.
+    window_updates: Budget { burst: 2_000, per_second: 1_000, saved_max: 150_000 },
     resets: Budget { burst: 100, per_second: 100, saved_max: 1_000 },
     reset_share_from: 1_000,
     goaways_max: 10,
