@@ -3,6 +3,7 @@
 //! A snapshot says which endpoints there are; how loaded they are, and since when they are known, stays here and is
 //! carried over when a snapshot arrives. Built on the control thread, read by all workers.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,8 @@ use std::time::Instant;
 use outrigger_model::{Cluster, Endpoint};
 
 use crate::balance::HashTable;
+use crate::dns::{Name, Names};
+use crate::named::{self, Held, Place};
 
 /// One endpoint of one cluster, shared by all workers.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(crate) struct EndpointState {
     pub(crate) endpoint: Arc<Endpoint>,
     /// When it was first seen, for warm-up. A change of weight or labels does not make it young again.
     pub(crate) since: Instant,
+    /// Where its address comes from, if not from the snapshot.
+    place: Option<Arc<Place>>,
     /// What all workers count together.
     load: Arc<Load>,
 }
@@ -50,22 +55,46 @@ impl EndpointState {
 
     /// An endpoint seen for the first time.
     pub(crate) fn first_seen(endpoint: Arc<Endpoint>, since: Instant) -> Self {
-        Self::new(NEXT_ID.fetch_add(1, Ordering::Relaxed), endpoint, since)
+        Self::new(Self::next_id(), endpoint, since)
+    }
+
+    /// An address of a name that is seen for the first time.
+    pub(crate) fn first_answered(endpoint: Arc<Endpoint>, place: Arc<Place>, since: Instant) -> Self {
+        Self { place: Some(place), ..Self::first_seen(endpoint, since) }
+    }
+
+    fn next_id() -> u64 {
+        NEXT_ID.fetch_add(1, Ordering::Relaxed)
     }
 
     /// An address that no snapshot names.
     pub(crate) fn dynamic(endpoint: Arc<Endpoint>, since: Instant) -> Self {
-        Self::new(NEXT_ID.fetch_add(1, Ordering::Relaxed) | Self::DYNAMIC_ID_MIN, endpoint, since)
+        Self::new(Self::next_id() | Self::DYNAMIC_ID_MIN, endpoint, since)
     }
 
     /// An endpoint with an id of the caller's.
     pub(crate) fn new(id: u64, endpoint: Arc<Endpoint>, since: Instant) -> Self {
-        Self { id, endpoint, since, load: Arc::default() }
+        Self { id, endpoint, since, place: None, load: Arc::default() }
     }
 
-    /// The same endpoint as a new snapshot describes it.
-    fn described_by(&self, endpoint: Arc<Endpoint>) -> Self {
-        Self { id: self.id, endpoint, since: self.since, load: self.load.clone() }
+    /// The same endpoint as a new snapshot, or a new answer for its name, describes it.
+    pub(crate) fn described_by(&self, endpoint: Arc<Endpoint>, place: Option<Arc<Place>>) -> Self {
+        Self { id: self.id, endpoint, since: self.since, place, load: self.load.clone() }
+    }
+
+    /// Where the next connection goes. One endpoint whose name has several addresses takes them in turn.
+    pub(crate) fn next_address(&self) -> SocketAddr {
+        self.place.as_ref().and_then(|place| place.next()).unwrap_or(self.endpoint.address)
+    }
+
+    /// Where its address comes from, if not from the snapshot.
+    pub(crate) fn place(&self) -> Option<&Arc<Place>> {
+        self.place.as_ref()
+    }
+
+    /// The name whose address it is, if the snapshot does not say the address itself.
+    pub(crate) fn host(&self) -> Option<&Arc<str>> {
+        self.place.as_ref().map(|place| &place.named.host)
     }
 
     /// Requests on their way now.
@@ -107,34 +136,73 @@ impl Drop for ActiveRequest<'_> {
 pub(crate) struct LiveCluster {
     /// What the snapshot says of it.
     pub(crate) model: Arc<Cluster>,
-    /// Its endpoints, in the snapshot's order.
+    /// Its endpoints: those of the snapshot in its order, then the addresses of its names.
     pub(crate) hosts: Arc<[Arc<EndpointState>]>,
+    /// Its names with the addresses that are among `hosts`.
+    held: Box<[Held]>,
     /// The table of a consistent hash.
     pub(crate) table: Option<Arc<HashTable>>,
 }
 
 impl LiveCluster {
     /// Reconciles a cluster with what was live under its name: the same addresses stay the same endpoints.
-    pub(crate) fn reconcile(model: &Arc<Cluster>, previous: Option<&Arc<Self>>, now: Instant) -> Arc<Self> {
+    pub(crate) fn reconcile(
+        model: &Arc<Cluster>,
+        previous: Option<&Arc<Self>>,
+        names: &Names,
+        now: Instant,
+    ) -> Arc<Self> {
         if let Some(previous) = previous
             && (Arc::ptr_eq(&previous.model, model) || previous.model == *model)
         {
-            return previous.clone();
+            return previous.with_names_of_now(now).unwrap_or_else(|| previous.clone());
         }
-        // What was said at the beginning of open connections would not be what this one wants said.
-        let previous = previous.filter(|previous| previous.model.proxy_protocol == model.proxy_protocol);
-        let known: std::collections::HashMap<SocketAddr, &Arc<EndpointState>, foldhash::fast::FixedState> =
-            previous.iter().flat_map(|p| p.hosts.iter()).map(|h| (h.endpoint.address, h)).collect();
-        let hosts: Arc<[Arc<EndpointState>]> = model
-            .endpoints
-            .iter()
-            .map(|endpoint| match known.get(&endpoint.address) {
-                Some(state) if state.endpoint == *endpoint => (*state).clone(),
-                Some(state) => Arc::new(state.described_by(endpoint.clone())),
-                None => Arc::new(EndpointState::first_seen(endpoint.clone(), now)),
-            })
-            .collect();
+        let held = model.names.iter().map(|named| Held::new(names.hold(&named.host))).collect();
+        Self::build(model, held, previous.map(|previous| &**previous), now)
+    }
+
+    /// This cluster with the addresses that its names have now; `None` where they are the same.
+    pub(crate) fn with_names_of_now(&self, now: Instant) -> Option<Arc<Self>> {
+        if self.held.iter().all(Held::is_current) {
+            return None;
+        }
+        let held = self.held.iter().map(|held| Held::new(held.name.clone())).collect();
+        Some(Self::build(&self.model, held, Some(self), now))
+    }
+
+    fn build(model: &Arc<Cluster>, held: Box<[Held]>, previous: Option<&Self>, now: Instant) -> Arc<Self> {
+        let before = previous.map_or(&[][..], |previous| &previous.hosts);
+        let known: HashMap<SocketAddr, &Arc<EndpointState>, foldhash::fast::FixedState> =
+            before.iter().map(|h| (h.endpoint.address, h)).collect();
+        let from_snapshot = model.endpoints.iter().map(|endpoint| match known.get(&endpoint.address) {
+            Some(state) if state.endpoint == *endpoint && state.place.is_none() => (*state).clone(),
+            Some(state) => Arc::new(state.described_by(endpoint.clone(), None)),
+            None => Arc::new(EndpointState::first_seen(endpoint.clone(), now)),
+        });
+        let hosts = if held.is_empty() {
+            from_snapshot.collect()
+        } else {
+            named::hosts(model, from_snapshot.collect(), &held, before, now)
+        };
         let table = HashTable::build(&model.balance.policy, &hosts);
-        Arc::new(Self { model: model.clone(), hosts, table })
+        Arc::new(Self { model: model.clone(), hosts, held, table })
+    }
+
+    /// The names that give it addresses.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<Name>> {
+        self.held.iter().filter_map(|held| held.name.as_ref())
+    }
+
+    /// Whether it is without endpoints only because no answer for its names has come yet.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.hosts.is_empty() && self.names().any(|name| !name.is_answered())
+    }
+
+    /// Its name and, where it has no endpoint because of names, what is wrong with the first of them.
+    pub(crate) fn why_empty(&self) -> String {
+        let Some((named, held)) = self.model.names.iter().zip(&self.held).next() else {
+            return self.model.name.to_string();
+        };
+        format!("{}: {}: {}", self.model.name, named.host, held.why_empty())
     }
 }

@@ -12,12 +12,14 @@ use tokio::sync::watch;
 
 use crate::balance::{expected_shares, fairness_index};
 use crate::cluster::LiveCluster;
+use crate::dns::{Age, Name, Names};
 use crate::labels::{cluster_labels, endpoint_labels, route_labels};
 use crate::policy::Policy;
 
 /// The collector of one proxy.
 pub(crate) struct Collector {
     policy: watch::Receiver<Arc<Policy>>,
+    names: Names,
     history: Mutex<History>,
 }
 
@@ -33,9 +35,9 @@ impl Collector {
     /// With more clusters than this, only those that had requests are told.
     const CLUSTERS_MAX: usize = 2000;
 
-    /// For the proxy whose policy comes over this wire.
-    pub(crate) fn new(policy: watch::Receiver<Arc<Policy>>) -> Self {
-        Self { policy, history: Mutex::default() }
+    /// For the proxy whose policy comes over this wire, and which shares the names.
+    pub(crate) fn new(policy: watch::Receiver<Arc<Policy>>, names: Names) -> Self {
+        Self { policy, names, history: Mutex::default() }
     }
 }
 
@@ -60,6 +62,9 @@ impl Collect for Collector {
         let manager = [];
         out.gauge(&catalogue::ENVOY_CLUSTER_MANAGER_ACTIVE_CLUSTERS, &manager, policy.clusters.len() as f64);
         route_weights(&policy, out);
+        if policy.has_names() {
+            lookups(&self.names, &policy.names(), now, out);
+        }
     }
 }
 
@@ -96,6 +101,27 @@ impl History {
             samples.push((now, begun));
         }
         begun.wrapping_sub(base)
+    }
+}
+
+/// Lookups of the names this proxy has. They are made once for the process, and told by every proxy that wants them.
+fn lookups(all: &Names, names: &[Arc<Name>], now: Instant, out: &mut Families) {
+    for name in names {
+        let host = [name.host.clone()];
+        out.gauge(&catalogue::OUTRIGGER_DNS_ADDRESSES, &host, name.addresses().len() as f64);
+        if let Some(Age { age, is_stale }) = name.age(now) {
+            out.gauge(&catalogue::OUTRIGGER_DNS_ANSWER_AGE_SECONDS, &host, age.as_secs_f64());
+            out.gauge(&catalogue::OUTRIGGER_DNS_STALE, &host, f64::from(u8::from(is_stale)));
+        }
+        for (result, count) in name.tally.counts() {
+            let labels = [name.host.clone(), result.into()];
+            out.counter(&catalogue::OUTRIGGER_DNS_LOOKUPS_TOTAL, &labels, count);
+        }
+    }
+    let (sum, counts) = all.tallies().durations();
+    out.histogram(&catalogue::OUTRIGGER_DNS_LOOKUP_DURATION_SECONDS, &[], sum, &counts);
+    for (limit, hits) in all.tallies().limit_hits().into_iter().filter(|(_, hits)| *hits > 0) {
+        out.counter(&catalogue::OUTRIGGER_LIMIT_HITS_TOTAL, &[limit.into()], hits);
     }
 }
 

@@ -21,6 +21,7 @@ use crate::deadlines::Deadlines;
 use crate::downstream::Downstream;
 use crate::exchange::{Conversation, Lost};
 use crate::failure::{Blame, Reason};
+use crate::first_answer;
 use crate::h1::body::Framing;
 use crate::h1::head::Version;
 use crate::h1::stream::Stream;
@@ -326,6 +327,9 @@ pub(crate) type NoChoice = (Rc<EndpointStats>, Reason, String);
 /// Chooses the endpoint; `now` is when the request came, which is exact enough for the age of endpoints.
 async fn choose<'f>(worker: &Worker, forwarding: &'f Forwarding, now: Instant) -> Result<Choice<'f>, NoChoice> {
     match &forwarding.destination {
+        Destination::Cluster(cluster) if cluster.live.is_unanswered() => {
+            Box::pin(first_answer::choose_in(worker, cluster, forwarding.key, now)).await
+        }
         Destination::Cluster(cluster) => choose_in(worker, cluster, forwarding.key, now),
         Destination::Pod { cluster, pod } => {
             let index = cluster.live.hosts.iter().position(|host| *host.endpoint.workload.pod == **pod);
@@ -377,7 +381,7 @@ pub(crate) fn choose_original<'c>(
 fn chosen<'c>(worker: &Worker, cluster: &'c WorkerCluster, index: Option<usize>) -> Result<Choice<'c>, NoChoice> {
     let Some(index) = index else {
         cluster.stats.none_healthy.inc();
-        return Err((cluster.no_endpoint.clone(), Reason::NoEndpoint, cluster.live.model.name.to_string()));
+        return Err((cluster.no_endpoint.clone(), Reason::NoEndpoint, cluster.live.why_empty()));
     };
     Ok(Choice {
         state: Chosen::OfCluster(&cluster.live.hosts[index]),
@@ -438,7 +442,7 @@ pub(crate) async fn connect(
     cluster: Option<&WorkerCluster>,
     ends: Option<&Rc<Ends>>,
 ) -> Result<Upstream, Reason> {
-    let address = choice.state.endpoint.address;
+    let address = choice.state.next_address();
     if worker.shared.is_own_address(address) {
         return Err(Reason::Loop);
     }

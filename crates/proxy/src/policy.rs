@@ -11,6 +11,7 @@ use outrigger_model::{ClusterName, Snapshot};
 
 use crate::capture::Captures;
 use crate::cluster::LiveCluster;
+use crate::dns::{Name, Names};
 use crate::site::Site;
 
 /// What the workers obey.
@@ -21,7 +22,7 @@ pub(crate) struct Policy {
     /// Its listeners; a proxy has few.
     pub(crate) sites: Vec<Arc<Site>>,
     /// Where they are, by name; those behind the first few.
-    names: HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
+    places: Arc<HashMap<Arc<str>, u32, foldhash::fast::RandomState>>,
     /// Which of them serve redirected connections.
     pub(crate) captures: Arc<Captures>,
     /// Live clusters by name.
@@ -33,7 +34,7 @@ impl Policy {
     const FEW: usize = 4;
 
     /// Compiles a snapshot, carrying over what is live in `previous`.
-    pub(crate) fn compile(snapshot: Arc<Snapshot>, previous: Option<&Self>, now: Instant) -> Self {
+    pub(crate) fn compile(snapshot: Arc<Snapshot>, previous: Option<&Self>, names: &Names, now: Instant) -> Self {
         let sites = snapshot.listeners.iter().map(|listener| {
             let before = previous.and_then(|policy| policy.site(&listener.name));
             match before {
@@ -43,17 +44,44 @@ impl Policy {
         });
         let sites: Vec<Arc<Site>> = sites.collect();
         let behind = sites.iter().enumerate().skip(Self::FEW);
-        let names = behind.map(|(at, site)| (site.listener.name.clone(), at as u32)).collect();
+        let places = behind.map(|(at, site)| (site.listener.name.clone(), at as u32)).collect();
         let clusters = snapshot
             .clusters
             .iter()
             .map(|(name, model)| {
                 let before = previous.and_then(|p| p.clusters.get(name));
-                (name.clone(), LiveCluster::reconcile(model, before, now))
+                (name.clone(), LiveCluster::reconcile(model, before, names, now))
             })
             .collect();
         let captures = Captures::compile(&snapshot.captures, previous.map(|policy| &policy.captures));
-        Self { snapshot, sites, names, captures, clusters }
+        Self { snapshot, sites, places: Arc::new(places), captures, clusters }
+    }
+
+    /// This policy with the addresses that names have now; `None` where they are the same.
+    pub(crate) fn with_names_of_now(&self, now: Instant) -> Option<Self> {
+        let changed =
+            self.clusters.iter().filter_map(|(name, live)| Some((name.clone(), live.with_names_of_now(now)?)));
+        let changed: Vec<(ClusterName, Arc<LiveCluster>)> = changed.collect();
+        if changed.is_empty() {
+            return None;
+        }
+        let mut clusters = self.clusters.clone();
+        clusters.extend(changed);
+        let (sites, places) = (self.sites.clone(), self.places.clone());
+        Some(Self { snapshot: self.snapshot.clone(), sites, places, captures: self.captures.clone(), clusters })
+    }
+
+    /// Whether any cluster has endpoints by name.
+    pub(crate) fn has_names(&self) -> bool {
+        self.snapshot.clusters.values().any(|model| !model.names.is_empty())
+    }
+
+    /// The names of all clusters, each once.
+    pub(crate) fn names(&self) -> Vec<Arc<Name>> {
+        let mut names: Vec<Arc<Name>> = self.clusters.values().flat_map(|live| live.names()).cloned().collect();
+        names.sort_by(|a, b| a.host.cmp(&b.host));
+        names.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        names
     }
 
     /// The listener of a name, and its place.
@@ -61,7 +89,7 @@ impl Policy {
         // Most connections come to the first few; where connections are redirected, there may be thousands behind them.
         let is_it = |site: &Arc<Site>| Arc::ptr_eq(&site.listener.name, name) || site.listener.name == *name;
         let first = self.sites.iter().take(Self::FEW).position(is_it);
-        let at = first.or_else(|| self.names.get(name).map(|at| *at as usize))?;
+        let at = first.or_else(|| self.places.get(name).map(|at| *at as usize))?;
         Some((&self.sites[at], at))
     }
 }

@@ -12,7 +12,7 @@ use outrigger_telemetry::Registry;
 use tokio::sync::{mpsc, watch};
 
 use crate::collect::Collector;
-use crate::policy::Policy;
+use crate::in_force::InForce;
 use crate::report::{self, ClusterReport};
 use crate::runtime::{Hosting, Order, Phase};
 use crate::settings::Settings;
@@ -37,12 +37,10 @@ pub struct Proxy {
     shared: Arc<Shared>,
     orders: Vec<mpsc::UnboundedSender<Order>>,
     open: Mutex<HashMap<Arc<str>, Vec<SocketAddr>>>,
-    policy: watch::Sender<Arc<Policy>>,
+    in_force: Arc<InForce>,
     phase: watch::Sender<Phase>,
     /// Closed by the last worker that ends.
     ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
-    /// The policy before the one in force, kept so that no worker has to free it.
-    before: Mutex<Option<Arc<Policy>>>,
 }
 
 impl Proxy {
@@ -58,8 +56,9 @@ impl Proxy {
     ) -> io::Result<Self> {
         let Options { settings, own_addresses, source, seed } = options;
         let count = threads.count();
-        let shared = Arc::new(Shared::new(settings, registry.clone(), own_addresses, source, count));
-        let (policy, policy_wire) = watch::channel(Arc::new(Policy::compile(snapshot, None, Instant::now())));
+        let in_force = InForce::new(snapshot, threads.names().clone());
+        let policies = in_force.subscribe();
+        let shared = Arc::new(Shared::new(settings, registry.clone(), own_addresses, source, count, policies));
         let (phase, phase_wire) = watch::channel(Phase::Serving);
         let (orders, wires): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
         let (alive, ended) = mpsc::channel(1);
@@ -68,7 +67,7 @@ impl Proxy {
                 index,
                 shared: shared.clone(),
                 seed: seed.wrapping_add(index as u64),
-                policy: policy_wire.clone(),
+                policy: in_force.subscribe(),
                 phase: phase_wire.clone(),
                 orders: wire,
                 peers: orders.clone(),
@@ -76,9 +75,9 @@ impl Proxy {
             };
             threads.host(index, hosting)?;
         }
-        registry.add_collector(Arc::new(Collector::new(policy_wire)));
+        registry.add_collector(Arc::new(Collector::new(in_force.subscribe(), threads.names().clone())));
         let (open, ended) = (Mutex::default(), tokio::sync::Mutex::new(ended));
-        Ok(Self { shared, orders, open, policy, phase, ended, before: Mutex::default() })
+        Ok(Self { shared, orders, open, in_force, phase, ended })
     }
 
     /// Accepts on a socket for the listener of this name, which may have others; every worker does. A snapshot that has no such listener closes
@@ -133,21 +132,25 @@ impl Proxy {
     /// Takes a snapshot into force. Requests on their way keep the one they began with; what did not change keeps its
     /// state.
     pub fn apply(&self, snapshot: Arc<Snapshot>) {
-        let current = self.policy.borrow().clone();
-        let next = Arc::new(Policy::compile(snapshot, Some(&current), Instant::now()));
-        self.policy.send_replace(next);
-        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some(current);
+        self.in_force.apply(snapshot);
+    }
+
+    /// Done when every name of the snapshot in force has been looked up once, with or without success. Whoever sends
+    /// requests before that makes them wait for it.
+    pub async fn names_answered(&self) {
+        for name in self.in_force.policy().names() {
+            name.answered().await;
+        }
     }
 
     /// The snapshot in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.policy.borrow().snapshot.clone()
+        self.in_force.policy().snapshot.clone()
     }
 
     /// Clusters and endpoints in force, with their load.
     pub fn clusters(&self) -> Vec<ClusterReport> {
-        let policy = self.policy.borrow().clone();
-        report::clusters(&policy)
+        report::clusters(&self.in_force.policy())
     }
 
     /// Connections of clients now.

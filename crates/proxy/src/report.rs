@@ -21,6 +21,8 @@ pub struct ClusterReport {
 pub struct EndpointReport {
     /// What the snapshot says of it.
     pub endpoint: Arc<Endpoint>,
+    /// The name whose address it is, where the configuration does not say the address itself.
+    pub host: Option<Arc<str>>,
     /// Requests on their way now.
     pub active_requests: u32,
     /// Requests begun since it was first seen, modulo 2^32.
@@ -48,6 +50,7 @@ pub(crate) fn clusters(policy: &Policy) -> Vec<ClusterReport> {
                 .iter()
                 .map(|h| EndpointReport {
                     endpoint: h.endpoint.clone(),
+                    host: h.host().cloned(),
                     active_requests: h.active(),
                     requests_begun: h.begun(),
                     is_available: h.is_available(),

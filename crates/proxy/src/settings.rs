@@ -46,8 +46,34 @@ pub struct Settings {
     pub pool_idle_timeout: Duration,
     /// Idle connections kept per endpoint and worker.
     pub pool_idle_max: usize,
-    /// Name resolution of hosts that no configuration names.
+    /// Name resolution of hosts that no configuration names; also how long a request waits for the first answer for names
+    /// that configuration has. 4 s: two tries of 2 s.
     pub resolve_timeout: Duration,
+    /// How long a name server may take to answer a question. 2 s.
+    pub dns_timeout: Duration,
+    /// How often a question is asked before the lookup has failed. Twice: a packet may be lost.
+    pub dns_tries: u32,
+    /// An answer of a name server holds at least so long, whatever it says itself. 1 s: names without any time to live
+    /// would be asked for without pause.
+    pub dns_ttl_min: Duration,
+    /// An answer holds at most so long. 1 h: mistakes must end.
+    pub dns_ttl_max: Duration,
+    /// How long addresses are used after their answer has expired, while there is no new one. 5 min: an outage of the DNS
+    /// is none of the services, but addresses that nobody confirms may belong to others one day.
+    pub dns_stale_max: Duration,
+    /// From a failed lookup to the next; twice as long after each more. 1 s.
+    pub dns_retry_min: Duration,
+    /// The longest time between lookups that fail. 60 s, as Istio.
+    pub dns_retry_max: Duration,
+    /// How long the start of the process waits for the first answers. 2 s: one try.
+    pub dns_start_timeout: Duration,
+    /// Names that are looked up, of all proxies of the process; more have no addresses. 10,000.
+    pub dns_names_max: usize,
+    /// Addresses of a name that are used; more are left out. 64: enough to spread load over, few enough for everything
+    /// that is kept for each endpoint.
+    pub dns_addresses_max: usize,
+    /// Lookups under way at once; others wait. 32, which are 64 questions: those for IPv4 and IPv6.
+    pub dns_lookups_max: usize,
     /// Bytes and time spent on the rest of a request whose answer is already sent, so that the client gets to read it.
     pub linger_bytes_max: usize,
     /// See `linger_bytes_max`. 1 s.
@@ -125,6 +151,17 @@ impl Default for Settings {
             pool_idle_timeout: Duration::from_secs(4),
             pool_idle_max: 1024,
             resolve_timeout: Duration::from_secs(4),
+            dns_timeout: Duration::from_secs(2),
+            dns_tries: 2,
+            dns_ttl_min: Duration::from_secs(1),
+            dns_ttl_max: Duration::from_secs(3600),
+            dns_stale_max: Duration::from_secs(300),
+            dns_retry_min: Duration::from_secs(1),
+            dns_retry_max: Duration::from_secs(60),
+            dns_start_timeout: Duration::from_secs(2),
+            dns_names_max: 10_000,
+            dns_addresses_max: 64,
+            dns_lookups_max: 32,
             linger_bytes_max: 64 * 1024,
             linger_timeout: Duration::from_secs(1),
             interim_max: 16,

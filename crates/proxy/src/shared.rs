@@ -6,7 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use outrigger_telemetry::Registry;
+use tokio::sync::watch;
 
+use crate::policy::Policy;
 use crate::settings::Settings;
 
 /// Shared by the threads of one proxy.
@@ -14,7 +16,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) registry: Registry,
     /// Addresses that this process itself listens on: never a destination.
-    own_addresses: RwLock<Vec<SocketAddr>>,
+    own_addresses: RwLock<OwnAddresses>,
     /// Connections of each worker.
     loads: Arc<[Load]>,
     started: Instant,
@@ -24,7 +26,12 @@ pub(crate) struct Shared {
     accepting: AtomicUsize,
     /// Local address of connections to upstreams; `None`: the system's choice.
     pub(crate) source: Option<IpAddr>,
+    /// The policy in force, for who waits for the next.
+    pub(crate) policies: watch::Receiver<Arc<Policy>>,
 }
+
+/// Addresses on which this process listens.
+struct OwnAddresses(Vec<SocketAddr>);
 
 /// Connections of one worker, on a cache line of its own.
 #[derive(Debug, Default)]
@@ -39,28 +46,24 @@ impl Shared {
         own_addresses: Vec<SocketAddr>,
         source: Option<IpAddr>,
         workers: usize,
+        policies: watch::Receiver<Arc<Policy>>,
     ) -> Self {
         Self {
             settings,
             registry,
-            own_addresses: RwLock::new(own_addresses),
+            own_addresses: RwLock::new(OwnAddresses(own_addresses)),
             loads: (0..workers).map(|_| Load::default()).collect(),
             started: Instant::now(),
             last_arrival_ms: AtomicU64::new(0),
             accepting: AtomicUsize::new(0),
             source,
+            policies,
         }
     }
 
     /// Whether sending to `address` would reach this process again.
     pub(crate) fn is_own_address(&self, address: SocketAddr) -> bool {
-        let own = self.own_addresses.read().unwrap_or_else(PoisonError::into_inner);
-        own.iter().any(|own| {
-            own.port() == address.port()
-                && (own.ip() == address.ip()
-                    || address.ip().is_unspecified()
-                    || (own.ip().is_unspecified() && is_loopback(address.ip())))
-        })
+        self.own_addresses.read().unwrap_or_else(PoisonError::into_inner).has(address)
     }
 
     /// Notes that a connection came.
@@ -76,12 +79,12 @@ impl Shared {
 
     /// Notes an address on which this proxy listens.
     pub(crate) fn add_own_address(&self, address: SocketAddr) {
-        self.own_addresses.write().unwrap_or_else(PoisonError::into_inner).push(address);
+        self.own_addresses.write().unwrap_or_else(PoisonError::into_inner).0.push(address);
     }
 
     /// Notes that it listens there no longer.
     pub(crate) fn remove_own_address(&self, address: SocketAddr) {
-        self.own_addresses.write().unwrap_or_else(PoisonError::into_inner).retain(|own| *own != address);
+        self.own_addresses.write().unwrap_or_else(PoisonError::into_inner).0.retain(|own| *own != address);
     }
 
     /// Notes that so many workers are about to accept on one more listener.
@@ -112,6 +115,17 @@ impl Shared {
     }
 }
 
+impl OwnAddresses {
+    fn has(&self, address: SocketAddr) -> bool {
+        self.0.iter().any(|own| {
+            own.port() == address.port()
+                && (own.ip() == address.ip()
+                    || address.ip().is_unspecified()
+                    || (own.ip().is_unspecified() && is_loopback(address.ip())))
+        })
+    }
+}
+
 fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_loopback(),
@@ -126,14 +140,14 @@ mod tests {
     #[test]
     fn own_addresses_are_recognised_in_every_spelling() {
         let own = ["127.0.0.1:15000", "0.0.0.0:15020"].map(|a| a.parse().unwrap()).to_vec();
-        let shared = Shared::new(Settings::default(), Registry::new(Default::default()), own, None, 1);
+        let own = OwnAddresses(own);
         for address in
             ["127.0.0.1:15000", "0.0.0.0:15000", "127.0.0.9:15020", "[::1]:15020", "[::ffff:127.0.0.1]:15020"]
         {
-            assert!(shared.is_own_address(address.parse().unwrap()), "{address}");
+            assert!(own.has(address.parse().unwrap()), "{address}");
         }
         for address in ["127.0.0.2:15000", "127.0.0.1:9080", "10.0.0.1:15020"] {
-            assert!(!shared.is_own_address(address.parse().unwrap()), "{address}");
+            assert!(!own.has(address.parse().unwrap()), "{address}");
         }
     }
 }

@@ -13,6 +13,7 @@ use outrigger_model::{BalancePolicy, ClusterName, Discovery, HashKey};
 
 use crate::balance::{Key, hash_key};
 use crate::failure::Reason;
+use crate::first_answer;
 use crate::forward::{choose_in, choose_original, connect};
 use crate::h1::stream::Stream;
 use crate::plan::Client;
@@ -45,6 +46,9 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client) {
     };
     let chosen = match cluster.live.model.discovery {
         Discovery::OriginalDestination => choose_original(worker, &cluster, who.original()),
+        _ if cluster.live.is_unanswered() => {
+            Box::pin(first_answer::choose_in(worker, &cluster, key(&cluster, who), Instant::now())).await
+        }
         _ => choose_in(worker, &cluster, key(&cluster, who), Instant::now()),
     };
     let choice = match chosen {

@@ -13,14 +13,17 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::alarm::Clock;
+use crate::dns::{NameServers, Names};
 use crate::h1::buffer::BufferPool;
 use crate::runtime::{self, Hosting};
+use crate::settings::Settings;
 use crate::worker::Worker;
 
 /// Worker threads. Dropping them ends every proxy that still runs on them.
 #[derive(Debug)]
 pub struct Threads {
     threads: Vec<Thread>,
+    names: Names,
 }
 
 #[derive(Debug)]
@@ -43,6 +46,14 @@ impl Threads {
     /// # Errors
     /// When the system has no more threads or descriptors.
     pub fn start(count: usize) -> io::Result<Self> {
+        Self::start_with(count, NameServers::System, Settings::default())
+    }
+
+    /// As [`Self::start`], with other name servers and other limits on looking names up, which all proxies share.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(count: usize, servers: NameServers, settings: Settings) -> io::Result<Self> {
         let mut threads = Vec::with_capacity(count.max(1));
         for index in 0..count.max(1) {
             let (orders, wire) = mpsc::unbounded_channel();
@@ -63,12 +74,17 @@ impl Threads {
             ready.recv().map_err(io::Error::other)??;
             threads.push(Thread { orders, handle: Some(handle) });
         }
-        Ok(Self { threads })
+        Ok(Self { threads, names: Names::new(servers, settings) })
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
         self.threads.len()
+    }
+
+    /// The names of the process.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Has a thread host a worker.

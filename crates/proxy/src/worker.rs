@@ -145,9 +145,15 @@ impl Worker {
     /// Takes a new policy into force. Balancers, pools and handles of what did not change stay.
     pub(crate) fn obey(&self, policy: Arc<Policy>) {
         self.recorder.set_own(&policy.snapshot.workload);
-        self.clusters
-            .borrow_mut()
-            .retain(|name, cluster| policy.clusters.get(name).is_some_and(|live| Arc::ptr_eq(live, &cluster.live)));
+        self.clusters.borrow_mut().retain(|name, cluster| match policy.clusters.get(name) {
+            Some(live) if Arc::ptr_eq(live, &cluster.live) => true,
+            Some(live) => {
+                // At once, not when it is used again: the pool keeps connections to endpoints of these clusters only.
+                *cluster = Rc::new(WorkerCluster::new(live.clone(), &self.recorder));
+                true
+            }
+            None => false,
+        });
         *self.current.borrow_mut() = Rc::new(Current { policy, targets: RefCell::default() });
         self.sweep_pool();
     }
@@ -271,7 +277,8 @@ fn destination(route: &Route, index: usize) -> &Destination {
 }
 
 impl WorkerCluster {
-    fn new(live: Arc<LiveCluster>, recorder: &Recorder) -> Self {
+    /// A cluster that this worker has not used yet.
+    pub(crate) fn new(live: Arc<LiveCluster>, recorder: &Recorder) -> Self {
         let balancer = Balancer::new(&live.model.balance, live.hosts.clone(), live.table.clone());
         Self {
             balancer: RefCell::new(balancer),

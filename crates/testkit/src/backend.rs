@@ -101,8 +101,28 @@ impl Backend {
         Self::build(Ipv4Addr::LOCALHOST, false, false, idle, Box::new(script))
     }
 
+    /// One on each of these loopback addresses, all at one port, as the addresses of a name are; `script` is also told the
+    /// address.
+    pub fn start_at_one_port(
+        ips: &[Ipv4Addr],
+        script: impl Fn(Ipv4Addr, &Request) -> Reply + Clone + Send + Sync + 'static,
+    ) -> Vec<Self> {
+        let at_port = |port| ips.iter().map(|ip| TcpListener::bind((*ip, port))).collect::<Result<Vec<_>, _>>();
+        let listeners = (0..100).find_map(|_| at_port(crate::free_address().port()).ok());
+        let listeners = listeners.expect("loopback has a port that is free on all addresses");
+        let started = listeners.into_iter().zip(ips).map(|(listener, ip)| {
+            let (script, ip) = (script.clone(), *ip);
+            Self::on(listener, false, true, PATIENCE, Box::new(move |request: &Request| script(ip, request)))
+        });
+        started.collect()
+    }
+
     fn build(ip: Ipv4Addr, early: bool, records: bool, idle: Duration, script: Box<Script>) -> Self {
         let listener = TcpListener::bind((ip, 0)).expect("loopback has free ports");
+        Self::on(listener, early, records, idle, script)
+    }
+
+    fn on(listener: TcpListener, early: bool, records: bool, idle: Duration, script: Box<Script>) -> Self {
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared {
             script,

@@ -7,6 +7,7 @@
 mod backend;
 pub mod certificates;
 mod client;
+pub mod dns;
 pub mod h2;
 pub mod ledger;
 pub mod metrics;

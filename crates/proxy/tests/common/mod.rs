@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_model as model;
-use outrigger_proxy::{Options, Proxy, Settings, Threads};
+use outrigger_proxy::{NameServers, Options, Proxy, Settings, Threads};
 use outrigger_telemetry::Registry;
 
 /// One proxy and its metrics.
@@ -33,9 +33,14 @@ pub fn proxy_to(endpoints: &[SocketAddr]) -> World {
 
 /// A proxy on this snapshot.
 pub fn proxy_with(settings: Settings, snapshot: model::Snapshot) -> World {
+    proxy_asking(NameServers::At(Vec::new()), settings, snapshot)
+}
+
+/// As [`proxy_with`], with name servers.
+pub fn proxy_asking(servers: NameServers, settings: Settings, snapshot: model::Snapshot) -> World {
     let registry = Registry::new(Default::default());
     let socket = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-    let threads = Threads::start(2).expect("threads");
+    let threads = Threads::start_with(2, servers, settings).expect("threads");
     let options = Options { settings, seed: 1, ..Options::default() };
     let proxy = Proxy::start(&threads, options, &registry, Arc::new(snapshot)).expect("a proxy starts");
     proxy.listen(model::Listener::OUTBOUND, &socket).expect("the socket is shared");

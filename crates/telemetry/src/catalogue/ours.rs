@@ -129,6 +129,40 @@ metrics! {
         "Answers made by the proxy itself rather than by an upstream, by response flag, status and cause.",
     )
     .labels(&["response_flags", "response_code", "details"]);
+    /// `host` is a name of the configuration; `result` is `success`, else why there is no address: `no_name` (NXDOMAIN),
+    /// `no_address`, `unusable`, `timeout`, `refused`, `broken`. Lookups serve all proxies of a process, and each tells those
+    /// of the names it has.
+    OUTRIGGER_DNS_LOOKUPS_TOTAL = Desc::counter(
+        "outrigger_dns_lookups_total",
+        "Lookups of a name whose addresses are endpoints, by result.",
+    )
+    .labels(&["host", "result"]);
+    /// Of all names of the process together.
+    OUTRIGGER_DNS_LOOKUP_DURATION_SECONDS = Desc::histogram(
+        "outrigger_dns_lookup_duration_seconds",
+        "Time that lookups of names took, tries that failed included.",
+        &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0],
+    )
+    .unit("seconds");
+    /// What endpoints are made of.
+    OUTRIGGER_DNS_ADDRESSES = Desc::gauge(
+        "outrigger_dns_addresses",
+        "Addresses of a name in use.",
+    )
+    .labels(&["host"]);
+    /// Grows to about the time to live of the answers, and beyond it where lookups fail.
+    OUTRIGGER_DNS_ANSWER_AGE_SECONDS = Desc::gauge(
+        "outrigger_dns_answer_age_seconds",
+        "Time since a name was last looked up with success.",
+    )
+    .labels(&["host"])
+    .unit("seconds");
+    /// After five minutes of it the addresses are given up.
+    OUTRIGGER_DNS_STALE = Desc::gauge(
+        "outrigger_dns_stale",
+        "Whether the last good answer for a name has expired and lookups fail: 1 yes, 0 no.",
+    )
+    .labels(&["host"]);
     /// One value a bound; every bound of the proxy has one.
     OUTRIGGER_LIMIT_HITS_TOTAL = Desc::counter(
         "outrigger_limit_hits_total",
