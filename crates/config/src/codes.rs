@@ -106,7 +106,8 @@ codes! {
     PRECEDENCE = "OUT0202" Warning;
     /// A port speaks TCP or TLS: the outbound listener routes HTTP only; gateways and `--forward` relay its connections.
     PROTOCOL_LATER = "OUT0203" Info;
-    /// An endpoint is named by a host name, which is not resolved yet; the cluster stays without it.
+    /// An endpoint is a host name where only addresses are taken; the service stays without it. Names belong into
+    /// ServiceEntries with `resolution: DNS` and into ExternalName Services.
     NOT_RESOLVED = "OUT0204" Warning;
     /// A subset selects none of the endpoints its service has; requests to it get 503 (flag UH).
     EMPTY_SUBSET = "OUT0205" Warning;

@@ -125,6 +125,16 @@ fn check_spec(spec: &ServiceEntrySpec, pos: Pos, cx: &mut Cx) {
         let message = "`endpoints` are given with resolution NONE, which sends to the address the client asked for";
         fail(pos, message.to_owned(), "use resolution STATIC for addresses, DNS for names");
     }
+    let by_host = spec.endpoints.is_empty() && spec.selector.is_none();
+    if by_host && matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin) {
+        for (index, host) in spec.hosts.iter().enumerate().filter(|(_, host)| host.value.0.starts_with('*')) {
+            let host_text = clip(&host.value.0);
+            let message = format!(
+                "hosts[{index}]: found {host_text:?}, expected a name without wildcard: without `endpoints` the hosts are looked up"
+            );
+            fail(host.pos, message, "give `endpoints`, or use resolution NONE");
+        }
+    }
     if spec.resolution == Resolution::DnsRoundRobin && spec.endpoints.len() > 1 {
         fail(pos, "resolution DNS_ROUND_ROBIN takes one endpoint at most".to_owned(), "use resolution DNS");
     }

@@ -1,9 +1,11 @@
 //! Istio `WorkloadEntry`: one instance outside Kubernetes, or a Kubernetes one named by hand.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::istio::{Unmodelled, spanned};
+use crate::address::is_host;
 use crate::codes;
 use crate::decode::{Cx, Decode, clip};
 use crate::node::{Node, Pos, Spanned};
@@ -58,7 +60,15 @@ fn network(node: &Node<'_>, cx: &mut Cx) -> Option<Unmodelled> {
 
 fn check_spec(spec: &WorkloadEntrySpec, pos: Pos, cx: &mut Cx) {
     let Some(address) = &spec.address else { return };
-    let Some(path) = address.strip_prefix("unix://") else { return };
+    let Some(path) = address.strip_prefix("unix://") else {
+        let name = address.strip_suffix('.').unwrap_or(address);
+        if address.parse::<IpAddr>().is_err() && !is_host(name) {
+            let message =
+                format!("address: found {:?}, expected an IP address, a host name or `unix://PATH`", clip(address));
+            cx.report(codes::SCHEMA, address.pos, message, "");
+        }
+        return;
+    };
     if !path.starts_with(['/', '@']) {
         let message = format!("address: found {:?}, expected an absolute path after `unix://`", clip(address));
         cx.report(codes::SCHEMA, address.pos, message, "");

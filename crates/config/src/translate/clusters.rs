@@ -9,7 +9,7 @@ use outrigger_model::{
 };
 
 use super::client::Client;
-use super::endpoints::ServiceEndpoints;
+use super::endpoints::{Instances, ServiceEndpoints};
 use super::fingerprint;
 use super::lender::Lender;
 use super::locality::{self, Near};
@@ -88,7 +88,7 @@ impl ClusterContext<'_> {
         &self,
         info: &ServiceInfo,
         port: &PortInfo,
-        endpoints: &[Arc<Endpoint>],
+        instances: &Instances,
         rule: Option<&Arc<Merged>>,
         subset: Option<&Subset>,
     ) -> (Arc<Cluster>, u64) {
@@ -98,11 +98,9 @@ impl ClusterContext<'_> {
             effective.outlier = effective.outlier.or(default.outlier.as_ref());
         }
         let subset_name: Arc<str> = subset.map(|s| s.name.value.clone()).unwrap_or_default();
-        let mut selected: Vec<Arc<Endpoint>> = match subset {
-            Some(subset) if !subset.labels.is_empty() => {
-                endpoints.iter().filter(|e| has_labels(&e.workload.labels, &subset.labels)).cloned().collect()
-            }
-            _ => endpoints.to_vec(),
+        let mut selected = match subset {
+            Some(subset) if !subset.labels.is_empty() => instances.with_labels(&subset.labels),
+            _ => instances.clone(),
         };
         let name = ClusterName::outbound(port.number, &subset_name, &info.host);
         let before = self.before.get(&name);
@@ -112,10 +110,13 @@ impl ClusterContext<'_> {
             _ => info.discovery,
         };
         if discovery == Discovery::OriginalDestination {
-            selected.clear();
+            selected = Instances::default();
         }
         if let Some(before) = before {
-            reuse(&mut selected, &before.endpoints);
+            reuse(&mut selected.endpoints, &before.endpoints);
+            if selected.names == before.names {
+                selected.names.clone_from(&before.names);
+            }
         }
         let connect = effective.connection_pool.and_then(|p| p.tcp.as_ref()).and_then(|t| t.connect_timeout);
         let cluster = Cluster {
@@ -127,8 +128,8 @@ impl ClusterContext<'_> {
                 subset: subset_name,
             },
             discovery,
-            endpoints: selected,
-            names: Vec::new(),
+            endpoints: selected.endpoints,
+            names: selected.names,
             http: effective.upstream_http(port.protocol, self.mesh.h2_upgrade, self.client.is_gateway),
             proxy_protocol: effective.proxy_protocol.map(|p| p.model()),
             balance,
@@ -145,14 +146,14 @@ impl ClusterContext<'_> {
         }
     }
 
-    fn balance(&self, effective: &Effective<'_>, endpoints: &mut Vec<Arc<Endpoint>>) -> Balance {
+    fn balance(&self, effective: &Effective<'_>, instances: &mut Instances) -> Balance {
         let balancer = effective.load_balancer;
         let setting = balancer.and_then(|b| b.locality.as_ref()).unwrap_or(&self.mesh.locality);
         let near = Near { locality: &self.client.locality, labels: self.client.labels() };
-        let locality = if endpoints.is_empty() {
+        let locality = if instances.len() == 0 {
             LocalityMode::Priority
         } else {
-            locality::apply(endpoints, setting, effective.outlier.is_some(), near)
+            locality::apply(instances, setting, effective.outlier.is_some(), near)
         };
         Balance {
             policy: balancer.map_or(BalancePolicy::LeastRequest, |b| b.policy.clone()),
@@ -181,11 +182,11 @@ pub(crate) fn reuse(endpoints: &mut [Arc<Endpoint>], before: &[Arc<Endpoint>]) {
 
 /// Subsets without endpoints where the service has some.
 fn empty_subsets(info: &ServiceInfo, endpoints: &ServiceEndpoints, rule: &Merged) -> Vec<Diagnostic> {
-    let all = || endpoints.ports.iter().flatten();
+    let all = || endpoints.ports.iter().flat_map(Instances::workloads);
     if all().next().is_none() {
         return Vec::new();
     }
-    let empty = |subset: &Subset| !all().any(|e| has_labels(&e.workload.labels, &subset.labels));
+    let empty = |subset: &Subset| !all().any(|workload| has_labels(&workload.labels, &subset.labels));
     let report = |(owner, subset): (&Arc<crate::kind::destination_rule::DestinationRule>, &Subset)| {
         let labels: Vec<String> = subset.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
         codes::EMPTY_SUBSET.about(

@@ -1,4 +1,5 @@
-//! The instances behind a service, port by port, before any policy: where they listen, who they are, where they run.
+//! The instances behind a service, port by port, before any policy: where they listen or by which name, who they are, where
+//! they run.
 //!
 //! From EndpointSlices; without any, from Endpoints; without those, from the pods the Service selects. WorkloadEntries
 //! that the Service selects count in any case, as in Istio.
@@ -7,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use outrigger_model::{Diagnostic, Endpoint, Locality, Workload};
+use outrigger_model::{Diagnostic, Discovery, Endpoint, Locality, NamedEndpoint, Workload};
 
 use super::registry::{PortInfo, ServiceInfo, Source};
 use super::workloads::{PodIndex, has_labels, label_locality};
@@ -16,7 +17,7 @@ use crate::decode::clip;
 use crate::kind::endpoint_slice::{Address, EndpointSlice, SliceEndpoint};
 use crate::kind::endpoints::{EndpointAddress, Endpoints};
 use crate::kind::service::{Protocol, Service, ServiceType};
-use crate::kind::service_entry::{Resolution, ServiceEntry};
+use crate::kind::service_entry::ServiceEntry;
 use crate::kind::workload_entry::WorkloadEntrySpec;
 use crate::object::{Labels, Metadata};
 use crate::resources::Resources;
@@ -26,15 +27,46 @@ use crate::scalar::IntOrString;
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct ServiceEndpoints {
     /// Parallel to the service's ports.
-    pub(crate) ports: Vec<Vec<Arc<Endpoint>>>,
+    pub(crate) ports: Vec<Instances>,
     /// What was found wrong.
     pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// The instances of one port.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Instances {
+    /// By address.
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    /// By names whose addresses the proxy looks up.
+    pub(crate) names: Vec<Arc<NamedEndpoint>>,
+}
+
+impl Instances {
+    /// How many there are; a name counts once.
+    pub(crate) fn len(&self) -> usize {
+        self.endpoints.len() + self.names.len()
+    }
+
+    /// Who they are.
+    pub(crate) fn workloads(&self) -> impl Iterator<Item = &Workload> {
+        let by_address = self.endpoints.iter().map(|e| &*e.workload);
+        by_address.chain(self.names.iter().map(|n| &*n.workload))
+    }
+
+    /// Those with all labels of a selector.
+    pub(crate) fn with_labels(&self, selector: &Labels) -> Self {
+        let has = |workload: &Workload| has_labels(&workload.labels, selector);
+        Self {
+            endpoints: self.endpoints.iter().filter(|e| has(&e.workload)).cloned().collect(),
+            names: self.names.iter().filter(|n| has(&n.workload)).cloned().collect(),
+        }
+    }
 }
 
 impl ServiceEndpoints {
     /// Instances, counted at the port that has most.
     pub(crate) fn count(&self) -> usize {
-        self.ports.iter().map(Vec::len).max().unwrap_or_default()
+        self.ports.iter().map(Instances::len).max().unwrap_or_default()
     }
 }
 
@@ -79,7 +111,7 @@ pub(crate) fn gather<'r>(
         info,
         resources,
         pods,
-        out: ServiceEndpoints { ports: vec![Vec::new(); count], diagnostics: Vec::new() },
+        out: ServiceEndpoints { ports: vec![Instances::default(); count], diagnostics: Vec::new() },
         seen: vec![HashSet::default(); count],
         seen_pods: vec![HashSet::default(); count],
     };
@@ -128,7 +160,7 @@ impl Gather<'_, '_> {
                     continue;
                 }
                 let Some(Address::Ip(ip)) = endpoint.addresses.first() else {
-                    self.unresolved(&slice.meta, endpoint.pos, "an EndpointSlice of addressType FQDN");
+                    self.no_address(&slice.meta, endpoint.pos, "an endpoint of addressType FQDN");
                     continue;
                 };
                 let (workload, locality) = self.slice_facts(service, slice, endpoint, *ip, &labels, &mut own);
@@ -269,14 +301,19 @@ impl Gather<'_, '_> {
         if self.info.alias_of.is_some() {
             return;
         }
-        let Ok(ip) = name.parse::<IpAddr>() else {
-            let what = format!("the ExternalName {:?}", clip(name));
-            self.unresolved(&service.meta, name.pos, &what);
-            return;
-        };
-        let workload = self.pods.without_pod("", &service.meta.namespace, Labels::new());
+        self.everywhere(name);
+    }
+
+    /// Adds one instance that is nothing but an address or a name.
+    fn everywhere(&mut self, host: &str) {
+        let workload = self.pods.without_pod("", &self.info.namespace, Labels::new());
+        let locality = Locality::default();
         for (index, port) in self.info.ports.iter().enumerate() {
-            self.push(index, SocketAddr::new(ip, target_number(service, port)), 1, &Locality::default(), &workload);
+            let number = self.target(port);
+            match host.parse() {
+                Ok(ip) => self.push(index, SocketAddr::new(ip, number), 1, &locality, &workload),
+                Err(_) => self.push_name(index, host, number, 1, &locality, &workload),
+            }
         }
     }
 
@@ -286,25 +323,13 @@ impl Gather<'_, '_> {
             self.entry_selection(entry, &selector.labels);
             return;
         }
-        let by_name = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
-        if spec.endpoints.is_empty() && by_name {
-            let host = spec.hosts.iter().find(|h| h.value.0 == self.info.host);
-            let pos = host.map_or(entry.meta.pos, |h| h.pos);
-            match self.info.host.parse::<IpAddr>() {
-                Ok(ip) => self.entry_address(ip),
-                Err(_) => self.unresolved(&entry.meta, pos, &format!("host {:?}", clip(&self.info.host))),
-            }
+        if spec.endpoints.is_empty() && self.takes_names() {
+            let host = self.info.host.clone();
+            self.everywhere(&host);
         }
         for endpoint in &spec.endpoints {
             let workload = self.pods.of_entry("", &entry.meta.namespace, endpoint);
             self.workload_entry(&entry.meta, endpoint, &workload);
-        }
-    }
-
-    fn entry_address(&mut self, ip: IpAddr) {
-        let workload = self.pods.without_pod("", &self.info.namespace, Labels::new());
-        for (index, port) in self.info.ports.iter().enumerate() {
-            self.push(index, SocketAddr::new(ip, self.entry_target(port)), 1, &Locality::default(), &workload);
         }
     }
 
@@ -321,7 +346,7 @@ impl Gather<'_, '_> {
             let Some(ip) = pod.ips().next().filter(|_| pod.is_ready()) else { continue };
             let facts = self.pods.facts(&pod);
             for (index, port) in self.info.ports.iter().enumerate() {
-                let address = SocketAddr::new(ip, self.entry_target(port));
+                let address = SocketAddr::new(ip, self.target(port));
                 self.push(index, address, 1, &facts.locality, &facts.workload);
             }
         }
@@ -330,20 +355,35 @@ impl Gather<'_, '_> {
     /// Adds an instance that is named by hand: its port map beats the target port, which beats the port.
     fn workload_entry(&mut self, meta: &Metadata, spec: &WorkloadEntrySpec, workload: &Arc<Workload>) {
         let Some(address) = &spec.address else { return };
-        let Ok(ip) = address.parse::<IpAddr>() else {
-            let what = format!("address {:?}", clip(address));
-            self.unresolved(meta, address.pos, &what);
+        if address.starts_with("unix://") {
+            let message = format!("address {:?} is a Unix socket, which is not connected to yet", clip(address));
+            let hint = "give an IP address; there is no endpoint for it";
+            self.out.diagnostics.push(codes::NOT_ENFORCED.about(meta, address.pos, message, hint));
             return;
-        };
+        }
+        let ip = address.parse::<IpAddr>();
+        if ip.is_err() && !self.takes_names() {
+            self.no_address(meta, address.pos, &format!("address {:?}", clip(address)));
+            return;
+        }
         let locality = spec.locality.as_deref().map(Locality::parse).unwrap_or_default();
         let weight = spec.weight.filter(|w| *w > 0).unwrap_or(1);
         for (index, port) in self.info.ports.iter().enumerate() {
-            let number = spec.ports.get(&port.name).map_or_else(|| self.entry_target(port), |p| p.0);
-            self.push(index, SocketAddr::new(ip, number), weight, &locality, workload);
+            let number = spec.ports.get(&port.name).map_or_else(|| self.target(port), |p| p.0);
+            match ip {
+                Ok(ip) => self.push(index, SocketAddr::new(ip, number), weight, &locality, workload),
+                Err(_) => self.push_name(index, address, number, weight, &locality, workload),
+            }
         }
     }
 
-    fn entry_target(&self, port: &PortInfo) -> u16 {
+    /// Whether instances may have names instead of addresses.
+    fn takes_names(&self) -> bool {
+        matches!(self.info.discovery, Discovery::Dns | Discovery::DnsRoundRobin)
+    }
+
+    /// The port behind one of the service, where no instance has its own.
+    fn target(&self, port: &PortInfo) -> u16 {
         match &self.info.source {
             Source::Entry(entry) => entry.spec.ports[port.index].target_port.unwrap_or(port.number),
             Source::Service(service) => target_number(service, port),
@@ -357,7 +397,7 @@ impl Gather<'_, '_> {
         if !workload.pod.is_empty() && !self.seen_pods[index].insert(workload.pod.clone()) {
             return;
         }
-        self.out.ports[index].push(Arc::new(Endpoint {
+        self.out.ports[index].endpoints.push(Arc::new(Endpoint {
             address,
             weight,
             priority: 0,
@@ -367,12 +407,39 @@ impl Gather<'_, '_> {
         }));
     }
 
-    fn unresolved(&mut self, meta: &Metadata, pos: crate::node::Pos, what: &str) {
+    fn push_name(
+        &mut self,
+        index: usize,
+        host: &str,
+        port: u16,
+        weight: u32,
+        locality: &Locality,
+        workload: &Arc<Workload>,
+    ) {
+        let host: Arc<str> = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase().into();
+        let names = &mut self.out.ports[index].names;
+        // Twice the same name has the same addresses twice.
+        if names.iter().any(|known| known.host == host && known.port == port) {
+            return;
+        }
+        names.push(Arc::new(NamedEndpoint {
+            host,
+            port,
+            weight,
+            priority: 0,
+            locality: locality.clone(),
+            locality_weight: 0,
+            workload: workload.clone(),
+        }));
+    }
+
+    fn no_address(&mut self, meta: &Metadata, pos: crate::node::Pos, what: &str) {
+        let service = &self.info.host;
         self.out.diagnostics.push(codes::NOT_RESOLVED.about(
             meta,
             pos,
-            format!("{what} is a name, and names are not resolved yet; there is no endpoint for it"),
-            "give IP addresses",
+            format!("{what} is a name, and {service} takes addresses only; there is no endpoint for it"),
+            "give IP addresses; names are looked up for ServiceEntries with `resolution: DNS` and ExternalName Services",
         ));
     }
 

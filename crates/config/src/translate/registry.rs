@@ -38,7 +38,7 @@ pub(crate) struct ServiceInfo {
     pub(crate) origin: Arc<Origin>,
     /// Where its endpoints come from.
     pub(crate) discovery: Discovery,
-    /// For an ExternalName service whose target is in the registry: the target's host.
+    /// For an ExternalName service whose target is in the registry: the host it stands for in the end.
     pub(crate) alias_of: Option<Arc<str>>,
 }
 
@@ -128,12 +128,11 @@ impl Registry {
             by_host.entry(info.host.clone()).or_default().push(index as u32);
         }
         let mut aliases: HashMap<Arc<str>, Vec<u32>, foldhash::fast::RandomState> = HashMap::default();
-        for (index, info) in services.iter_mut().enumerate() {
-            let target = info.alias_of.take().filter(|t| by_host.contains_key(t) && *t != info.host);
+        for (index, target) in ends_of_aliases(&services, &by_host).into_iter().enumerate() {
             if let Some(target) = &target {
                 aliases.entry(target.clone()).or_default().push(index as u32);
             }
-            info.alias_of = target;
+            services[index].alias_of = target;
         }
         Self { services: services.into_iter().map(Arc::new).collect(), by_host, aliases }
     }
@@ -152,6 +151,29 @@ impl Registry {
     pub(crate) fn at(&self, index: u32) -> &Arc<ServiceInfo> {
         &self.services[index as usize]
     }
+}
+
+/// Aliases that are followed; more are taken for a circle.
+const ALIASES_MAX: usize = 8;
+
+/// For each service the host of the registry that it stands for, through others of its kind if need be. One that leads out
+/// of the registry, or in a circle, stands for itself: its name is looked up.
+fn ends_of_aliases(
+    services: &[ServiceInfo],
+    by_host: &HashMap<Arc<str>, Vec<u32>, foldhash::fast::RandomState>,
+) -> Vec<Option<Arc<str>>> {
+    let next = |service: &ServiceInfo| service.alias_of.clone().filter(|target| by_host.contains_key(target));
+    let end = |service: &ServiceInfo| {
+        let mut target = next(service)?;
+        for _ in 0..ALIASES_MAX {
+            match next(&services[by_host[&target][0] as usize]) {
+                Some(further) => target = further,
+                None => return Some(target),
+            }
+        }
+        None
+    };
+    services.iter().map(end).collect()
 }
 
 fn origin(meta: &Metadata) -> Arc<Origin> {
@@ -185,6 +207,7 @@ fn of_service(service: &Arc<Service>, mesh: &MeshConfig, domain: &str) -> Servic
         }
     }
     let external = spec.service_type == ServiceType::ExternalName;
+    let by_name = external && spec.external_name.as_ref().is_some_and(|name| name.parse::<IpAddr>().is_err());
     let alias_of = spec.external_name.as_ref().filter(|_| external).map(|name| {
         let name = name.strip_suffix('.').unwrap_or(name);
         name.to_ascii_lowercase().into()
@@ -202,7 +225,7 @@ fn of_service(service: &Arc<Service>, mesh: &MeshConfig, domain: &str) -> Servic
         export_to: exports.filter(|e| !e.is_empty()).unwrap_or_else(|| mesh.service_export_to.clone()),
         source: Source::Service(service.clone()),
         origin: origin(&service.meta),
-        discovery: Discovery::Static,
+        discovery: if by_name { Discovery::Dns } else { Discovery::Static },
         alias_of,
     }
 }
@@ -216,7 +239,12 @@ fn of_entry(entry: &Arc<ServiceEntry>, host: &Arc<str>, mesh: &MeshConfig) -> Se
         index,
     });
     let addresses = spec.addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok()).map(hosts::address);
-    let dynamic = matches!(spec.resolution, Resolution::None | Resolution::DynamicDns);
+    let discovery = match spec.resolution {
+        Resolution::None | Resolution::DynamicDns if spec.selector.is_none() => Discovery::OriginalDestination,
+        Resolution::None | Resolution::DynamicDns | Resolution::Static => Discovery::Static,
+        Resolution::Dns => Discovery::Dns,
+        Resolution::DnsRoundRobin => Discovery::DnsRoundRobin,
+    };
     ServiceInfo {
         host: host.clone(),
         name: host.clone(),
@@ -226,7 +254,7 @@ fn of_entry(entry: &Arc<ServiceEntry>, host: &Arc<str>, mesh: &MeshConfig) -> Se
         export_to: if spec.export_to.is_empty() { mesh.service_export_to.clone() } else { spec.export_to.clone() },
         source: Source::Entry(entry.clone()),
         origin: origin(&entry.meta),
-        discovery: if dynamic && spec.selector.is_none() { Discovery::OriginalDestination } else { Discovery::Static },
+        discovery,
         alias_of: None,
     }
 }

@@ -54,7 +54,6 @@ impl Resolver<'_> {
         let of = |namespace: &str| seen().find(|index| *self.registry.at(*index).namespace == *namespace);
         let found = of(&self.client.namespace).or_else(|| of(near)).or_else(|| seen().next())?;
         match &self.registry.at(found).alias_of {
-            // One step only: an alias of an alias is not followed.
             Some(target) => self.registry.named(target).iter().copied().find(|i| self.visible[*i as usize]),
             None => Some(found),
         }

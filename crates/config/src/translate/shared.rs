@@ -212,7 +212,8 @@ impl<'g> Gatherer<'g> {
         let endpoints = match known.map(|known| &known.endpoints) {
             Some(known) if **known == found => known.clone(),
             Some(known) => {
-                found.ports.iter_mut().zip(&known.ports).for_each(|(now, before)| clusters::reuse(now, before));
+                let ports = found.ports.iter_mut().zip(&known.ports);
+                ports.for_each(|(now, before)| clusters::reuse(&mut now.endpoints, &before.endpoints));
                 Arc::new(found)
             }
             None => Arc::new(found),

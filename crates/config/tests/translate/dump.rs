@@ -268,8 +268,11 @@ fn cluster(cluster: &Cluster, endpoints: bool, out: &mut String) {
     if let Some(w) = cluster.balance.warmup {
         write!(out, " warmup={:?}/{}/{}", w.duration, w.minimum_ratio, w.aggression).unwrap();
     }
-    if cluster.discovery == Discovery::OriginalDestination {
-        out.push_str(" original");
+    match cluster.discovery {
+        Discovery::Static | Discovery::PodName => {}
+        Discovery::OriginalDestination => out.push_str(" original"),
+        Discovery::Dns => out.push_str(" dns"),
+        Discovery::DnsRoundRobin => out.push_str(" dns-in-turns"),
     }
     match cluster.http {
         UpstreamHttp::Http1 => {}
@@ -318,33 +321,38 @@ fn cluster(cluster: &Cluster, endpoints: bool, out: &mut String) {
     if let Some(rule) = &cluster.destination_rule {
         write!(out, " by={rule}").unwrap();
     }
-    writeln!(out, " [{}]", cluster.endpoints.len()).unwrap();
+    writeln!(out, " [{}]", cluster.endpoints.len() + cluster.names.len()).unwrap();
     if !endpoints {
         return;
     }
     for e in &cluster.endpoints {
-        let w = &e.workload;
-        write!(out, "  {} {}/{} app={} version={}", e.address, w.namespace, w.name, w.app, w.version).unwrap();
-        if !w.pod.is_empty() {
-            write!(out, " pod={}", w.pod).unwrap();
-        }
-        if !w.principal.is_empty() {
-            write!(out, " {}", w.principal).unwrap();
-        }
-        if e.weight != 1 {
-            write!(out, " weight={}", e.weight).unwrap();
-        }
-        if e.priority != 0 {
-            write!(out, " priority={}", e.priority).unwrap();
-        }
-        if e.locality_weight != 0 {
-            write!(out, " locality-weight={}", e.locality_weight).unwrap();
-        }
-        if e.locality != Locality::default() {
-            write!(out, " at={}", e.locality).unwrap();
-        }
-        out.push('\n');
+        let lots = (e.weight, e.priority, e.locality_weight);
+        instance(&e.address.to_string(), &e.workload, lots, &e.locality, out);
     }
+    for n in &cluster.names {
+        let lots = (n.weight, n.priority, n.locality_weight);
+        instance(&format!("{}:{}", n.host, n.port), &n.workload, lots, &n.locality, out);
+    }
+}
+
+/// `WHERE NAMESPACE/NAME [what differs from the defaults]`; `lots` are weight, priority and weight of the locality.
+fn instance(place: &str, w: &Workload, lots: (u32, u32, u32), locality: &Locality, out: &mut String) {
+    write!(out, "  {place} {}/{} app={} version={}", w.namespace, w.name, w.app, w.version).unwrap();
+    if !w.pod.is_empty() {
+        write!(out, " pod={}", w.pod).unwrap();
+    }
+    if !w.principal.is_empty() {
+        write!(out, " {}", w.principal).unwrap();
+    }
+    for (name, value, default) in [("weight", lots.0, 1), ("priority", lots.1, 0), ("locality-weight", lots.2, 0)] {
+        if value != default {
+            write!(out, " {name}={value}").unwrap();
+        }
+    }
+    if *locality != Locality::default() {
+        write!(out, " at={locality}").unwrap();
+    }
+    out.push('\n');
 }
 
 /// A Service `NAME` with one HTTP port 9080 in namespace `NS`, backed by a slice for each version at 127.0.0.1 and the

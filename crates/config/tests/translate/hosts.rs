@@ -232,10 +232,10 @@ spec: {type: ExternalName, externalName: example.com, ports: [{name: http, port:
         "",
         "endpoints host=default findings",
         &yaml,
-        "outbound|80||far.default.svc.cluster.local least [0]
+        "outbound|80||far.default.svc.cluster.local least dns [1]
+         example.com:80 default/unknown app=unknown version=unknown
          outbound|80||fixed.default.svc.cluster.local least [1]
-           10.1.2.3:80 default/unknown app=unknown version=unknown
-         warning [OUT0204] Service default/far f.yaml:19:42: the ExternalName \"example.com\" is a name, and names are not resolved yet; there is no endpoint for it (give IP addresses)",
+           10.1.2.3:80 default/unknown app=unknown version=unknown",
     );
 }
 
@@ -283,20 +283,28 @@ fn resolutions_of_service_entries() {
         )
     };
     check("", "endpoints findings", &entry("NONE", ""), "outbound|80||x.example.com least original [0]");
+    let own_name = "x.example.com:81 default/unknown app=unknown version=unknown";
+    for (resolution, shown) in [("DNS", "dns"), ("DNS_ROUND_ROBIN", "dns-in-turns")] {
+        let expected = format!("outbound|80||x.example.com least {shown} [1]\n{own_name}");
+        check("", "endpoints findings", &entry(resolution, ""), &expected);
+    }
     check(
         "",
         "endpoints findings",
-        &entry("DNS", "  endpoints: [{address: 10.0.0.1}, {address: y.example.com}]"),
-        "outbound|80||x.example.com least [1]
+        &entry(
+            "DNS",
+            "  endpoints: [{address: 10.0.0.1}, {address: Y.example.com., ports: {http: 82}, weight: 3, locality: r/z}]",
+        ),
+        "outbound|80||x.example.com least dns [2]
          10.0.0.1:81 default/unknown app=unknown version=unknown
-         warning [OUT0204] ServiceEntry default/e f.yaml:8:46: address \"y.example.com\" is a name, and names are not resolved yet; there is no endpoint for it (give IP addresses)",
+         y.example.com:82 default/unknown app=unknown version=unknown weight=3 at=r/z",
     );
     check(
         "",
         "endpoints findings",
-        &entry("DNS", ""),
-        "outbound|80||x.example.com least [0]
-         warning [OUT0204] ServiceEntry default/e f.yaml:5:11: host \"x.example.com\" is a name, and names are not resolved yet; there is no endpoint for it (give IP addresses)",
+        &entry("DNS", "  endpoints: [{address: 'unix:///run/x'}]"),
+        "outbound|80||x.example.com least dns [0]
+         warning [OUT0103] ServiceEntry default/e f.yaml:8:25: address \"unix:///run/x\" is a Unix socket, which is not connected to yet (give an IP address; there is no endpoint for it)",
     );
 }
 

@@ -21,6 +21,7 @@ mod istio_gateways_tcp;
 mod istio_gateways_tls;
 mod listeners;
 mod mutations;
+mod names;
 mod oracle;
 mod policies;
 mod protocols;
