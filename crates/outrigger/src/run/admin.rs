@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
 use outrigger_model::{Action, HostPattern, Listener, PathMatch, Route};
-use outrigger_proxy::{ClusterReport, Proxy};
+use outrigger_proxy::{ClusterReport, EndpointReport, Proxy};
 use outrigger_telemetry::http::{AdminState, LogChange, Query};
 use serde_json::{Value, json};
 
@@ -111,7 +111,7 @@ impl AdminState for Status {
                 for (key, value) in [
                     ("rq_active", endpoint.active_requests.to_string()),
                     ("rq_total", endpoint.requests_begun.to_string()),
-                    ("hostname", endpoint.endpoint.workload.pod.to_string()),
+                    ("hostname", hostname(endpoint).to_string()),
                     ("health_flags", health.to_owned()),
                     ("weight", endpoint.endpoint.weight.to_string()),
                     ("region", endpoint.endpoint.locality.region.to_string()),
@@ -170,6 +170,11 @@ impl AdminState for Status {
     }
 }
 
+/// The name whose address an endpoint is, as in Envoy; else that of its pod.
+fn hostname(endpoint: &EndpointReport) -> &Arc<str> {
+    endpoint.host.as_ref().unwrap_or(&endpoint.endpoint.workload.pod)
+}
+
 fn cluster_status(report: &ClusterReport) -> Value {
     let hosts = report.endpoints.iter().map(|endpoint| {
         let (address, locality) = (endpoint.address(), &endpoint.endpoint.locality);
@@ -181,7 +186,7 @@ fn cluster_status(report: &ClusterReport) -> Value {
                 { "name": "rq_total", "value": endpoint.requests_begun.to_string() },
             ],
             "health_status": { "eds_health_status": health },
-            "hostname": endpoint.endpoint.workload.pod,
+            "hostname": hostname(endpoint),
             "weight": endpoint.endpoint.weight,
             "priority": endpoint.endpoint.priority,
             "locality": { "region": locality.region, "zone": locality.zone, "sub_zone": locality.sub_zone },

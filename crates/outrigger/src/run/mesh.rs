@@ -333,6 +333,20 @@ impl Mesh {
         self.main.as_ref()
     }
 
+    /// Waits until names were looked up for the first time, so that whoever comes with the report in hand finds endpoints;
+    /// not for long.
+    pub(super) async fn names_answered(&self) {
+        let proxies: Vec<Arc<Proxy>> = self.main.iter().cloned().chain(self.proxies().into_values()).collect();
+        let all = async {
+            for proxy in &proxies {
+                proxy.names_answered().await;
+            }
+        };
+        if tokio::time::timeout(self.host.settings.dns_start_timeout, all).await.is_err() {
+            tracing::warn!("not all names have been looked up yet; requests to the others wait, or get 503");
+        }
+    }
+
     /// Where the main proxy listens.
     pub(super) fn outbound(&self) -> SocketAddr {
         self.outbound

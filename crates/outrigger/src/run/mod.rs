@@ -88,10 +88,12 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     };
     let (stop, stopped) = watch::channel(false);
     let servers = start_servers(&admin, &stats, Arc::new(status), &server, &registry, &stopped)?;
+    mesh.names_answered().await;
     server.readiness.set(ServerState::Live);
     let (admin, metrics) = (admin.local_addr()?, stats.local_addr()?);
     let examples = mesh.examples();
-    report::Report { admin, outbound: mesh.outbound(), inbound: mesh.inbound(), metrics, in_force, examples }.print(args.output);
+    report::Report { admin, outbound: mesh.outbound(), inbound: mesh.inbound(), metrics, in_force, examples }
+        .print(args.output);
     let mut sweep = tokio::time::interval(SERIES_SWEEP);
     loop {
         let began = Instant::now();
