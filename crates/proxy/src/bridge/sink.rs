@@ -147,6 +147,10 @@ async fn send(
     is_last: bool,
     patience: &Patience<'_>,
 ) -> Result<(), Refused> {
+    if data.is_empty() {
+        // A frame without data may still be the last one.
+        return if is_last { stream.send_data(data, true).map_err(|_| Refused) } else { Ok(()) };
+    }
     let mut since_ms = patience.now_ms();
     let mut progress = 0;
     stream.reserve_capacity(data.len());

@@ -134,7 +134,8 @@ fn target<'b>(request: &'b Parts, method: &str) -> Result<Target<'b>, Unread> {
     if is_tunnel {
         return Ok(Target { authority, path_and_query: "", absolute: true });
     }
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+    // Where the host is in `host` alone, the library tells no scheme.
+    if uri.authority().is_some() && !matches!(uri.scheme_str(), Some("http" | "https")) {
         return malformed("scheme");
     }
     let path = uri.path_and_query().map_or("", |path| path.as_str());
@@ -245,6 +246,11 @@ mod tests {
     }
 
     #[test]
+    fn the_host_may_stand_in_its_field_alone() {
+        assert_eq!(seen("GET", "/x", &[("host", "a"), ("x", "1")], false), "a /x None x=1");
+    }
+
+    #[test]
     fn what_has_two_readings_is_malformed() {
         for (method, uri, fields, rule) in [
             ("get", "http://a/", &[][..], "method"),
@@ -254,7 +260,6 @@ mod tests {
             ("GET", "http://a,b/", &[], "authority"),
             ("GET", "http://a//x", &[], "path"),
             ("GET", "ftp://a/", &[], "scheme"),
-            ("GET", "/x", &[("host", "a")], "scheme"),
             ("GET", "/x", &[], "authority_missing"),
         ] {
             assert_eq!(seen(method, uri, fields, false), format!("Malformed({rule:?})"), "{method} {uri} {fields:?}");

@@ -32,6 +32,8 @@ pub struct Connection {
     block: Option<Frame>,
     /// Whether frames are answered: SETTINGS and PING acknowledged, windows opened again.
     polite: bool,
+    /// What was taken of each window since it was opened last.
+    owed: BTreeMap<u32, u32>,
     /// What came for each stream.
     pub answers: BTreeMap<u32, Answer>,
     /// Code of the last GOAWAY that came, with its debug data.
@@ -123,6 +125,7 @@ impl Connection {
             decoder: Decoder::default(),
             block: None,
             polite: true,
+            owed: BTreeMap::new(),
             answers: BTreeMap::new(),
             goaway: None,
             pongs: Vec::new(),
@@ -202,10 +205,12 @@ impl Connection {
                 answer.body.extend(unpadded(&read));
                 answer.data_frames += 1;
                 answer.ended |= ends;
-                let length = read.payload.len() as u32;
-                if self.polite && length > 0 {
-                    let updates = [window_update(0, length), window_update(stream, length)];
-                    let _ = self.send(&updates[..if ends { 1 } else { 2 }].concat());
+                if self.polite {
+                    let length = read.payload.len() as u32;
+                    self.open_window(0, length);
+                    if !ends {
+                        self.open_window(stream, length);
+                    }
                 }
             }
             kind::RST_STREAM => self.answers.entry(stream).or_default().reset = Some(number(&read.payload)),
@@ -238,6 +243,16 @@ impl Connection {
         let payload = self.buffer[9..9 + length].to_vec();
         self.buffer.drain(..9 + length);
         Ok(Frame { kind, flags, stream: u32::from_be_bytes([s0, s1, s2, s3]), payload })
+    }
+
+    /// Opens a window again by what was taken, once that is a quarter of what it is at the start.
+    fn open_window(&mut self, stream: u32, taken: u32) {
+        let owed = self.owed.entry(stream).or_default();
+        *owed += taken;
+        if *owed >= 16 * 1024 {
+            let update = window_update(stream, std::mem::take(owed));
+            let _ = self.send(&update);
+        }
     }
 
     fn fields(&mut self, read: Frame) -> Result<(), ReadError> {
