@@ -107,7 +107,7 @@ const CASES: [Case; 13] = [
         name: "a host that nobody knows",
         service: "no-such",
         arguments: &[PRIOR, "--include"],
-        expected: &["HTTP/2 5", "proxy-status: "],
+        expected: &["HTTP/2 404", "proxy-status: ", "flag=NR"],
     },
 ];
 
