@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use outrigger_testkit::h2::{Block, Connection, code, data, headers, kind, reset, settings};
-use outrigger_testkit::{Backend, Process, Reply, Request, free_address, response};
+use outrigger_testkit::{Backend, Process, Reply, Request, World, free_address, response};
 use serde_json::Value;
 
 /// Runs `outrigger request` and tells its exit status, what it printed and what it said.
@@ -268,6 +268,72 @@ fn what_was_refused_goes_out_once_more() {
     let (code, printed, _) = request(&args);
     assert!(code == Some(1) && printed.contains("refused stream"), "{printed}");
     scripted.join().expect("as scripted");
+}
+
+const MESH: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec:
+  selector: {app: cart}
+  ports: [{name: grpc, port: 9090}, {name: http2, port: 9091}, {name: http, port: 80, targetPort: 8080}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cart, namespace: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: cart}}
+  template:
+    metadata: {labels: {app: cart}}
+    spec:
+      containers:
+      - name: main
+        image: any
+        ports: [{name: grpc, containerPort: 9090}, {name: http2, containerPort: 9091}, {name: http, containerPort: 8080}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: main, image: any, ports: [{name: http, containerPort: 8080}]}]}
+";
+
+#[test]
+fn a_simulated_mesh_is_asked_in_every_version() {
+    let world = World::new();
+    world.write("mesh.yaml", MESH);
+    let path = world.path().display().to_string();
+    let usual = ["--simulate", "-o", "json", "--admin", ":0", "--outbound", ":0", "--stats", ":0", "--concurrency=1"];
+    let mesh = Process::start(env!("CARGO_BIN_EXE_outrigger"), ["run", &path].iter().chain(&usual));
+    let admin = mesh.address("admin").to_string();
+    for (url, flag, arrives_in) in [
+        ("http://cart:9091/", "--http2", "HTTP/2.0"),
+        ("http://cart/", "--http2", "HTTP/1.1"),
+        ("http://cart:9091/", "--data=x", "HTTP/2.0"),
+        ("http://cart:9090/shop.Cart/Get", "--grpc", "HTTP/2.0"),
+        ("http://cart:9090/outrigger.echo.v1.Echo/Unary", "--grpc", "HTTP/2.0"),
+    ] {
+        let args = [url, flag, "--from", "shop/web", "--admin", &admin, "-o", "json"];
+        let (code, printed, said) = request(&args);
+        assert_eq!(code, Some(0), "{url} {flag}: {printed} {said}");
+        let told: Value = serde_json::from_str(&printed).expect("one JSON object");
+        let arrived: Value = serde_json::from_str(told["response"]["body"].as_str().expect("text")).expect("JSON");
+        assert_eq!(arrived["proto"], arrives_in, "{url} {flag}");
+        // Requests choose their pod each for itself, though they share a connection.
+        let (code, printed, said) = request(&[&args[..], &["--count", "100", "--concurrency", "10"]].concat());
+        assert_eq!(code, Some(0), "{url} {flag}: {printed} {said}");
+        let told: Value = serde_json::from_str(&printed).expect("one JSON object");
+        assert_eq!(told["by_destination"]["shop/cart"], 100, "{url} {flag}");
+        assert_eq!(told["by_pod"].as_object().map(serde_json::Map::len), Some(2), "{url} {flag}: {told}");
+    }
+    let failed = ["--from", "shop/web", "--admin", &admin, "-o", "json", "-H", "x-echo-abort: before"];
+    let (code, printed, _) = request(&[&["http://cart:9090/shop.Cart/Get", "--grpc"][..], &failed].concat());
+    let told: Value = serde_json::from_str(&printed).expect("one JSON object");
+    assert_eq!((code, &told["by_grpc_status"]["14"]), (Some(1), &1.into()), "{told}");
 }
 
 #[test]
