@@ -73,7 +73,8 @@ pub(crate) async fn spoken(worker: &Worker, client: &mut Stream, who: &Client) -
     }
 }
 
-/// Which version of HTTP a client speaks. One whose first bytes are neither is left to HTTP/1, which says what is wrong.
+/// Which version of HTTP a client speaks. One whose first bytes are neither is left to HTTP/1, which says what is wrong; but
+/// one that agreed on HTTP/2 would not understand it, and is hung up on (RFC 9113 §3.4).
 async fn version(worker: &Worker, client: &mut Stream) -> Spoken {
     let settings = &worker.settings;
     if client.input.is_empty() && !worker.await_request(client, settings.first_byte_timeout).await {
@@ -84,7 +85,7 @@ async fn version(worker: &Worker, client: &mut Stream) -> Spoken {
         let bytes = client.input.bytes();
         let compared = bytes.len().min(PREFACE.len());
         if bytes[..compared] != PREFACE[..compared] {
-            return Spoken::Http1;
+            return if client.agreed_on_http2() { Spoken::Nothing } else { Spoken::Http1 };
         }
         if compared == PREFACE.len() {
             return Spoken::Http2;

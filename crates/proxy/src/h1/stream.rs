@@ -173,6 +173,11 @@ impl Stream {
             && matches!(self.socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Whether a handshake agreed on HTTP/2.
+    pub(crate) fn agreed_on_http2(&self) -> bool {
+        self.tls.as_ref().is_some_and(|session| session.borrow().agreed_on_http2())
+    }
+
     /// Says goodbye over TLS, as far as that needs no waiting.
     pub(crate) fn say_goodbye(&self) {
         let Some(session) = &self.tls else { return };

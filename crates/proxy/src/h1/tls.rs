@@ -108,6 +108,11 @@ impl Session {
         self.incoming.fill(count);
     }
 
+    /// Whether the handshake agreed on HTTP/2.
+    pub(crate) fn agreed_on_http2(&self) -> bool {
+        self.connection.alpn_protocol() == Some(b"h2")
+    }
+
     /// Whether bytes of the peer are here that nobody has read, whole records or not.
     pub(crate) fn has_unread(&self) -> bool {
         !self.incoming.is_empty() || !self.queues.plaintext.is_empty()
