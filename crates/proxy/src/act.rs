@@ -66,9 +66,8 @@ pub(crate) async fn act(
             if let Some(upgraded) = answered.upgraded {
                 let (direction, endpoint) = (side.direction.clone(), forwarded.endpoint);
                 let started = exchange.started;
-                let settings = &worker.settings;
                 let of_connect = exchange.is_connect.then(|| tcp::idle_timeout(worker, cluster.as_deref()));
-                let idle_timeout = of_connect.unwrap_or(settings.upgrade_idle_timeout);
+                let idle_timeout = of_connect.unwrap_or(worker.settings.upgrade_idle_timeout);
                 let tunnel = Tunnel { upgraded, direction, cluster, endpoint, started, idle_timeout, outcome };
                 return After::Upgraded(Box::new(tunnel));
             }

@@ -1,6 +1,5 @@
 //! One conversation with an upstream: request out, answer back, both bodies at the same time where there are two.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -21,6 +20,7 @@ use crate::held_body::HeldBody;
 use crate::mirror::Tee;
 use crate::plan::{Exchange, write_framing};
 use crate::pool::{Upstream, give_back};
+use crate::progress::{Lost, Progress};
 use crate::relay::{Coding, Relay, RelayFailure};
 use crate::upgrade::{self, Upgraded, UpstreamEnd};
 use crate::worker::Worker;
@@ -38,67 +38,6 @@ pub(crate) struct Conversation<'c> {
     pub(crate) held_body: Option<&'c HeldBody>,
     /// Where the messages of a gRPC call are counted.
     pub(crate) messages: Option<MessageCount>,
-}
-
-/// A conversation that failed.
-pub(crate) struct Lost {
-    pub(crate) reason: Reason,
-    /// Status sent to the client before it failed; 0: none.
-    pub(crate) status_sent: u16,
-    /// Whether the upstream sent any byte.
-    heard: bool,
-    /// Whether a byte of the request left.
-    sent: bool,
-    /// Whether a byte of the request body was taken from the client.
-    body_begun: bool,
-    /// Whether the upstream said that it has not acted on the request.
-    pub(crate) refused: bool,
-}
-
-impl Lost {
-    /// Of which nothing was sent.
-    pub(crate) fn unsent(reason: Reason) -> Self {
-        Self { reason, status_sent: 0, heard: false, sent: false, body_begun: false, refused: false }
-    }
-
-    /// Whether the request may be sent again on a fresh connection: no byte of an answer came, all of the request is
-    /// still at hand, and the upstream either cannot have acted on it or may act twice.
-    pub(crate) fn may_be_sent_again(&self, exchange: &Exchange) -> bool {
-        let is_safe = self.refused || (self.reason == Reason::UpstreamClosed && (!self.sent || exchange.is_idempotent));
-        is_safe && !self.heard && !self.body_begun && self.status_sent == 0
-    }
-}
-
-/// What is known while a conversation runs; shared by its two directions.
-#[derive(Default)]
-pub(crate) struct Progress {
-    /// Whether the request, or the beginning of it, has left.
-    pub(crate) sent: Cell<bool>,
-    /// Whether anything of an answer came.
-    pub(crate) heard: Cell<bool>,
-    /// Status of the answer that has begun to go to the client; 0: none.
-    pub(crate) status_sent: Cell<u16>,
-    /// Whether the whole request was sent.
-    pub(crate) upload_done: Cell<bool>,
-    /// Whether the upstream said that it has not acted on it.
-    pub(crate) refused: Cell<bool>,
-    pub(crate) body_bytes_read: Cell<u64>,
-    pub(crate) upstream_bytes_written: Cell<u64>,
-    pub(crate) upstream_bytes_read: Cell<u64>,
-}
-
-impl Progress {
-    /// The conversation failed.
-    pub(crate) fn lost(&self, reason: Reason) -> Lost {
-        Lost {
-            reason,
-            status_sent: self.status_sent.get(),
-            heard: self.heard.get(),
-            sent: self.sent.get(),
-            body_begun: self.body_bytes_read.get() > 0,
-            refused: self.refused.get(),
-        }
-    }
 }
 
 /// What the bytes of an answer's head came to, with the head for the client.

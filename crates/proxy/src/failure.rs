@@ -275,6 +275,13 @@ impl Reason {
             Self::ConnectMethod => {
                 ("method not allowed", "CONNECT is served on the outbound port only: nothing else is a forward proxy.")
             }
+            _ => self.words_of_ours(),
+        }
+    }
+
+    /// The same for what is not the client's fault.
+    fn words_of_ours(self) -> (&'static str, &'static str) {
+        match self {
             Self::NoHost => (
                 "no route for this host",
                 "No Service, ServiceEntry, VirtualService or HTTPRoute that this proxy may see has this host and port; check \
@@ -334,6 +341,7 @@ impl Reason {
                 "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
                 "The instance reset the stream of the request; look at its log at this time.",
             ),
+            _ => unreachable!("a reason has words here or above"),
         }
     }
 

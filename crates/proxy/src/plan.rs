@@ -19,7 +19,6 @@ use crate::failure::Reason;
 use crate::forward::{Destination, Forwarding};
 use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, Version, split_port};
-use crate::h1::path;
 use crate::h2::request::grpc_timeout;
 use crate::headers::{Edits, Nominated, is_hop_by_hop, is_identity, write_field};
 use crate::policy::Policy;
@@ -29,12 +28,10 @@ use crate::request::RequestView;
 use crate::request_id::request_id;
 use crate::route::{CompiledRoute, Table, cors, redirect, rewrite};
 use crate::site::Site;
+use crate::target::{HOST_BYTES_MAX, host_of, lower_case, normal_path, pod_of, split_target};
 use crate::tunnel;
 use crate::upgrade;
 use crate::worker::{Current, Worker};
-
-/// Longest host name that is looked up: DNS allows no longer one.
-const HOST_BYTES_MAX: usize = 255 + 6;
 
 /// What an exchange is, as its head says.
 pub(crate) struct Exchange {
@@ -477,34 +474,4 @@ fn append_list<'b>(list: Cow<'b, [u8]>, value: &'b [u8]) -> Cow<'b, [u8]> {
     joined.extend_from_slice(b", ");
     joined.extend_from_slice(value);
     Cow::Owned(joined)
-}
-
-fn lower_case<'b>(text: &str, room: &'b mut [u8; HOST_BYTES_MAX]) -> Option<&'b str> {
-    let room = room.get_mut(..text.len())?;
-    room.copy_from_slice(text.as_bytes());
-    room.make_ascii_lowercase();
-    std::str::from_utf8(room).ok()
-}
-
-fn split_target(target: &str) -> (&[u8], Option<&[u8]>) {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query.as_bytes())),
-        None => (target, None),
-    };
-    (if path.is_empty() { b"/" } else { path.as_bytes() }, query)
-}
-
-fn normal_path(path: &[u8]) -> Result<Cow<'_, [u8]>, path::BadPath> {
-    if path == b"*" { Ok(Cow::Borrowed(path)) } else { path::normalise(path) }
-}
-
-/// The host of an authority, without port and brackets.
-/// The pod that a host names: its first label.
-pub(crate) fn pod_of(authority: &str) -> String {
-    authority.split('.').next().unwrap_or(authority).to_ascii_lowercase()
-}
-
-pub(crate) fn host_of(authority: &str) -> String {
-    let (host, _) = split_port(authority).unwrap_or((authority, None));
-    host.trim_start_matches('[').trim_end_matches(']').to_owned()
 }

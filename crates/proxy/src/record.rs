@@ -3,6 +3,7 @@
 //! Every worker writes cells of its own. The handles of a series are found once, for a cluster, endpoint, status and
 //! flag, and kept beside what they count; from then on recording is a handful of plain stores.
 
+mod downstream;
 mod messages;
 mod tcp;
 
@@ -20,6 +21,7 @@ use crate::failure::{Flag, Reason};
 use crate::labels::{endpoint_labels, route_labels, workload_label};
 use crate::mirror::Mirrored;
 
+pub(crate) use downstream::DownstreamStats;
 pub(crate) use tcp::{Bytes, Connection};
 
 /// What became of an exchange.
@@ -73,19 +75,6 @@ pub(crate) struct Recorder {
     black_hole: RefCell<Option<Rc<EndpointStats>>>,
     /// Of the outbound, inbound and gateway listeners.
     downstream: [OnceCell<DownstreamStats>; 3],
-}
-
-/// Connections and requests of clients.
-pub(crate) struct DownstreamStats {
-    pub(crate) connections_total: Counter,
-    pub(crate) connections_active: Gauge,
-    pub(crate) requests_total: Counter,
-    pub(crate) requests_active: Gauge,
-    /// Connections and requests of HTTP/1, then of HTTP/2.
-    by_version: [OnceCell<(Counter, Counter)>; 2],
-    prefix: Arc<str>,
-    classes: [Counter; 5],
-    request_time: Histogram,
 }
 
 /// One cluster as a worker counts it.
@@ -340,40 +329,6 @@ impl Recorder {
     }
 }
 
-impl DownstreamStats {
-    fn new(shard: &Shard, prefix: &str) -> Self {
-        let prefix: [Arc<str>; 1] = [prefix.into()];
-        let class =
-            |n: u16| shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_XX, &[prefix[0].clone(), n.to_string().into()]);
-        Self {
-            connections_total: shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_TOTAL, &prefix),
-            connections_active: shard.gauge(&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_ACTIVE, &prefix),
-            requests_total: shard.counter(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_TOTAL, &prefix),
-            requests_active: shard.gauge(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_ACTIVE, &prefix),
-            classes: [class(1), class(2), class(3), class(4), class(5)],
-            request_time: shard.histogram(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_TIME, &prefix),
-            by_version: Default::default(),
-            prefix: prefix[0].clone(),
-        }
-    }
-
-    /// The counts of connections and of requests of a version of HTTP.
-    pub(crate) fn of_version(&self, shard: &Shard, is_http2: bool) -> &(Counter, Counter) {
-        self.by_version[usize::from(is_http2)].get_or_init(|| {
-            let (connections, requests) = match is_http2 {
-                false => {
-                    (&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_HTTP1_TOTAL, &catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_HTTP1_TOTAL)
-                }
-                true => {
-                    (&catalogue::ENVOY_HTTP_DOWNSTREAM_CX_HTTP2_TOTAL, &catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_HTTP2_TOTAL)
-                }
-            };
-            let labels = [self.prefix.clone()];
-            (shard.counter(connections, &labels), shard.counter(requests, &labels))
-        })
-    }
-}
-
 impl ClusterStats {
     /// Counts a connection by the version of HTTP that is spoken on it.
     pub(crate) fn connected(&self, shard: &Shard, is_http2: bool) {
@@ -382,7 +337,7 @@ impl ClusterStats {
                 false => &catalogue::ENVOY_CLUSTER_UPSTREAM_CX_HTTP1_TOTAL,
                 true => &catalogue::ENVOY_CLUSTER_UPSTREAM_CX_HTTP2_TOTAL,
             };
-            shard.counter(desc, &[self.name.clone()])
+            shard.counter(desc, std::slice::from_ref(&self.name))
         });
         counter.inc();
     }

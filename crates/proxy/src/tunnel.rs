@@ -7,14 +7,15 @@
 use outrigger_model::{ClusterName, Direction, Discovery, Unmatched};
 
 use crate::downstream::Downstream;
-use crate::exchange::Lost;
 use crate::failure::Reason;
 use crate::forward::{Answered, Broken, Choice, Destination, Forwarding, broken, connect};
 use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, split_port};
 use crate::h2;
 use crate::headers::write_field;
-use crate::plan::{Client, Exchange, Plan, Refused, host_of, pod_of, refuse};
+use crate::plan::{Client, Exchange, Plan, Refused, refuse};
+use crate::progress::Lost;
+use crate::target::{host_of, pod_of};
 use crate::tcp;
 use crate::upgrade::{Upgraded, UpstreamEnd};
 use crate::worker::Worker;

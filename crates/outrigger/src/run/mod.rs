@@ -90,10 +90,15 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let servers = start_servers(&admin, &stats, Arc::new(status), &server, &registry, &stopped)?;
     mesh.names_answered().await;
     server.readiness.set(ServerState::Live);
-    let (admin, metrics) = (admin.local_addr()?, stats.local_addr()?);
-    let examples = mesh.examples();
-    report::Report { admin, outbound: mesh.outbound(), inbound: mesh.inbound(), metrics, in_force, examples }
-        .print(args.output);
+    let report = report::Report {
+        admin: admin.local_addr()?,
+        outbound: mesh.outbound(),
+        inbound: mesh.inbound(),
+        metrics: stats.local_addr()?,
+        in_force,
+        examples: mesh.examples(),
+    };
+    report.print(args.output);
     let mut sweep = tokio::time::interval(SERIES_SWEEP);
     loop {
         let began = Instant::now();
@@ -108,17 +113,27 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
         }
     }
     server.readiness.set(ServerState::Draining);
+    drain(mesh, &mut signals).await;
+    stop.send_replace(true);
+    end(servers).await;
+    Ok(Verdict::Good)
+}
+
+/// Lets what is under way come to its end, unless a second signal says otherwise.
+async fn drain(mut mesh: Mesh, signals: &mut Signals) {
     tracing::info!(connections = mesh.connections(), "draining; a second signal stops at once");
     tokio::select! {
         cut = mesh.drain() => tracing::info!(connections_cut = cut, "drained"),
         () = signals.end() => tracing::warn!("stopped before the drain was over"),
     }
-    stop.send_replace(true);
+}
+
+/// Waits for servers that were told to stop.
+async fn end(servers: Vec<tokio::task::JoinHandle<()>>) {
     for task in servers {
-        // A server that broke down has said so; at the end it makes no difference.
+        // One that broke down has said so; at the end it makes no difference.
         let _ = task.await;
     }
-    Ok(Verdict::Good)
 }
 
 /// Reads the configuration again and takes it into force.

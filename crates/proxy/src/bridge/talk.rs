@@ -12,7 +12,7 @@ use h2::client::ResponseFuture;
 
 use super::{Failed, Http1Sink, Http1Source, Messages, Patience, Relay, Sink, Source, relay, tunnel::Opened};
 use crate::downstream::Downstream;
-use crate::exchange::{Begun, Conversation, Heard, Lost, Progress};
+use crate::exchange::{Begun, Conversation, Heard};
 use crate::failure::Reason;
 use crate::forward::{Answered, Link};
 use crate::h1::body::{Decoder, Framing};
@@ -22,6 +22,7 @@ use crate::h2::head::{self, Manner};
 use crate::h2::incoming::Incoming;
 use crate::h2::{answer, client::Lease};
 use crate::pool::{Upstream, give_back};
+use crate::progress::{Lost, Progress};
 use crate::relay::Coding;
 use crate::upgrade::{self, Upgraded, UpstreamEnd};
 
