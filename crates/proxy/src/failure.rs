@@ -260,13 +260,13 @@ impl Reason {
     /// The client's sentence and the operator's.
     fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::BadRequest(_) => ("bad request", "The request head is not valid HTTP/1; the details name the rule."),
+            Self::BadRequest(_) => ("bad request", "The request head is not valid HTTP; the details name the rule."),
             Self::TargetLong => ("uri too long", "The request target is longer than 16 KiB."),
             Self::HeadLarge => {
                 ("request header fields too large", "The request head has more than 60 KiB or 100 fields.")
             }
             Self::TransferCoding => ("not implemented", "Only the transfer coding `chunked` is read."),
-            Self::Version => ("http version not supported", "This port speaks HTTP/1.0 and HTTP/1.1."),
+            Self::Version => ("http version not supported", "This port speaks HTTP/1.0, HTTP/1.1 and HTTP/2 with prior knowledge."),
             Self::Expectation => ("expectation failed", "Only `Expect: 100-continue` is known."),
             Self::HeadTimeout => ("request timeout", "The request head did not arrive within 10 s."),
             Self::BodyTimeout => ("stream timeout", "No byte of the request body arrived for 30 s."),
