@@ -94,18 +94,9 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let examples = mesh.examples();
     report::Report { admin, outbound: mesh.outbound(), inbound: mesh.inbound(), metrics, in_force, examples }
         .print(args.output);
-    let mut sweep = tokio::time::interval(SERIES_SWEEP);
-    loop {
-        let began = Instant::now();
-        tokio::select! {
-            () = signals.end() => break,
-            _ = hang_up.recv() => reload(&mut configuration, &mut mesh),
-            () = changed.notified() => reload(&mut configuration, &mut mesh),
-            Some(ended) = ended.recv() => if let Some(next) = mesh.release(ended) {
-                note(&mut configuration, next, began);
-            },
-            _ = sweep.tick() => mesh.sweep(Instant::now()),
-        }
+    tokio::select! {
+        () = signals.end() => {}
+        () = follow(&mut configuration, &mut mesh, &mut hang_up, &changed, &mut ended) => {}
     }
     server.readiness.set(ServerState::Draining);
     tracing::info!(connections = mesh.connections(), "draining; a second signal stops at once");
@@ -119,6 +110,28 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
         let _ = task.await;
     }
     Ok(Verdict::Good)
+}
+
+/// Follows the configuration, without end.
+async fn follow(
+    configuration: &mut Configuration,
+    mesh: &mut Mesh,
+    hang_up: &mut Signal,
+    changed: &Notify,
+    ended: &mut mpsc::UnboundedReceiver<mesh::Ended>,
+) {
+    let mut sweep = tokio::time::interval(SERIES_SWEEP);
+    loop {
+        let began = Instant::now();
+        tokio::select! {
+            _ = hang_up.recv() => reload(configuration, mesh),
+            () = changed.notified() => reload(configuration, mesh),
+            Some(ended) = ended.recv() => if let Some(next) = mesh.release(ended) {
+                note(configuration, next, began);
+            },
+            _ = sweep.tick() => mesh.sweep(Instant::now()),
+        }
+    }
 }
 
 /// Reads the configuration again and takes it into force.
