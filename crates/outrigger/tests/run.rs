@@ -62,6 +62,36 @@ fn echo_servers_stand_in_for_endpoints() {
     eventually("istio_requests_total to be what the client counted", counted);
 }
 
+/// The machine's own names serve: a ServiceEntry and an ExternalName Service lead to `localhost`, which needs no name server.
+#[test]
+fn names_lead_to_the_addresses_that_the_machine_knows_for_them() {
+    let backend =
+        Backend::start(|request| Reply::Keep(response(200, &[], request.fields.get("host").unwrap().as_bytes())));
+    let port = backend.address().port();
+    let world = World::new();
+    world.write(
+        "names.yaml",
+        &format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: api}}\nspec:\n  hosts: \
+             [api.example]\n  ports: [{{number: 80, name: http, targetPort: {port}}}]\n  resolution: DNS\n  endpoints: \
+             [{{address: localhost}}]\n---\napiVersion: v1\nkind: Service\nmetadata: {{name: out}}\nspec:\n  type: \
+             ExternalName\n  externalName: localhost\n  ports: [{{name: http, port: 80, targetPort: {port}}}]\n"
+        ),
+    );
+    let process = start(world.path(), &[]);
+    let (outbound, admin) = (process.address("outbound"), process.address("admin"));
+    assert_eq!(process.ready()["diagnostics"], Value::Array(Vec::new()));
+    for host in ["api.example", "out.default"] {
+        assert_eq!(get(outbound, host, "/"), host);
+    }
+    let clusters = get(admin, "localhost", "/clusters");
+    for cluster in ["outbound|80||api.example", "outbound|80||out.default.svc.cluster.local"] {
+        assert!(clusters.contains(&format!("{cluster}::127.0.0.1:{port}::hostname::localhost\n")), "{clusters}");
+    }
+    let samples = metrics::parse(&get(process.address("metrics"), "metrics", "/stats/prometheus"));
+    assert_eq!(metrics::sum(&samples, "outrigger_dns_addresses", &[("host", "localhost")]), 1.0);
+}
+
 /// A VirtualService whose answer tells which text is in force.
 fn marker(text: &str) -> String {
     let http = format!("  - directResponse: {{status: 200, body: {{string: \"{text}\"}}}}\n");

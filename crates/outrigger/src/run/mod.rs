@@ -90,49 +90,47 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let servers = start_servers(&admin, &stats, Arc::new(status), &server, &registry, &stopped)?;
     mesh.names_answered().await;
     server.readiness.set(ServerState::Live);
-    let report = report::Report {
-        admin: admin.local_addr()?,
-        outbound: mesh.outbound(),
-        inbound: mesh.inbound(),
-        metrics: stats.local_addr()?,
-        in_force,
-        examples: mesh.examples(),
-    };
-    report.print(args.output);
-    let mut sweep = tokio::time::interval(SERIES_SWEEP);
-    loop {
-        let began = Instant::now();
-        tokio::select! {
-            () = signals.end() => break,
-            _ = hang_up.recv() => reload(&mut configuration, &mut mesh),
-            () = changed.notified() => reload(&mut configuration, &mut mesh),
-            Some(ended) = ended.recv() => if let Some(next) = mesh.release(ended) {
-                note(&mut configuration, next, began);
-            },
-            _ = sweep.tick() => mesh.sweep(Instant::now()),
-        }
+    let (admin, metrics) = (admin.local_addr()?, stats.local_addr()?);
+    let examples = mesh.examples();
+    report::Report { admin, outbound: mesh.outbound(), inbound: mesh.inbound(), metrics, in_force, examples }
+        .print(args.output);
+    tokio::select! {
+        () = signals.end() => {}
+        () = follow(&mut configuration, &mut mesh, &mut hang_up, &changed, &mut ended) => {}
     }
     server.readiness.set(ServerState::Draining);
-    drain(mesh, &mut signals).await;
-    stop.send_replace(true);
-    end(servers).await;
-    Ok(Verdict::Good)
-}
-
-/// Lets what is under way come to its end, unless a second signal says otherwise.
-async fn drain(mut mesh: Mesh, signals: &mut Signals) {
     tracing::info!(connections = mesh.connections(), "draining; a second signal stops at once");
     tokio::select! {
         cut = mesh.drain() => tracing::info!(connections_cut = cut, "drained"),
         () = signals.end() => tracing::warn!("stopped before the drain was over"),
     }
+    stop.send_replace(true);
+    for task in servers {
+        // A server that broke down has said so; at the end it makes no difference.
+        let _ = task.await;
+    }
+    Ok(Verdict::Good)
 }
 
-/// Waits for servers that were told to stop.
-async fn end(servers: Vec<tokio::task::JoinHandle<()>>) {
-    for task in servers {
-        // One that broke down has said so; at the end it makes no difference.
-        let _ = task.await;
+/// Follows the configuration, without end.
+async fn follow(
+    configuration: &mut Configuration,
+    mesh: &mut Mesh,
+    hang_up: &mut Signal,
+    changed: &Notify,
+    ended: &mut mpsc::UnboundedReceiver<mesh::Ended>,
+) {
+    let mut sweep = tokio::time::interval(SERIES_SWEEP);
+    loop {
+        let began = Instant::now();
+        tokio::select! {
+            _ = hang_up.recv() => reload(configuration, mesh),
+            () = changed.notified() => reload(configuration, mesh),
+            Some(ended) = ended.recv() => if let Some(next) = mesh.release(ended) {
+                note(configuration, next, began);
+            },
+            _ = sweep.tick() => mesh.sweep(Instant::now()),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,9 +26,23 @@ use crate::settings::Settings;
 pub(super) struct Lookups {
     servers: NameServers,
     settings: Settings,
+    files: Files,
     /// The last asker, and the state of the files it was made from.
     asker: Option<([Stamp; 2], Arc<Asker>)>,
     complained: bool,
+}
+
+/// Where the system keeps its settings.
+#[derive(Clone, Debug)]
+struct Files {
+    resolv_conf: PathBuf,
+    hosts: PathBuf,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self { resolv_conf: "/etc/resolv.conf".into(), hosts: "/etc/hosts".into() }
+    }
 }
 
 /// What changes with the content of a file.
@@ -52,8 +66,6 @@ struct Found {
     ttl: Duration,
 }
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-const HOSTS: &str = "/etc/hosts";
 /// How long an entry of the hosts file holds; to look again costs nothing.
 const HOSTS_TTL: Duration = Duration::from_secs(5);
 /// How long IPv6 addresses are waited for once there are others: some servers never answer to questions for them.
@@ -66,13 +78,13 @@ const QUESTIONS_MAX: u32 = 4;
 impl Lookups {
     /// Nothing is read before it is needed.
     pub(super) fn new(servers: NameServers, settings: Settings) -> Self {
-        Self { servers, settings, asker: None, complained: false }
+        Self { servers, settings, files: Files::default(), asker: None, complained: false }
     }
 
     /// Whom to ask now. Files that changed are read again.
     pub(super) fn asker(&mut self) -> Arc<Asker> {
         let stamps = match self.servers {
-            NameServers::System => [RESOLV_CONF, HOSTS].map(stamp),
+            NameServers::System => [&self.files.resolv_conf, &self.files.hosts].map(|path| stamp(path)),
             NameServers::At(_) => [None; 2],
         };
         let reaches_ipv6 = reaches_ipv6();
@@ -85,8 +97,10 @@ impl Lookups {
         let (config, options, hosts) = match &self.servers {
             NameServers::At(servers) => (config_of(servers), ResolverOpts::default(), Hosts::default()),
             NameServers::System => {
-                let (config, options) = system_conf::read_system_conf().unwrap_or_else(|error| self.fall_back(&error));
-                (config, options, hosts_of(Path::new(HOSTS)))
+                let read = std::fs::read(&self.files.resolv_conf).map_err(NetError::from);
+                let parsed = read.and_then(system_conf::parse_resolv_conf);
+                let (config, options) = parsed.unwrap_or_else(|error| self.fall_back(&error));
+                (config, options, hosts_of(&self.files.hosts))
             }
         };
         let asker = Arc::new(Asker::new(config, options, hosts, reaches_ipv6, &self.settings));
@@ -98,7 +112,8 @@ impl Lookups {
     fn fall_back(&mut self, error: &NetError) -> (ResolverConfig, ResolverOpts) {
         if !std::mem::replace(&mut self.complained, true) {
             let server = FALLBACK_SERVER;
-            tracing::warn!(%error, %server, "{RESOLV_CONF} names no server that could be asked; asking this machine");
+            let file = self.files.resolv_conf.display();
+            tracing::warn!(%error, %server, "{file} names no server that could be asked; asking this machine");
         }
         (config_of(&[FALLBACK_SERVER]), ResolverOpts::default())
     }
@@ -107,7 +122,7 @@ impl Lookups {
 /// See resolv.conf(5).
 const FALLBACK_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 53);
 
-fn stamp(path: &str) -> Stamp {
+fn stamp(path: &Path) -> Stamp {
     let facts = std::fs::metadata(path).ok()?;
     Some((facts.modified().ok()?, facts.len()))
 }

@@ -93,3 +93,21 @@ async fn refuse(worker: &Worker, call: &mut Call, who: &Client, unread: Unread, 
     };
     worker.recorder.exchange(side, &outcome, None, &worker.recorder.nowhere());
 }
+
+#[cfg(test)]
+mod sizes {
+    use super::*;
+
+    fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn sizes() {
+        eprintln!("serve {}", size(|(a, b, c, d, e): (&Rc<Worker>, Call, Parts, &Client, Instant)| serve(a, b, c, d, e)));
+        eprintln!("act {}", size(|(a, b, c, d, e): (&Rc<Worker>, &mut Downstream<'static>, &Client, Exchange, Plan)| act(a, b, c, d, e)));
+        eprintln!("forward {}", size(|(a, b, c, d, e): (&Rc<Worker>, &mut Downstream<'static>, &Client, &Exchange, &crate::forward::Forwarding)| crate::forward::forward(a, b, c, d, e)));
+        eprintln!("bridge {}", size(|(a, b, c): (&crate::exchange::Conversation<'static>, &mut Downstream<'static>, crate::forward::Link)| crate::bridge::run(a, b, c)));
+        eprintln!("parts {} call {} exchange {} plan {}", size_of::<Parts>(), size_of::<Call>(), size_of::<Exchange>(), size_of::<Plan>());
+    }
+}

@@ -94,3 +94,27 @@ fn both_families_make_one_answer() {
     check(Err(Failure::NoName), Err(Failure::NoName), true, "no_name");
     check(Err(Failure::NoAddress), Err(Failure::Timeout), true, "timeout");
 }
+
+#[tokio::test]
+async fn the_files_of_the_system_are_read_again_when_they_change() {
+    let folder = outrigger_testkit::World::new();
+    let (resolv_conf, hosts) = (folder.path().join("resolv.conf"), folder.path().join("hosts"));
+    let files = Files { resolv_conf, hosts };
+    let settings = Settings { dns_timeout: Duration::from_millis(50), dns_tries: 1, ..Settings::default() };
+    let mut lookups = Lookups { files, ..Lookups::new(NameServers::System, settings) };
+    let address = |answer: Result<Answer, Failure>| answer.unwrap().addresses[0].to_string();
+
+    // Without any file the machine itself is asked, and names of the machine itself are known.
+    assert_eq!(address(lookups.asker().look_up("localhost").await), "127.0.0.1");
+    assert!(lookups.complained && lookups.asker().search.is_empty());
+    folder.write("hosts", "10.0.0.1 db.test\n");
+    assert_eq!(address(lookups.asker().look_up("db.test").await), "10.0.0.1");
+    folder.write("hosts", "10.0.0.2 db.test db\n");
+    assert_eq!(address(lookups.asker().look_up("db.test").await), "10.0.0.2");
+    folder.write("resolv.conf", "search shop.test\noptions ndots:5\nnameserver 127.0.0.1\n");
+    let asker = lookups.asker();
+    assert_eq!(asker.search, ["shop.test".parse::<Name>().unwrap()]);
+    assert!(Arc::ptr_eq(&asker, &lookups.asker()), "nothing changed");
+    folder.write("resolv.conf", "nameserver nonsense\n");
+    assert!(lookups.asker().search.is_empty(), "as without the file");
+}
