@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::answer::Answer;
 use crate::downstream::Downstream;
 use crate::failure::{Blame, Flag, Reason, grpc_status_of};
-use crate::forward::forward;
+use crate::forward::{Talks, forward};
 use crate::h1::body::Framing;
 use crate::h1::head::Version;
 use crate::plan::{Client, Exchange, Plan, Refused};
@@ -27,7 +27,7 @@ pub(crate) enum After {
 }
 
 /// Acts on a request as it was decided: sends it on, answers it, or refuses it; and counts it.
-pub(crate) async fn act(
+pub(crate) async fn act<T: Talks>(
     worker: &Rc<Worker>,
     client: &mut Downstream<'_>,
     who: &Client,
@@ -56,7 +56,7 @@ pub(crate) async fn act(
             return answer_request(worker, client, side, &exchange, answer, Some(reason), (&*destination, None)).await;
         }
     };
-    let forwarded = forward(worker, client, who, &exchange, &forwarding).await;
+    let forwarded = forward::<T>(worker, client, who, &exchange, &forwarding).await;
     let cluster = forwarding.cluster().cloned();
     let stats = cluster.as_ref().map(|c| &c.stats);
     worker.buffers.give_head(std::mem::take(&mut forwarding.head));

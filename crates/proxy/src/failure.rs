@@ -266,7 +266,9 @@ impl Reason {
                 ("request header fields too large", "The request head has more than 60 KiB or 100 fields.")
             }
             Self::TransferCoding => ("not implemented", "Only the transfer coding `chunked` is read."),
-            Self::Version => ("http version not supported", "This port speaks HTTP/1.0, HTTP/1.1 and HTTP/2 with prior knowledge."),
+            Self::Version => {
+                ("http version not supported", "This port speaks HTTP/1.0, HTTP/1.1 and HTTP/2 with prior knowledge.")
+            }
             Self::Expectation => ("expectation failed", "Only `Expect: 100-continue` is known."),
             Self::HeadTimeout => ("request timeout", "The request head did not arrive within 10 s."),
             Self::BodyTimeout => ("stream timeout", "No byte of the request body arrived for 30 s."),

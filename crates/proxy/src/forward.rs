@@ -133,8 +133,37 @@ pub(crate) enum Link {
     Http2(Lease),
 }
 
+/// How the conversations of a kind of client are held. A type and no branch, so that what only the other kind needs takes no
+/// room in the future of a request.
+pub(crate) trait Talks {
+    /// Holds one.
+    async fn talk(conversation: &Conversation<'_>, client: &mut Downstream<'_>, link: Link) -> Result<Answered, Lost>;
+}
+
+/// Clients of HTTP/1.
+pub(crate) enum OfHttp1 {}
+
+/// Clients of HTTP/2.
+pub(crate) enum OfHttp2 {}
+
+impl Talks for OfHttp1 {
+    async fn talk(conversation: &Conversation<'_>, client: &mut Downstream<'_>, link: Link) -> Result<Answered, Lost> {
+        match (client, link) {
+            (Downstream::Http1(client), Link::Http1(upstream)) => conversation.run(client, upstream).await,
+            // Apart: most endpoints speak HTTP/1, too.
+            (client, link) => Box::pin(bridge::run(conversation, client, link)).await,
+        }
+    }
+}
+
+impl Talks for OfHttp2 {
+    async fn talk(conversation: &Conversation<'_>, client: &mut Downstream<'_>, link: Link) -> Result<Answered, Lost> {
+        bridge::run(conversation, client, link).await
+    }
+}
+
 /// Sends a request on and relays the answer.
-pub(crate) async fn forward(
+pub(crate) async fn forward<T: Talks>(
     worker: &Rc<Worker>,
     client: &mut Downstream<'_>,
     who: &Client,
@@ -159,7 +188,7 @@ pub(crate) async fn forward(
         stats.requests_total.inc();
     }
     if exchange.is_connect {
-        let result = tunnel::open(worker, client, exchange, forwarding, &choice).await;
+        let result = Box::pin(tunnel::open(worker, client, exchange, forwarding, &choice)).await;
         return Forwarded { endpoint: choice.stats, result };
     }
     let over_http2 = forwarding.goes_over_http2(exchange);
@@ -197,7 +226,7 @@ pub(crate) async fn forward(
         messages,
     };
     let reused = reused.map(Link::Http1);
-    let result = converse(&conversation, &choice, client, reused, over_http2).await;
+    let result = converse::<T>(&conversation, &choice, client, reused, over_http2).await;
     if let Some(body) = held_body {
         body.release(client, exchange);
     }
@@ -208,7 +237,7 @@ pub(crate) async fn forward(
 const REFUSALS_MAX: u32 = 3;
 
 /// Holds the conversation on the `reused` connection or another; once more, where that had been closed and it is safe.
-async fn converse(
+async fn converse<T: Talks>(
     conversation: &Conversation<'_>,
     choice: &Choice<'_>,
     client: &mut Downstream<'_>,
@@ -234,12 +263,7 @@ async fn converse(
                     counter.inc();
                 }
                 was_reused |= matches!(&link, Link::Http2(lease) if lease.was_used);
-                let held = match (&mut *client, link) {
-                    (Downstream::Http1(client), Link::Http1(upstream)) => conversation.run(client, upstream).await,
-                    // Apart, so that the other way does not carry its room.
-                    (client, link) => Box::pin(bridge::run(conversation, client, link)).await,
-                };
-                match held {
+                match T::talk(conversation, client, link).await {
                     Ok(answered) => return Ok(answered),
                     Err(lost) => lost,
                 }

@@ -112,7 +112,7 @@ impl HeldBody {
                 let recoded = Some(chunked(&payload, &trailers));
                 let whole = needs_data.then(|| Whole {
                     data: payload.into(),
-                    trailers: (!trailers.is_empty()).then(|| head::trailers(&trailers)),
+                    trailers: (!trailers.is_empty()).then(|| Box::new(head::trailers(&trailers))),
                 });
                 return Ok(Some(Self::Http1 { bytes, recoded, whole }));
             }
@@ -141,7 +141,7 @@ impl HeldBody {
             (Self::Http1 { recoded: Some(recoded), .. }, _) => Cow::Borrowed(recoded),
             (Self::Http1 { .. }, Downstream::Http1(client)) => Cow::Borrowed(self.wire_http1(&client.input)),
             (Self::Http2(whole, Framing::Chunked), _) => {
-                let lines = whole.trailers.as_ref().map(head::lines).unwrap_or_default();
+                let lines = whole.trailers.as_deref().map(head::lines).unwrap_or_default();
                 Cow::Owned(chunked(&whole.data, &lines))
             }
             (Self::Http2(whole, _), _) => Cow::Borrowed(&whole.data),
@@ -165,7 +165,7 @@ impl HeldBody {
             Self::Http2(whole, _) => Some(whole),
         };
         let data = whole.map(|whole| whole.data.clone()).filter(|data| !data.is_empty());
-        (data, whole.and_then(|whole| whole.trailers.clone()))
+        (data, whole.and_then(|whole| whole.trailers.as_deref().cloned()))
     }
 
     /// Takes it off the client's buffer and counts it.

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::capture::canonical;
+use crate::h2;
 use crate::policy::Policy;
 use crate::serve;
 use crate::shared::Shared;
@@ -214,7 +215,13 @@ fn serve_connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, li
     let served_by = worker.clone();
     worker.spawn(async move {
         // Made in here: a future that is moved in takes its room twice, once as what was moved and once as what runs.
-        serve::connection(served_by, socket, peer, listener).await;
+        if let Some(start) = serve::connection(served_by.clone(), socket, peer, listener).await {
+            let worker = served_by.clone();
+            return served_by.spawn(async move {
+                h2::server::serve(worker, start).await;
+                drop(counted);
+            });
+        }
         drop(counted);
     });
 }

@@ -14,6 +14,7 @@ use crate::capture;
 use crate::detect::{self, Spoken};
 use crate::downstream::Downstream;
 use crate::failure::Reason;
+use crate::forward::OfHttp1;
 use crate::h1::head::{self, Bounds, Refusal};
 use crate::h1::stream::{IoFailure, Stream};
 use crate::h2;
@@ -26,35 +27,44 @@ use crate::tcp;
 use crate::upgrade;
 use crate::worker::{Current, Worker};
 
-/// Serves one client until either side has enough.
-pub(crate) async fn connection(worker: Rc<Worker>, socket: TcpStream, peer: SocketAddr, listener: Arc<str>) {
+/// Serves one client until either side has enough. One that speaks HTTP/2 is handed back: it is served apart, so that a
+/// connection of either kind carries no room for the other.
+pub(crate) async fn connection(
+    worker: Rc<Worker>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    listener: Arc<str>,
+) -> Option<h2::server::Start> {
     // Small writes must leave at once; a socket that refuses the option still works.
     let _ = socket.set_nodelay(true);
-    let Some((mut who, reads_hello)) = begin(&worker, &socket, peer, listener) else { return };
+    let (mut who, reads_hello) = begin(&worker, &socket, peer, listener)?;
     let mut client = Stream::accepted(socket, &worker.clock);
     if !proxy_protocol::receive(&worker, &mut client, &mut who).await {
-        return;
+        return None;
     }
     if reads_hello {
         match hello::receive(&worker, &mut client, &mut who).await {
             Received::Ready => {}
-            Received::Ended => return,
-            Received::Refused => return linger(&worker, &mut client).await,
+            Received::Ended => return None,
+            Received::Refused => {
+                linger(&worker, &mut client).await;
+                return None;
+            }
         }
     }
     match detect::spoken(&worker, &mut client, &who).await {
         Spoken::Http1 => {
-            let Some(_active) = count_connection(&worker, &who, false) else { return };
+            let _active = count_connection(&worker, &who, false)?;
             requests(&worker, &mut client, &who).await;
         }
         Spoken::Http2 => {
-            let Some(_active) = count_connection(&worker, &who, true) else { return };
-            // Apart: those of HTTP/1 need not carry its room.
-            Box::pin(h2::server::serve(&worker, client, who)).await;
+            let counted = count_connection(&worker, &who, true)?;
+            return Some(h2::server::Start { stream: client, who, counted });
         }
         Spoken::Bytes => tcp::relay(&worker, &mut client, &who).await,
         Spoken::Nothing => client.say_goodbye(),
     }
+    None
 }
 
 /// Who the client is, and whether its first bytes decide what becomes of it; `None` when nothing listens any more.
@@ -138,7 +148,7 @@ impl Client {
 async fn serve(worker: &Rc<Worker>, client: &mut Stream, who: &Client) -> After {
     let started = Instant::now();
     match read_request(worker, client, who, started).await {
-        Ok(Some((exchange, plan))) => act(worker, &mut Downstream::Http1(client), who, exchange, plan).await,
+        Ok(Some((exchange, plan))) => act::<OfHttp1>(worker, &mut Downstream::Http1(client), who, exchange, plan).await,
         Ok(None) => After::Close,
         Err(reason) => refuse(worker, client, who, reason, started).await,
     }

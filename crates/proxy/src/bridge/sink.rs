@@ -39,28 +39,32 @@ impl Http1<'_> {
     /// Longest data that is copied behind what is pending rather than written beside it.
     const JOINED_BYTES_MAX: usize = 4 * 1024;
 
-    async fn data(&mut self, data: &[u8], patience: &Patience<'_>) -> Result<(), Refused> {
+    async fn data(&mut self, data: &[u8], is_last: bool, patience: &Patience<'_>) -> Result<(), Refused> {
         let is_chunk = self.coding == Coding::Chunked;
         if is_chunk {
             crate::h1::body::write_chunk_size(data.len(), &mut self.pending);
         }
         if data.len() <= Self::JOINED_BYTES_MAX {
             self.pending.extend_from_slice(data);
-            if is_chunk {
-                self.pending.extend_from_slice(b"\r\n");
-            }
-            return self.flush(patience).await;
+        } else {
+            self.write(data, patience).await?;
         }
-        self.write(data, patience).await?;
         if is_chunk {
-            // With what comes next, which comes soon or ends the body.
             self.pending.extend_from_slice(b"\r\n");
         }
-        Ok(())
+        if is_last {
+            self.end(&[]);
+        }
+        // The end of a long chunk goes with what comes next, which comes soon.
+        let is_due = is_last || data.len() <= Self::JOINED_BYTES_MAX;
+        if is_due && !self.pending.is_empty() { self.write(&[], patience).await } else { Ok(()) }
     }
 
-    async fn flush(&mut self, patience: &Patience<'_>) -> Result<(), Refused> {
-        if self.pending.is_empty() { Ok(()) } else { self.write(&[], patience).await }
+    /// Puts the end behind what is pending.
+    fn end(&mut self, trailers: &[u8]) {
+        if self.coding == Coding::Chunked {
+            write_last_chunk(trailers, &mut self.pending);
+        }
     }
 
     /// Writes what is pending, then `data`.
@@ -75,40 +79,29 @@ impl Sink<'_> {
     /// Sends what waits for more, because more takes a while.
     pub(crate) async fn flush(&mut self, patience: &Patience<'_>) -> Result<(), Refused> {
         match self {
-            Self::Http1(sink) => sink.flush(patience).await,
+            // Apart, here and below: where both sides speak HTTP/2 nobody carries the room for it.
+            Self::Http1(sink) if !sink.pending.is_empty() => Box::pin(sink.write(&[], patience)).await,
             // The connection's own task writes as soon as this one waits.
-            Self::Http2(_) | Self::Client(_) => Ok(()),
+            Self::Http1(_) | Self::Http2(_) | Self::Client(_) => Ok(()),
         }
     }
 
     /// Sends data, and the end with it if it is the last. Waits until the receiver has room for it.
     pub(crate) async fn data(&mut self, data: Bytes, is_last: bool, patience: &Patience<'_>) -> Result<(), Refused> {
-        match self {
-            Self::Http1(sink) => {
-                if is_last && sink.coding == Coding::Chunked && data.len() <= Http1::JOINED_BYTES_MAX {
-                    crate::h1::body::write_chunk(&data, &mut sink.pending);
-                    return self.end(None, patience).await;
-                }
-                sink.data(&data, patience).await?;
-                if is_last { self.end(None, patience).await } else { Ok(()) }
-            }
-            Self::Http2(stream) => send(stream, data, is_last, patience).await,
-            Self::Client(answering) => match answering.stream() {
-                Some(stream) => send(stream, data, is_last, patience).await,
-                None => Err(Refused),
-            },
-        }
+        let stream = match self {
+            Self::Http1(sink) => return Box::pin(sink.data(&data, is_last, patience)).await,
+            Self::Http2(stream) => stream,
+            Self::Client(answering) => answering.stream().ok_or(Refused)?,
+        };
+        send(stream, data, is_last, patience).await
     }
 
     /// Sends the end, with trailers where there are some.
     pub(crate) async fn end(&mut self, trailers: Option<HeaderMap>, patience: &Patience<'_>) -> Result<(), Refused> {
         let stream = match self {
             Self::Http1(sink) => {
-                if sink.coding == Coding::Chunked {
-                    let lines = trailers.map(|trailers| head::lines(&trailers)).unwrap_or_default();
-                    write_last_chunk(&lines, &mut sink.pending);
-                }
-                return sink.flush(patience).await;
+                sink.end(&trailers.map(|trailers| head::lines(&trailers)).unwrap_or_default());
+                return self.flush(patience).await;
             }
             Self::Http2(stream) => stream,
             Self::Client(answering) => answering.stream().ok_or(Refused)?,
@@ -123,7 +116,7 @@ impl Sink<'_> {
     /// Says that no more bytes come, to whoever carries on listening.
     pub(crate) async fn finish(&mut self, patience: &Patience<'_>) {
         match self {
-            Self::Http1(sink) => sink.writer.finish(patience.stall).await,
+            Self::Http1(sink) => Box::pin(sink.writer.finish(patience.stall)).await,
             // One that is gone already needs no goodbye.
             sink => drop(sink.end(None, patience).await),
         }

@@ -141,7 +141,7 @@ impl Talk<'_> {
                 // A WebSocket's stream stays open, for what follows.
                 let sink = (!ends && !exchange.asks_upgrade).then_some(Sink::Http2(&mut stream));
                 if sink.is_none() && exchange.asks_upgrade {
-                    return self.open(response, stream, out).await;
+                    return Box::pin(self.open(response, stream, out)).await;
                 }
                 (sink, Answers::Http2(response))
             }

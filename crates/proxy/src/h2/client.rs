@@ -216,7 +216,7 @@ async fn open(
     let keepalive = cluster.and_then(|c| c.live.model.pool.http2_keepalive);
     let keepalive = match keepalive {
         Some(configured) => Keepalive::new(configured.interval, configured.timeout),
-        None => Keepalive::new(settings.h2_ping_interval, settings.h2_ping_timeout),
+        None => Keepalive::new(settings.h2_ping_interval, settings.h2_ping_timeout).sparing(),
     };
     let live = Rc::new(Live {
         sender: RefCell::new(sender),

@@ -111,8 +111,11 @@ fn append(block: &Bytes, name: &[u8], value: &[u8], headers: &mut HeaderMap) -> 
     if is_of_http1(name) {
         return Ok(());
     }
+    let is_unique = is_unique(name);
     let name = HeaderName::from_bytes(name).map_err(|_| Unfit("field_name"))?;
-    let value = HeaderValue::from_maybe_shared(block.slice_ref(value)).map_err(|_| Unfit("field_value"))?;
+    let mut value = HeaderValue::from_maybe_shared(block.slice_ref(value)).map_err(|_| Unfit("field_value"))?;
+    // HPACK's word for a value that is kept out of its tables.
+    value.set_sensitive(is_unique);
     headers.try_append(name, value).map_err(|_| Unfit("too_many_fields"))?;
     Ok(())
 }
@@ -127,6 +130,16 @@ fn split_cookie(block: &Bytes, value: &[u8], headers: &mut HeaderMap) -> Result<
             Some(at) => rest = &rest[at + 2..],
             None => return Ok(()),
         }
+    }
+}
+
+/// Fields of which no two messages have the same: in a table they only take the place of those that come again.
+fn is_unique(name: &[u8]) -> bool {
+    match name.len() {
+        11 => name.eq_ignore_ascii_case(b"traceparent") || name.eq_ignore_ascii_case(b"x-b3-spanid"),
+        12 => name.eq_ignore_ascii_case(b"x-request-id") || name.eq_ignore_ascii_case(b"x-b3-traceid"),
+        29 => name.eq_ignore_ascii_case(b"x-envoy-upstream-service-time"),
+        _ => false,
     }
 }
 

@@ -19,7 +19,8 @@ pub(crate) struct Incoming {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Whole {
     pub(crate) data: Bytes,
-    pub(crate) trailers: Option<HeaderMap>,
+    /// Apart: few have some, and all would carry their room.
+    pub(crate) trailers: Option<Box<HeaderMap>>,
 }
 
 impl Incoming {
@@ -55,7 +56,7 @@ impl Incoming {
             parts => parts.concat().into(),
         };
         self.ahead = Vec::new();
-        Some(Whole { data, trailers })
+        Some(Whole { data, trailers: trailers.map(Box::new) })
     }
 
     /// The next data; `None` at the end.

@@ -15,15 +15,30 @@ pub(crate) struct Keepalive {
     timeout_ms: u64,
     /// When the PING that is under way was sent.
     asked_ms: Option<u64>,
+    /// Silence between one PING and the next where nothing came but its answer.
+    again_ms: u64,
+    /// When the last PING was answered.
+    answered_ms: u64,
 }
 
 /// How long a peer may take nothing of what is written to it; the value of HTTP/1's `write_stall_timeout`.
 const STALL_MS: u64 = 30_000;
 
+/// A little more than what servers of gRPC allow.
+const SPARING_MS: u64 = 310_000;
+
 impl Keepalive {
     /// Asks after `interval` of silence, and waits for `timeout`.
     pub(crate) fn new(interval: Duration, timeout: Duration) -> Self {
-        Self { interval_ms: interval.as_millis() as u64, timeout_ms: timeout.as_millis() as u64, asked_ms: None }
+        let interval_ms = interval.as_millis() as u64;
+        let timeout_ms = timeout.as_millis() as u64;
+        Self { interval_ms, timeout_ms, asked_ms: None, again_ms: interval_ms, answered_ms: 0 }
+    }
+
+    /// Asks an endpoint that goes on to be silent less often: servers of gRPC end a connection on which PINGs come without
+    /// data more often than every 5 minutes (`too_many_pings`).
+    pub(crate) fn sparing(self) -> Self {
+        Self { again_ms: SPARING_MS.max(self.interval_ms), ..self }
     }
 
     /// Ready when the peer counts as gone. To be polled whenever the connection is, after it: what the connection does may
@@ -48,7 +63,7 @@ impl Keepalive {
             due_ms = due_ms.min(match self.ask(watch, ping, is_busy, now_ms, cx) {
                 Some(due_ms) if now_ms >= due_ms => return Poll::Ready(()),
                 Some(due_ms) => due_ms,
-                None if is_busy => watch.read_ms.get() + self.interval_ms,
+                None if is_busy => self.next_ms(watch),
                 None => u64::MAX,
             });
         }
@@ -59,13 +74,22 @@ impl Keepalive {
         Poll::Pending
     }
 
+    /// When to ask.
+    fn next_ms(&self, watch: &Watch) -> u64 {
+        let read_ms = watch.read_ms.get();
+        // Nothing has come since but the answer itself.
+        let interval_ms = if read_ms <= self.answered_ms { self.again_ms } else { self.interval_ms };
+        read_ms + interval_ms
+    }
+
     /// When the answer to a PING is due, if one is under way.
     fn ask(&mut self, watch: &Watch, ping: &mut PingPong, is_busy: bool, now_ms: u64, cx: &Context<'_>) -> Option<u64> {
         let mut cx = Context::from_waker(cx.waker());
         if self.asked_ms.is_some() && ping.poll_pong(&mut cx).is_ready() {
             self.asked_ms = None;
+            self.answered_ms = now_ms;
         }
-        let is_quiet = now_ms >= watch.read_ms.get() + self.interval_ms;
+        let is_quiet = now_ms >= self.next_ms(watch);
         if self.asked_ms.is_none() && is_busy && is_quiet && ping.send_ping(Ping::opaque()).is_ok() {
             self.asked_ms = Some(now_ms);
             // Has it written.

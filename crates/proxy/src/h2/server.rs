@@ -1,10 +1,9 @@
-//! Connections of clients that speak HTTP/2: each of their streams is a task of its own.
+//! Connections of clients that speak HTTP/2.
 //!
-//! The connection's own task moves its bytes, judges the client by its frames, asks whether it is still there, and says
+//! A connection's task serves its streams (`crowd`), moves its bytes, judges the client by its frames, asks whether it is still there, and says
 //! goodbye: a drain tells it to send no more requests (GOAWAY, the last one known a round trip later), finishes those that
 //! came, and closes.
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -17,6 +16,7 @@ use h2::{PingPong, Reason, RecvStream};
 use http::Request;
 
 use super::call::Call;
+use super::crowd::Crowd;
 use super::io::{Io, Watch};
 use super::keepalive::Keepalive;
 use super::meter::DOWNSTREAM;
@@ -24,22 +24,24 @@ use super::stream;
 use crate::alarm::Alarm;
 use crate::h1::stream::Stream;
 use crate::plan::Client;
+use crate::record::HeldGauge;
 use crate::worker::Worker;
 
 /// What the streams of a connection share.
-pub(crate) struct Shared {
-    pub(crate) worker: Rc<Worker>,
-    pub(crate) who: Client,
-    /// Streams that are being served.
-    active: Cell<usize>,
-    /// When the last of them ended.
-    ended_ms: Cell<u64>,
+struct Shared {
+    worker: Rc<Worker>,
+    who: Client,
 }
 
-/// A connection and what ends it.
-struct Driver {
+/// A connection and what ends it. `F` serves a stream, and `M` makes one of these.
+struct Driver<F, M> {
     shared: Rc<Shared>,
-    connection: Connection<Io, Bytes>,
+    /// None once it is closed; its streams learn of that, and come to their ends.
+    connection: Option<Connection<Io, Bytes>>,
+    streams: Crowd<F>,
+    make: M,
+    /// When the last of the streams ended.
+    ended_ms: u64,
     watch: Rc<Watch>,
     ping: Option<PingPong>,
     keepalive: Keepalive,
@@ -55,11 +57,32 @@ struct Driver {
 
 /// How long a client that broke the rules has to read why.
 const PARTING: Duration = Duration::from_secs(1);
+/// How long memory is kept for the next streams of a connection that has none.
+const KEPT: Duration = Duration::from_secs(1);
 
-/// Serves a connection whose preface is unread.
-pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, who: Client) {
-    let settings = &worker.settings;
+/// A connection that turned out to speak HTTP/2; its preface is unread.
+pub(crate) struct Start {
+    pub(crate) stream: Stream,
+    pub(crate) who: Client,
+    /// Counts it among those that carry HTTP.
+    pub(crate) counted: HeldGauge,
+}
+
+/// Serves a connection.
+pub(crate) async fn serve(worker: Rc<Worker>, start: Start) {
+    let Start { stream, who, counted: _counted } = start;
     let (io, watch) = Io::new(stream, &worker.clock, &DOWNSTREAM);
+    let alarm = worker.clock.alarm();
+    let handshake = builder(&worker).handshake(io);
+    // Apart: it is over soon, and a connection may be idle for long.
+    let shaken = Box::pin(alarm.limit(worker.settings.head_timeout, handshake)).await;
+    let Ok(Ok(connection)) = shaken else { return };
+    drive(worker, who, connection, watch, alarm).await;
+}
+
+/// What is asked of clients, and how much is kept for them.
+fn builder(worker: &Worker) -> Builder {
+    let settings = &worker.settings;
     let mut builder = Builder::new();
     builder
         .initial_window_size(settings.h2_stream_window)
@@ -74,16 +97,27 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, who: Client) {
         .reset_stream_duration(Duration::from_secs(10))
         .data_frame_budget(settings.h2_small_data_max)
         .enable_connect_protocol();
-    let alarm = worker.clock.alarm();
-    let Ok(Ok(mut connection)) = alarm.limit(settings.head_timeout, builder.handshake(io)).await else { return };
+    builder
+}
+
+/// What serves a connection once it is agreed on.
+fn drive(
+    worker: Rc<Worker>,
+    who: Client,
+    mut connection: Connection<Io, Bytes>,
+    watch: Rc<Watch>,
+    alarm: Rc<Alarm>,
+) -> impl Future<Output = ()> {
+    let settings = worker.settings;
     let ping = connection.ping_pong();
     let quiet = worker.clock.alarm();
     quiet.heeds_drain();
-    let now_ms = worker.clock.now_ms();
-    let shared = Rc::new(Shared { worker: worker.clone(), who, active: Cell::new(0), ended_ms: Cell::new(now_ms) });
-    let driver = Driver {
-        shared,
-        connection,
+    Box::new(Driver {
+        ended_ms: worker.clock.now_ms(),
+        shared: Rc::new(Shared { worker, who }),
+        connection: Some(connection),
+        streams: Crowd::new(),
+        make: serve_stream,
         watch,
         ping,
         keepalive: Keepalive::new(settings.h2_ping_interval, settings.h2_ping_timeout),
@@ -91,23 +125,22 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, who: Client) {
         is_leaving: false,
         is_broken: false,
         until_ms: u64::MAX,
-    };
-    driver.await;
+    })
 }
 
-impl Driver {
-    /// Serves what has come in.
-    fn accept(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-        let served = Served::begin(&self.shared);
-        let started = Instant::now();
-        self.shared.worker.spawn(async move {
-            let Shared { worker, who, .. } = &*served.0;
-            let (head, body) = request.into_parts();
-            let is_websocket = head.extensions.get::<Protocol>().is_some();
-            stream::serve(worker, Call::new(body, respond, is_websocket), head, who, started).await;
-        });
-    }
+/// Serves one stream.
+async fn serve_stream(shared: Rc<Shared>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let (head, body) = request.into_parts();
+    let is_websocket = head.extensions.get::<Protocol>().is_some();
+    let call = Call::new(body, respond, is_websocket);
+    stream::serve(&shared.worker, call, head, &shared.who, Instant::now()).await;
+}
 
+impl<F, M> Driver<F, M>
+where
+    F: Future<Output = ()>,
+    M: Fn(Rc<Shared>, Request<RecvStream>, SendResponse<Bytes>) -> F,
+{
     /// Ends a connection whose client asks for it.
     fn break_off(&mut self, limit: &'static str) {
         let worker = &self.shared.worker;
@@ -116,80 +149,127 @@ impl Driver {
             let (client, listener) = (self.shared.who.address, &self.shared.who.listener);
             tracing::info!(%client, %listener, limit, "a connection of HTTP/2 is closed; told once a second at most");
         }
-        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        if let Some(connection) = &mut self.connection {
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        }
         self.is_leaving = true;
         self.is_broken = true;
         self.until_ms = worker.clock.now_ms() + PARTING.as_millis() as u64;
     }
 
+    /// Moves bytes both ways, takes in what has come, and serves it. False when the connection is closed.
+    fn turn(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        loop {
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.streams.push((self.make)(self.shared.clone(), request, respond));
+                }
+                Poll::Ready(Some(Err(_)) | None) => return false,
+                // What the streams had to say leaves with the next look at the connection.
+                Poll::Pending if self.streams.poll(cx) => self.ended_ms = self.shared.worker.clock.now_ms(),
+                Poll::Pending => return true,
+            }
+        }
+    }
+
+    /// Lets the streams of a closed connection come to their ends, which is soon, so that they are counted.
+    fn wind_up(&mut self, cx: &Context<'_>) -> Poll<()> {
+        // Dropped, it tells them.
+        self.connection = None;
+        while self.streams.poll(cx) {}
+        if self.streams.len() == 0 { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Says goodbye where that is due; when to look again.
     fn consider_leaving(&mut self, now_ms: u64) -> u64 {
-        let Shared { worker, active, ended_ms, .. } = &*self.shared;
+        let worker = &self.shared.worker;
         let idle_ms = worker.settings.idle_timeout.as_millis() as u64;
-        let idle_until_ms = match active.get() {
-            0 => ended_ms.get().max(self.watch.read_ms.get()) + idle_ms,
-            _ => now_ms + idle_ms,
-        };
-        if !self.is_leaving && (worker.draining.get() || now_ms >= idle_until_ms) {
-            self.connection.graceful_shutdown();
+        let is_idle = self.streams.len() == 0;
+        let quiet_since_ms = if is_idle { self.ended_ms.max(self.watch.read_ms.get()) } else { now_ms };
+        let mut due_ms = quiet_since_ms + idle_ms;
+        if !self.is_leaving
+            && (worker.draining.get() || now_ms >= due_ms)
+            && let Some(connection) = &mut self.connection
+        {
+            connection.graceful_shutdown();
             self.is_leaving = true;
             // Those on their way have the time that the drain leaves them.
             self.until_ms = now_ms + worker.settings.drain_timeout.as_millis() as u64;
         }
-        if self.is_leaving { self.until_ms } else { idle_until_ms }
+        if self.is_leaving {
+            due_ms = self.until_ms;
+        }
+        if is_idle && self.streams.keeps() {
+            let kept_until_ms = quiet_since_ms + KEPT.as_millis() as u64;
+            if now_ms < kept_until_ms {
+                return due_ms.min(kept_until_ms);
+            }
+            self.streams.shrink();
+        }
+        due_ms
     }
 }
 
-impl Future for Driver {
+impl<F, M> Future for Driver<F, M>
+where
+    F: Future<Output = ()>,
+    M: Fn(Rc<Shared>, Request<RecvStream>, SendResponse<Bytes>) -> F + Unpin,
+{
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         loop {
-            loop {
-                match this.connection.poll_accept(cx) {
-                    Poll::Ready(Some(Ok((request, respond)))) => this.accept(request, respond),
-                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
-                    Poll::Pending => break,
-                }
+            if !this.turn(cx) {
+                return this.wind_up(cx);
             }
             if let Some(tripped) = this.watch.meter.tripped().filter(|_| !this.is_broken) {
                 this.break_off(tripped.0);
                 continue;
             }
             let [alive, quiet] = &this.alarms;
-            let now_ms = quiet.now_ms();
-            let is_busy = this.shared.active.get() > 0;
+            let quiet = quiet.clone();
+            let is_busy = this.streams.len() > 0;
             if this.keepalive.poll(&this.watch, this.ping.as_mut(), is_busy, alive, cx).is_ready() {
                 this.shared.worker.recorder.limit_hit("http2_client_dead");
-                return Poll::Ready(());
+                return this.wind_up(cx);
             }
             let was_leaving = this.is_leaving;
-            let due_ms = this.consider_leaving(now_ms);
+            let due_ms = this.consider_leaving(quiet.now_ms());
             if this.is_leaving && !was_leaving {
                 continue;
             }
-            if this.alarms[1].is_past(due_ms, cx) {
-                return Poll::Ready(());
+            if !quiet.is_past(due_ms, cx) {
+                return Poll::Pending;
             }
-            return Poll::Pending;
+            if this.is_leaving && quiet.now_ms() >= this.until_ms {
+                return this.wind_up(cx);
+            }
         }
     }
 }
 
-/// A stream that is being served, until dropped.
-struct Served(Rc<Shared>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Served {
-    fn begin(shared: &Rc<Shared>) -> Self {
-        shared.active.set(shared.active.get() + 1);
-        Self(shared.clone())
+    /// The size of the future that a function makes, without making one.
+    fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
     }
-}
 
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.0.active.set(self.0.active.get() - 1);
-        self.0.ended_ms.set(self.0.worker.clock.now_ms());
+    #[test]
+    fn a_stream_is_small() {
+        // Each request moves this to its place, and a connection keeps it for those that are open at once.
+        let bytes = size(|(shared, request, respond)| serve_stream(shared, request, respond));
+        assert!(bytes <= 7 * 1024, "the future of a stream has grown to {bytes} bytes");
+    }
+
+    #[test]
+    fn a_connection_is_small() {
+        // What an idle connection costs besides the buffers of `h2`.
+        let bytes = size(|(worker, start)| serve(worker, start)) + size_of::<Connection<Io, Bytes>>();
+        assert!(bytes <= 4 * 1024, "the future of a connection has grown to {bytes} bytes");
     }
 }

@@ -12,6 +12,7 @@ use crate::act::{After, act};
 use crate::answer::Answer;
 use crate::downstream::{self, Downstream};
 use crate::failure::{Flag, Reason};
+use crate::forward::OfHttp2;
 use crate::plan::{Client, Exchange, Plan, exchange, plan};
 use crate::record::{Outcome, Side};
 use crate::upgrade;
@@ -27,9 +28,10 @@ pub(crate) async fn serve(worker: &Rc<Worker>, mut call: Call, head: Parts, who:
         Ok(None) => return call.reset(Code::REFUSED_STREAM),
         Err(unread) => return refuse(worker, &mut call, who, unread, started).await,
     };
-    let after = act(worker, &mut Downstream::Http2(&mut call), who, exchange, plan).await;
+    let after = act::<OfHttp2>(worker, &mut Downstream::Http2(&mut call), who, exchange, plan).await;
     if let After::Upgraded(tunnel) = after {
-        upgrade::relay(worker, &mut Downstream::Http2(&mut call), who, *tunnel).await;
+        // Apart: few streams become one.
+        Box::pin(upgrade::relay(worker, &mut Downstream::Http2(&mut call), who, *tunnel)).await;
     }
 }
 
@@ -92,22 +94,4 @@ async fn refuse(worker: &Worker, call: &mut Call, who: &Client, unread: Unread, 
         duration: started.elapsed(),
     };
     worker.recorder.exchange(side, &outcome, None, &worker.recorder.nowhere());
-}
-
-#[cfg(test)]
-mod sizes {
-    use super::*;
-
-    fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    #[test]
-    fn sizes() {
-        eprintln!("serve {}", size(|(a, b, c, d, e): (&Rc<Worker>, Call, Parts, &Client, Instant)| serve(a, b, c, d, e)));
-        eprintln!("act {}", size(|(a, b, c, d, e): (&Rc<Worker>, &mut Downstream<'static>, &Client, Exchange, Plan)| act(a, b, c, d, e)));
-        eprintln!("forward {}", size(|(a, b, c, d, e): (&Rc<Worker>, &mut Downstream<'static>, &Client, &Exchange, &crate::forward::Forwarding)| crate::forward::forward(a, b, c, d, e)));
-        eprintln!("bridge {}", size(|(a, b, c): (&crate::exchange::Conversation<'static>, &mut Downstream<'static>, crate::forward::Link)| crate::bridge::run(a, b, c)));
-        eprintln!("parts {} call {} exchange {} plan {}", size_of::<Parts>(), size_of::<Call>(), size_of::<Exchange>(), size_of::<Plan>());
-    }
 }
