@@ -135,7 +135,7 @@ impl Talk<'_> {
             }
             Link::Http2(lease) => {
                 let ends = source.is_at_end() && !exchange.asks_upgrade;
-                let (response, sending) = self.ask(lease, ends).await?;
+                let (response, sending) = self.ask(lease, ends)?;
                 stream = sending;
                 // A WebSocket's stream stays open, for what follows.
                 let sink = (!ends && !exchange.asks_upgrade).then_some(Sink::Http2(&mut stream));
@@ -150,11 +150,11 @@ impl Talk<'_> {
     }
 
     /// Sends the head of a request over HTTP/2.
-    async fn ask(&self, lease: &Lease, ends: bool) -> Result<(ResponseFuture, SendStream<Bytes>), Reason> {
+    fn ask(&self, lease: &Lease, ends: bool) -> Result<(ResponseFuture, SendStream<Bytes>), Reason> {
         let Conversation { exchange, forwarding, .. } = self.conversation;
         let manner = Manner { takes_trailers: exchange.takes_trailers, opens_websocket: exchange.asks_upgrade };
         let request = head::request(&forwarding.head, manner).map_err(|unfit| Reason::BadRequest(unfit.0))?;
-        let sent = lease.send(request, ends).await.map_err(|error| self.reason(&error))?;
+        let sent = lease.send(request, ends).map_err(|error| self.reason(&error))?;
         self.progress.sent.set(true);
         self.progress.upstream_bytes_written.set(forwarding.head.len() as u64);
         Ok(sent)

@@ -6,6 +6,7 @@ mod common;
 mod connections;
 mod grpc;
 mod pairings;
+mod sharing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
