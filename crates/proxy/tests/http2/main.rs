@@ -7,6 +7,7 @@ mod connections;
 mod grpc;
 mod pairings;
 mod sharing;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
