@@ -67,8 +67,16 @@ pub(crate) async fn run(
         let talking = pin!(talk.hold(client, &mut link));
         deadlines.limit(talking, &progress.status_sent).await
     };
+    let outcome = outcome.flatten();
+    if let (Err(_), Downstream::Http2(call)) = (&outcome, &mut *client)
+        && !progress.heard.get()
+        && call.body.rewind()
+    {
+        // It is as if nothing of it had been taken.
+        progress.body_bytes_read.set(0);
+    }
     exchange.bytes_received.set(exchange.bytes_received.get() + progress.body_bytes_read.get());
-    match outcome.flatten() {
+    match outcome {
         Ok(download) => {
             let status = download.status;
             let upgraded = match (download.opened, link) {
@@ -106,18 +114,24 @@ impl Talk<'_> {
         let (source, out) = match client {
             Downstream::Http1(stream) => {
                 let (reader, writer) = stream.split();
-                (
-                    Source::Http1(Http1Source::new(reader, Decoder::new(exchange.framing), &worker.buffers)),
-                    Out::Http1(writer),
-                )
+                let source = Http1Source::new(reader, Decoder::new(exchange.framing), &worker.buffers);
+                (Source::Http1(source.telling(&self.progress.body_begun)), Out::Http1(writer))
             }
             Downstream::Http2(call) => {
                 let (body, answering) = call.split();
-                (Source::Http2(body), Out::Http2(answering))
+                // A copy for a mirror cannot begin anew.
+                let source = match self.conversation.tee {
+                    Some(_) => Source::Http2(body),
+                    None => {
+                        body.keep();
+                        Source::Kept(body, &self.progress.heard)
+                    }
+                };
+                (source, Out::Http2(answering))
             }
         };
         // What is held is not read again; the client is still there to be watched.
-        let (mut source, _client) = match held_body {
+        let (mut source, client) = match held_body {
             Some(held) => {
                 let (data, trailers) = held.data();
                 (Source::Held(data, trailers), Some(source))
@@ -146,7 +160,7 @@ impl Talk<'_> {
             }
         };
         self.progress.sent.set(true);
-        self.both(&mut source, sink, answers, out).await
+        self.both(&mut source, client.as_ref(), sink, answers, out).await
     }
 
     /// Sends the head of a request over HTTP/2.
@@ -160,10 +174,11 @@ impl Talk<'_> {
         Ok(sent)
     }
 
-    /// Both directions at the same time, until the answer is complete.
+    /// Both directions at the same time, until the answer is complete, or `client`, which is not read from, is gone.
     async fn both(
         &self,
         source: &mut Source<'_>,
+        client: Option<&Source<'_>>,
         sink: Option<Sink<'_>>,
         answers: Answers<'_>,
         out: Out<'_>,
@@ -179,6 +194,7 @@ impl Talk<'_> {
         }
         let mut upload = pin!(self.upload(source, sink));
         let mut download = pin!(self.download(answers, out));
+        let mut watched = client;
         poll_fn(|cx| {
             if uploading && let Poll::Ready(result) = upload.as_mut().poll(cx) {
                 uploading = false;
@@ -189,7 +205,15 @@ impl Talk<'_> {
                     Err(failure) => return Poll::Ready(Err(upload_reason(&failure))),
                 }
             }
-            download.as_mut().poll(cx)
+            if let Poll::Ready(result) = download.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            match watched.map(|client| client.poll_reset(cx)) {
+                Some(Poll::Ready(true)) => return Poll::Ready(Err(Reason::ClientGone)),
+                Some(Poll::Ready(false)) => watched = None,
+                Some(Poll::Pending) | None => {}
+            }
+            Poll::Pending
         })
         .await
     }

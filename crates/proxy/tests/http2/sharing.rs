@@ -1,19 +1,20 @@
 //! Many requests on few connections to servers: none is forgotten, none goes where nobody takes it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::Ping;
+use h2::{Ping, Reason};
 use http::Response;
 use outrigger_model::{Cluster, UpstreamHttp};
 use outrigger_testkit::eventually;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::common::http2::{Serve, Server, Stream, connect, exchange, get, request};
+use super::common::http2::{Serve, Server, Stream, connect, exchange, get, read, request, trailers};
 use super::{proxy_edited, proxy_to};
 
 /// Waits beside the runtime, whose tasks have to go on.
@@ -150,4 +151,100 @@ async fn connections_that_take_no_more_requests_are_passed_over() {
         );
         assert_eq!(answer.await.expect("what was on its way is finished").status(), 200);
     }
+}
+
+#[tokio::test]
+async fn a_server_that_ends_every_shared_connection_is_not_asked_for_ever() {
+    let asked = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
+    let seen = asked.clone();
+    // The first request of a connection is answered, with the second it is closed.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let seen = seen.clone();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(socket).await.expect("a client");
+                let mut served = 0;
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    *seen.lock().unwrap().entry(request.uri().path().to_owned()).or_default() += 1;
+                    served += 1;
+                    if served == 2 {
+                        return;
+                    }
+                    let _ = respond.send_response(Response::new(()), true);
+                }
+            });
+        }
+    });
+    let world = proxy_to(&[address], UpstreamHttp::Http2);
+    let client = connect(world.address()).await;
+    let all: Vec<_> = (0..40)
+        .map(|index| {
+            let mut client = client.clone();
+            tokio::spawn(async move { get(&mut client, &format!("web/{index}")).await })
+        })
+        .collect();
+    for answer in all {
+        let answer = answer.await.unwrap().expect("an answer");
+        assert!(matches!(&*answer.line, "200" | "503"), "{answer:?}");
+    }
+    let asked = asked.lock().unwrap();
+    assert!(asked.values().all(|times| *times <= 4), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_that_leaves_is_noticed_at_the_server() {
+    let (left, noticed) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let (count, came) = (left.clone(), noticed.clone());
+    let serve: Serve = Arc::new(move |mut stream: Stream| {
+        let count = count.clone();
+        came.notify_one();
+        tokio::spawn(async move {
+            let reason = std::future::poll_fn(|cx| stream.respond.poll_reset(cx)).await;
+            assert_eq!(reason.expect("the connection goes on"), Reason::CANCEL);
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+    });
+    let server = Server::start(h2::server::Builder::new(), serve).await;
+    let world = proxy_to(&[server.address], UpstreamHttp::Http2);
+    let mut client = tokio::net::TcpStream::connect(world.address()).await.expect("the proxy listens");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n").await.expect("it reads");
+    noticed.notified().await;
+    client.set_zero_linger().expect("an open socket");
+    drop(client);
+    until("the server hears of it", move || left.load(Ordering::Relaxed) == 1).await;
+}
+
+#[tokio::test]
+async fn a_body_on_its_way_goes_again_with_a_request_that_was_refused() {
+    let refused = Arc::new(AtomicUsize::new(0));
+    let count = refused.clone();
+    let (log, seen) = mpsc::channel();
+    let serve: Serve = Arc::new(move |stream: Stream| {
+        let (count, log) = (count.clone(), log.clone());
+        tokio::spawn(async move {
+            let Stream { mut body, mut respond, .. } = stream;
+            if count.fetch_add(1, Ordering::Relaxed) < 2 {
+                // Not before it has come as far as it comes by itself.
+                body.data().await.expect("it has a body").expect("which comes");
+                return respond.send_reset(Reason::REFUSED_STREAM);
+            }
+            let whole = read(String::new(), &Default::default(), &mut body).await.expect("all of it");
+            log.send(whole).expect("the test goes on");
+            drop(respond.send_response(Response::new(()), true));
+        });
+    });
+    let server = Server::start(h2::server::Builder::new(), serve).await;
+    let world = proxy_to(&[server.address], UpstreamHttp::Http2);
+    let mut client = connect(world.address()).await;
+    let (answer, mut stream) = client.send_request(request("POST", "web/", &[]), false).expect("room");
+    stream.send_data(Bytes::from_static(b"first "), false).expect("room");
+    let twice = refused.clone();
+    until("two refusals", move || twice.load(Ordering::Relaxed) >= 2).await;
+    stream.send_data(Bytes::from_static(b"second"), false).expect("room");
+    stream.send_trailers(trailers(&[("x-sum", "1")])).expect("room");
+    assert_eq!(answer.await.expect("an answer").status(), 200);
+    let whole = seen.recv().expect("it came");
+    assert_eq!((&whole.body[..], &whole.trailers[..]), (&b"first second"[..], &["x-sum: 1".to_owned()][..]));
 }
