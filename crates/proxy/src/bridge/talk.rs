@@ -23,33 +23,33 @@ use crate::h2::incoming::Incoming;
 use crate::h2::{answer, client::Lease};
 use crate::pool::{Upstream, give_back};
 use crate::relay::Coding;
-use crate::upgrade::{self, Upgraded, UpstreamEnd};
+use crate::upgrade::{Upgraded, UpstreamEnd};
 
 /// How an answer ended.
-struct Download {
-    status: u16,
-    grpc_status: Option<u8>,
+pub(super) struct Download {
+    pub(super) status: u16,
+    pub(super) grpc_status: Option<u8>,
     /// Whether a connection of HTTP/1 to the endpoint is at a message boundary and stays open.
-    reusable: bool,
-    opened: Option<Opened>,
+    pub(super) reusable: bool,
+    pub(super) opened: Option<Opened>,
 }
 
 /// Where the answer comes from.
-enum Answers<'a> {
+pub(super) enum Answers<'a> {
     Http1(Reader<'a>),
     Http2(ResponseFuture),
 }
 
 /// Where the answer goes.
-enum Out<'a> {
+pub(super) enum Out<'a> {
     Http1(crate::h1::stream::Writer<'a>),
     Http2(Answering<'a>),
 }
 
 /// What both directions of a conversation share.
-struct Talk<'t> {
-    conversation: &'t Conversation<'t>,
-    progress: &'t Progress,
+pub(super) struct Talk<'t> {
+    pub(super) conversation: &'t Conversation<'t>,
+    pub(super) progress: &'t Progress,
     moved_ms: &'t Cell<u64>,
 }
 
@@ -240,22 +240,7 @@ impl Talk<'_> {
 
     /// Awaits the answer, relaying interim ones, and relays it.
     async fn download(&self, mut answers: Answers<'_>, mut out: Out<'_>) -> Result<Download, Reason> {
-        let asked = Instant::now();
-        let mut interim = 0;
-        let (begun, head, mut body) = loop {
-            match self.hear(&mut answers, &mut out, asked).await? {
-                (Heard::Interim(status, head), _) => {
-                    interim += 1;
-                    if interim > self.conversation.worker.settings.interim_max {
-                        return Err(Reason::UpstreamProtocol("interim_answers"));
-                    }
-                    self.inform(status, &head, &mut out).await?;
-                    self.conversation.worker.buffers.give_head(head);
-                }
-                (Heard::Answer(begun, head), body) => break (begun, head, body),
-                (Heard::NotYet, _) => {}
-            }
-        };
+        let (begun, head, mut body) = self.answer(&mut answers, &mut out).await?;
         self.progress.status_sent.set(begun.status);
         let worker = self.conversation.worker;
         let mut source = match (&mut body, answers) {
@@ -290,7 +275,36 @@ impl Talk<'_> {
         Ok(Download { status: begun.status, grpc_status, reusable: begun.reusable, opened: None })
     }
 
-    async fn relay_answer(&self, source: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<Option<u8>, Reason> {
+    /// Awaits the head of the answer, relaying interim ones; the body behind it if it is one of HTTP/2.
+    pub(super) async fn answer(
+        &self,
+        answers: &mut Answers<'_>,
+        out: &mut Out<'_>,
+    ) -> Result<(Begun, Vec<u8>, Option<Incoming>), Reason> {
+        let worker = self.conversation.worker;
+        let asked = Instant::now();
+        let mut interim = 0;
+        loop {
+            match self.hear(answers, out, asked).await? {
+                (Heard::Interim(status, head), _) => {
+                    interim += 1;
+                    if interim > worker.settings.interim_max {
+                        return Err(Reason::UpstreamProtocol("interim_answers"));
+                    }
+                    self.inform(status, &head, out).await?;
+                    worker.buffers.give_head(head);
+                }
+                (Heard::Answer(begun, head), body) => return Ok((begun, head, body)),
+                (Heard::NotYet, _) => {}
+            }
+        }
+    }
+
+    pub(super) async fn relay_answer(
+        &self,
+        source: &mut Source<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<Option<u8>, Reason> {
         let worker = self.conversation.worker;
         let messages = Messages::new(self.conversation.messages.as_ref().map(|count| &count.responses));
         let with = Relay {
@@ -375,14 +389,8 @@ impl Talk<'_> {
         }
     }
 
-    /// What answers the key that the client sent.
-    fn accept_key(&self) -> String {
-        let key = head::field(&self.conversation.forwarding.head, b"sec-websocket-key");
-        upgrade::accept_key(key.unwrap_or_default())
-    }
-
     /// The head for a client of HTTP/2.
-    fn response(&self, status: u16, head: &[u8]) -> Result<http::Response<()>, Reason> {
+    pub(super) fn response(&self, status: u16, head: &[u8]) -> Result<http::Response<()>, Reason> {
         let mut response = head::response(head).map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
         if status == 101 {
             // A WebSocket over HTTP/2 is granted by a plain success (RFC 8441 §5).
@@ -410,68 +418,6 @@ impl Talk<'_> {
             return Poll::Ready(Err(Reason::ClientGone));
         }
         if patience.is_over(cx) { Poll::Ready(Err(Reason::UpstreamIdle)) } else { Poll::Pending }
-    }
-
-    /// Opens a WebSocket over HTTP/2 (RFC 8441): an answer of 2xx grants it.
-    async fn open(
-        &self,
-        response: ResponseFuture,
-        stream: SendStream<Bytes>,
-        mut out: Out<'_>,
-    ) -> Result<Download, Reason> {
-        let mut answers = Answers::Http2(response);
-        let asked = Instant::now();
-        loop {
-            match self.hear(&mut answers, &mut out, asked).await? {
-                (Heard::Answer(begun, head), Some(body)) if begun.status == 101 => {
-                    return self.opened(&begun, head, Opened { body, stream }, out).await;
-                }
-                (Heard::Answer(begun, head), body) => {
-                    return self.refused(begun, head, body, out).await;
-                }
-                (Heard::Interim(status, head), _) => self.inform(status, &head, &mut out).await?,
-                (Heard::NotYet, _) => {}
-            }
-        }
-    }
-
-    async fn opened(&self, begun: &Begun, head: Vec<u8>, opened: Opened, out: Out<'_>) -> Result<Download, Reason> {
-        self.progress.status_sent.set(begun.status);
-        self.progress.upload_done.set(true);
-        match out {
-            Out::Http1(mut writer) => self.conversation.write_client(&mut writer, &head).await?,
-            Out::Http2(mut answering) => {
-                let response = self.response(begun.status, &head)?;
-                answering.answer(response, false).map_err(|_| Reason::ClientGone)?;
-            }
-        }
-        Ok(Download { status: begun.status, grpc_status: None, reusable: false, opened: Some(opened) })
-    }
-
-    /// Relays an answer that grants no WebSocket.
-    async fn refused(
-        &self,
-        begun: Begun,
-        head: Vec<u8>,
-        mut body: Option<Incoming>,
-        out: Out<'_>,
-    ) -> Result<Download, Reason> {
-        self.progress.status_sent.set(begun.status);
-        self.progress.upload_done.set(true);
-        let mut source = body.as_mut().map_or(Source::Held(None, None), Source::Http2);
-        let mut sink = match out {
-            Out::Http1(writer) => {
-                let coding = self.conversation.answer_coding(begun.framing);
-                Sink::Http1(Http1Sink { writer, coding, pending: head })
-            }
-            Out::Http2(mut answering) => {
-                let response = self.response(begun.status, &head)?;
-                answering.answer(response, false).map_err(|_| Reason::ClientGone)?;
-                Sink::Client(answering)
-            }
-        };
-        let grpc_status = self.relay_answer(&mut source, &mut sink).await?;
-        Ok(Download { status: begun.status, grpc_status, reusable: false, opened: None })
     }
 
     /// What a failure of an endpoint's stream or connection means.

@@ -4,6 +4,7 @@
 mod common;
 
 mod connections;
+mod edges;
 mod grpc;
 mod pairings;
 mod sharing;
