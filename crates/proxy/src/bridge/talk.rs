@@ -224,7 +224,7 @@ impl Talk<'_> {
         let settings = &worker.settings;
         // A call may be silent for as long as it likes to, within the limit on a stream.
         let idle = if exchange.is_grpc { settings.upstream_idle_timeout } else { settings.body_idle_timeout };
-        let messages = Messages::new(self.conversation.messages.as_ref().map(|count| &count.requests));
+        let messages = Messages::of_request(self.conversation.messages.as_ref());
         // What is held has not been taken from the client: it can be sent again, and is counted when it is given up.
         let held = Cell::new(0);
         let is_held = self.conversation.held_body.is_some();
