@@ -375,8 +375,14 @@ impl Conversation<'_> {
             (Framing::Chunked | Framing::UntilClose, Coding::Plain) => keep_alive.set(false),
             // HEAD and 304 say what a GET would get; 204 says nothing.
             (Framing::None, _) if answer.status != 204 => {
-                if let Framing::Length(_) | Framing::Chunked = answer.framing {
-                    write_framing(answer.framing, out);
+                let says_nothing = self.exchange.is_head || answer.status == 304;
+                match answer.framing {
+                    Framing::Length(_) | Framing::Chunked => write_framing(answer.framing, out),
+                    // It ended with its head, over HTTP/2: HTTP/1 has to be told.
+                    Framing::None if !says_nothing && self.exchange.version != Version::Http2 => {
+                        write_framing(Framing::Length(0), out);
+                    }
+                    Framing::None | Framing::UntilClose => {}
                 }
             }
             (Framing::None, _) => {}

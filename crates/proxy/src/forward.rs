@@ -233,8 +233,9 @@ pub(crate) async fn forward<T: Talks>(
     Forwarded { endpoint: choice.stats, result }
 }
 
-/// Times that a request is sent again because a connection of HTTP/2 took no more requests.
-const REFUSALS_MAX: u32 = 3;
+/// Times that a request is sent again because a connection took no more requests: several of HTTP/2 may end at one time, but
+/// an endpoint that ends each of them is not asked for ever.
+const RESENDS_MAX: u32 = 3;
 
 /// Holds the conversation on the `reused` connection or another; once more, where that had been closed and it is safe.
 async fn converse<T: Talks>(
@@ -246,7 +247,7 @@ async fn converse<T: Talks>(
 ) -> Result<Answered, Broken> {
     let Conversation { worker, exchange, forwarding, deadlines, .. } = conversation;
     let cluster = forwarding.cluster().map(Rc::as_ref);
-    let mut refusals = 0;
+    let mut resends = 0;
     loop {
         deadlines.try_begins();
         let mut was_reused = reused.is_some();
@@ -270,8 +271,8 @@ async fn converse<T: Talks>(
             }
             Err(reason) => Lost::unsent(reason),
         };
-        refusals += u32::from(lost.refused);
-        if (was_reused || lost.refused) && refusals <= REFUSALS_MAX && lost.may_be_sent_again(exchange) {
+        if (was_reused || lost.refused) && resends < RESENDS_MAX && lost.may_be_sent_again(exchange) {
+            resends += 1;
             if let Some(cluster) = cluster {
                 cluster.stats.resends.inc();
             }

@@ -2,6 +2,7 @@
 //!
 //! A body that came with its head is held for nothing: it is in memory anyway. A body that is still on its way is waited for
 //! only where the request may have to be repeated: on a kept connection of HTTP/1, when doing it twice is as doing it once.
+//! That of a client of HTTP/2 need not be waited for: what is relayed of it is kept (`h2/incoming.rs`).
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -48,7 +49,7 @@ pub(crate) struct Needs {
 
 impl HeldBody {
     /// Longest body that is held, in bytes: Linkerd's bound for what may be sent again.
-    const BYTES_MAX: usize = 64 * 1024;
+    pub(crate) const BYTES_MAX: usize = 64 * 1024;
     /// Room for it in the client's buffer, with the framing of chunks.
     const CAPACITY: usize = Self::BYTES_MAX + 8 * 1024;
 

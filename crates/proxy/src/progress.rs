@@ -18,6 +18,8 @@ pub(crate) struct Progress {
     pub(crate) upload_done: Cell<bool>,
     /// Whether the upstream said that it has not acted on it.
     pub(crate) refused: Cell<bool>,
+    /// Whether anything of the request body was taken from the client for good.
+    pub(crate) body_begun: Cell<bool>,
     pub(crate) body_bytes_read: Cell<u64>,
     pub(crate) upstream_bytes_written: Cell<u64>,
     pub(crate) upstream_bytes_read: Cell<u64>,
@@ -31,7 +33,7 @@ impl Progress {
             status_sent: self.status_sent.get(),
             heard: self.heard.get(),
             sent: self.sent.get(),
-            body_begun: self.body_bytes_read.get() > 0,
+            body_begun: self.body_begun.get() || self.body_bytes_read.get() > 0,
             refused: self.refused.get(),
         }
     }

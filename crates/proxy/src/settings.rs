@@ -118,7 +118,8 @@ pub struct Settings {
     pub h2_ping_interval: Duration,
     /// How long it may take to answer. 3 s.
     pub h2_ping_timeout: Duration,
-    /// How long a connection of HTTP/2 to an endpoint may lie idle. 90 s: that it is there is asked anew with each request.
+    /// How long a connection of HTTP/2 to an endpoint may lie idle, where its cluster does not say. 90 s: that it is there is
+    /// asked anew with each request.
     pub h2_pool_idle_timeout: Duration,
     /// From the end of a mirrored request to the end of its answer, where the route has no timeout. 15 s, Envoy's
     /// timeout of a route that names none.

@@ -76,10 +76,12 @@ pub(crate) fn is_asked(head: &RequestHead<'_>) -> bool {
         && only(head.headers, "sec-websocket-key").is_some_and(|key| !key.is_empty())
 }
 
-/// Judges an answer; the rule it breaks if it changes the protocol unasked, or to another.
+/// Judges an answer; the rule it breaks if it changes the protocol unasked, or to another, or seems to.
 pub(crate) fn check(exchange: &Exchange, answer: &ResponseHead<'_>) -> Result<(), &'static str> {
     if answer.status != 101 {
-        return Ok(());
+        // Over HTTP/2 any success would say that it is open (RFC 8441 §5).
+        let is_misread = exchange.version == Version::Http2 && matches!(answer.status, 200..=299);
+        return if exchange.asks_upgrade && is_misread { Err("ignored_upgrade") } else { Ok(()) };
     }
     if !exchange.asks_upgrade {
         return Err("unasked_upgrade");

@@ -123,7 +123,7 @@ impl Worker {
         let mut tasks = self.tasks.take();
         tasks.shutdown().await;
         self.pool.sweep(u64::MAX, |_| false);
-        self.http2.sweep(u64::MAX, Duration::ZERO, |_| false);
+        self.http2.sweep(u64::MAX, |_| false);
     }
 
     /// A tenth of a second has passed.
@@ -168,7 +168,7 @@ impl Worker {
             clusters.values().flat_map(|c| c.live.hosts.iter().map(|h| h.id)).collect();
         let is_known = |id| known.contains(&id) || id >= EndpointState::DYNAMIC_ID_MIN;
         self.pool.sweep(self.clock.now_ms(), is_known);
-        self.http2.sweep(self.clock.now_ms(), self.settings.h2_pool_idle_timeout, is_known);
+        self.http2.sweep(self.clock.now_ms(), is_known);
     }
 
     /// The present moment, to be moved on while bytes pass.

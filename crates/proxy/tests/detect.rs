@@ -34,7 +34,7 @@ fn routed() -> SocketAddr {
     serve(|mut socket| {
         let mut bytes = [0; 1024];
         let _ = socket.read(&mut bytes)?;
-        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nrouted").map(|()| ())
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nrouted")
     })
 }
 

@@ -13,7 +13,7 @@ use common::{World, proxy_with, snapshot};
 use outrigger_model as model;
 use outrigger_proxy::Settings;
 use outrigger_testkit::certificates::Authority;
-use outrigger_testkit::{Backend, PATIENCE, Reply, eventually, response};
+use outrigger_testkit::{Backend, PATIENCE, ReadError, Reply, eventually, h2 as raw, response};
 
 const COUNTER: &str = "outrigger_proxy_protocol_connections_total";
 
@@ -125,8 +125,12 @@ fn a_header_stands_before_tls() {
 /// How a connection ends that sends these bytes: reset, or closed.
 #[track_caller]
 fn end(world: &World, bytes: &[u8]) -> io::ErrorKind {
-    let mut client = connect(world.address());
-    // The reset may come before all is written.
+    // The reset may come before all is written, or before the connection is seen to stand.
+    let mut client = match TcpStream::connect_timeout(&world.address(), PATIENCE) {
+        Ok(client) => client,
+        Err(error) => return error.kind(),
+    };
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
     let _ = client.write_all(bytes);
     match client.read(&mut [0]) {
         Ok(0) => io::ErrorKind::UnexpectedEof,
@@ -259,6 +263,46 @@ fn a_connection_that_names_a_client_serves_no_other_and_is_not_kept() {
         upstream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
         assert!(head(&mut client).starts_with("http/1.1 204 "));
         assert_eq!(upstream.read(&mut [0]).unwrap(), 0, "it ends with its request");
+    }
+    counted(&world, "envoy_cluster_upstream_cx_total", "", 2.0);
+    counted(&world, "envoy_cluster_upstream_cx_active", "", 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http2_a_client_has_connections_of_its_own_too() {
+    let (server, handed) = handing();
+    let mut policy = announcing(snapshot(&[server], |_| {}), model::ProxyProtocol::V1);
+    for cluster in policy.clusters.values_mut() {
+        Arc::make_mut(cluster).http = model::UpstreamHttp::Http2;
+    }
+    let world = proxy_with(quick(), policy);
+    let socket = tokio::net::TcpStream::connect(world.address()).await.unwrap();
+    let header = named(socket.local_addr().unwrap(), world.address());
+    let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    // Two at the same time, of one client over one connection.
+    let answers = [(); 2].map(|()| {
+        let request = http::Request::builder().uri("http://web/").body(()).unwrap();
+        client.send_request(request, true).unwrap().0
+    });
+    let mut servers = Vec::new();
+    for _ in 0..2 {
+        let mut upstream = tokio::task::block_in_place(|| handed.recv_timeout(PATIENCE)).expect("one for each");
+        assert_eq!(tokio::task::block_in_place(|| line(&mut upstream)), header);
+        servers.push(tokio::task::spawn_blocking(move || {
+            // What follows the header is HTTP/2.
+            let mut server = raw::Connection::server(upstream, &raw::settings(&[])).expect("a preface");
+            server.await_answer(1).expect("a request");
+            let no_content = raw::Block::new().field(":status", "204");
+            server.send(&raw::headers(1, true, &no_content)).expect("it reads");
+            assert!(!matches!(server.await_end(), ReadError::Deadline(_)), "it ends with its request");
+        }));
+    }
+    for answer in answers {
+        assert_eq!(answer.await.expect("an answer").status(), 204);
+    }
+    for server in servers {
+        server.await.expect("no panic");
     }
     counted(&world, "envoy_cluster_upstream_cx_total", "", 2.0);
     counted(&world, "envoy_cluster_upstream_cx_active", "", 0.0);

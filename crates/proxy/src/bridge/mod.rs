@@ -4,6 +4,7 @@
 //! shared memory, trailers are fields, and each side has windows that open as the other takes what was sent.
 
 mod messages;
+mod open;
 mod patience;
 mod relay;
 mod sink;

@@ -19,7 +19,7 @@ pub(crate) struct Relay<'r> {
     /// Bytes of it that were written.
     pub(crate) bytes_written: &'r Cell<u64>,
     /// Where its gRPC messages are counted.
-    pub(crate) messages: &'r Messages,
+    pub(crate) messages: &'r Messages<'r>,
     /// Where copies of it go, and whether these are chunked.
     pub(crate) tee: Option<(&'r Tee, bool)>,
     pub(crate) patience: &'r Patience<'r>,

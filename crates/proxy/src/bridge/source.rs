@@ -1,5 +1,6 @@
 //! Where a body comes from, piece by piece, whatever the version of HTTP.
 
+use std::cell::Cell;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use crate::h1::buffer::{Buffer, BufferPool};
 use crate::h1::stream::Reader;
 use crate::h2::head;
 use crate::h2::incoming::Incoming;
+use crate::held_body::HeldBody;
 
 /// A part of a message behind its head.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(crate) enum Source<'s> {
     Http1(Http1<'s>),
     /// From a stream of HTTP/2.
     Http2(&'s mut Incoming),
+    /// The same, kept to be sent again until the cell says that an answer has begun.
+    Kept(&'s mut Incoming, &'s Cell<bool>),
 }
 
 /// A body in HTTP/1's framing.
@@ -39,12 +43,19 @@ pub(crate) struct Http1<'s> {
     pub(crate) decoder: Decoder,
     pub(crate) buffers: &'s BufferPool,
     trailers: Vec<u8>,
+    /// Told when anything was taken, framing included.
+    begun: Option<&'s Cell<bool>>,
 }
 
 impl<'s> Http1<'s> {
     /// A body that begins with the unread bytes.
     pub(crate) fn new(reader: Reader<'s>, decoder: Decoder, buffers: &'s BufferPool) -> Self {
-        Self { reader, decoder, buffers, trailers: Vec::new() }
+        Self { reader, decoder, buffers, trailers: Vec::new(), begun: None }
+    }
+
+    /// Tells when anything was taken.
+    pub(crate) fn telling(self, begun: &'s Cell<bool>) -> Self {
+        Self { begun: Some(begun), ..self }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Failed>> {
@@ -63,6 +74,9 @@ impl<'s> Http1<'s> {
                 Err(rule) => return Poll::Ready(Err(Failed::Framing(rule.0))),
             };
             input.consume(step.skip);
+            if let Some(begun) = self.begun.filter(|_| step.skip + step.data > 0) {
+                begun.set(true);
+            }
             if step.data > 0 {
                 let data = Bytes::copy_from_slice(&input.bytes()[..step.data]);
                 input.consume(step.data);
@@ -95,12 +109,18 @@ impl Source<'_> {
                 (None, None) => Piece::End,
             })),
             Self::Http1(source) => source.poll_next(cx),
-            Self::Http2(stream) => {
-                if let Some(data) = ready!(stream.poll_data(cx)) {
-                    return Poll::Ready(data.map(Piece::Data).map_err(Failed::Http2));
+            Self::Http2(stream) => poll_http2(stream, cx),
+            Self::Kept(stream, answer_begun) => {
+                let piece = ready!(poll_http2(stream, cx));
+                if answer_begun.get() {
+                    stream.forget();
                 }
-                let trailers = ready!(stream.poll_trailers(cx)).map_err(Failed::Http2)?;
-                Poll::Ready(Ok(trailers.map_or(Piece::End, Piece::Trailers)))
+                match &piece {
+                    Ok(Piece::Data(data)) => stream.keep_data(data, HeldBody::BYTES_MAX),
+                    Ok(Piece::Trailers(trailers)) => stream.keep_trailers(trailers),
+                    Ok(Piece::End) | Err(_) => {}
+                }
+                Poll::Ready(piece)
             }
         }
     }
@@ -110,14 +130,31 @@ impl Source<'_> {
         match self {
             Self::Held(data, trailers) => data.is_none() && trailers.is_none(),
             Self::Http1(source) => source.decoder.is_done() && source.trailers.is_empty(),
-            Self::Http2(stream) => stream.is_end_stream(),
+            Self::Http2(stream) | Self::Kept(stream, _) => stream.is_end_stream(),
         }
     }
 
     /// Lets the peer send as much again as was taken.
     pub(crate) fn release(&mut self, count: usize) {
-        if let Self::Http2(stream) = self {
+        if let Self::Http2(stream) | Self::Kept(stream, _) = self {
             stream.release(count);
         }
     }
+
+    /// Ready once it is known that its connection was reset, or that this will not be known; for one of HTTP/1 that is not
+    /// read from.
+    pub(crate) fn poll_reset(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        match self {
+            Self::Http1(source) => source.reader.poll_reset(cx),
+            Self::Held(..) | Self::Http2(_) | Self::Kept(..) => Poll::Ready(false),
+        }
+    }
+}
+
+fn poll_http2(stream: &mut Incoming, cx: &mut Context<'_>) -> Poll<Result<Piece, Failed>> {
+    if let Some(data) = ready!(stream.poll_data(cx)) {
+        return Poll::Ready(data.map(Piece::Data).map_err(Failed::Http2));
+    }
+    let trailers = ready!(stream.poll_trailers(cx)).map_err(Failed::Http2)?;
+    Poll::Ready(Ok(trailers.map_or(Piece::End, Piece::Trailers)))
 }

@@ -24,33 +24,33 @@ use crate::h2::{answer, client::Lease};
 use crate::pool::{Upstream, give_back};
 use crate::progress::{Lost, Progress};
 use crate::relay::Coding;
-use crate::upgrade::{self, Upgraded, UpstreamEnd};
+use crate::upgrade::{Upgraded, UpstreamEnd};
 
 /// How an answer ended.
-struct Download {
-    status: u16,
-    grpc_status: Option<u8>,
+pub(super) struct Download {
+    pub(super) status: u16,
+    pub(super) grpc_status: Option<u8>,
     /// Whether a connection of HTTP/1 to the endpoint is at a message boundary and stays open.
-    reusable: bool,
-    opened: Option<Opened>,
+    pub(super) reusable: bool,
+    pub(super) opened: Option<Opened>,
 }
 
 /// Where the answer comes from.
-enum Answers<'a> {
+pub(super) enum Answers<'a> {
     Http1(Reader<'a>),
     Http2(ResponseFuture),
 }
 
 /// Where the answer goes.
-enum Out<'a> {
+pub(super) enum Out<'a> {
     Http1(crate::h1::stream::Writer<'a>),
     Http2(Answering<'a>),
 }
 
 /// What both directions of a conversation share.
-struct Talk<'t> {
-    conversation: &'t Conversation<'t>,
-    progress: &'t Progress,
+pub(super) struct Talk<'t> {
+    pub(super) conversation: &'t Conversation<'t>,
+    pub(super) progress: &'t Progress,
     moved_ms: &'t Cell<u64>,
 }
 
@@ -68,8 +68,16 @@ pub(crate) async fn run(
         let talking = pin!(talk.hold(client, &mut link));
         deadlines.limit(talking, &progress.status_sent).await
     };
+    let outcome = outcome.flatten();
+    if let (Err(_), Downstream::Http2(call)) = (&outcome, &mut *client)
+        && !progress.heard.get()
+        && call.body.rewind()
+    {
+        // It is as if nothing of it had been taken.
+        progress.body_bytes_read.set(0);
+    }
     exchange.bytes_received.set(exchange.bytes_received.get() + progress.body_bytes_read.get());
-    match outcome.flatten() {
+    match outcome {
         Ok(download) => {
             let status = download.status;
             let upgraded = match (download.opened, link) {
@@ -107,18 +115,24 @@ impl Talk<'_> {
         let (source, out) = match client {
             Downstream::Http1(stream) => {
                 let (reader, writer) = stream.split();
-                (
-                    Source::Http1(Http1Source::new(reader, Decoder::new(exchange.framing), &worker.buffers)),
-                    Out::Http1(writer),
-                )
+                let source = Http1Source::new(reader, Decoder::new(exchange.framing), &worker.buffers);
+                (Source::Http1(source.telling(&self.progress.body_begun)), Out::Http1(writer))
             }
             Downstream::Http2(call) => {
                 let (body, answering) = call.split();
-                (Source::Http2(body), Out::Http2(answering))
+                // A copy for a mirror cannot begin anew.
+                let source = match self.conversation.tee {
+                    Some(_) => Source::Http2(body),
+                    None => {
+                        body.keep();
+                        Source::Kept(body, &self.progress.heard)
+                    }
+                };
+                (source, Out::Http2(answering))
             }
         };
         // What is held is not read again; the client is still there to be watched.
-        let (mut source, _client) = match held_body {
+        let (mut source, client) = match held_body {
             Some(held) => {
                 let (data, trailers) = held.data();
                 (Source::Held(data, trailers), Some(source))
@@ -136,7 +150,7 @@ impl Talk<'_> {
             }
             Link::Http2(lease) => {
                 let ends = source.is_at_end() && !exchange.asks_upgrade;
-                let (response, sending) = self.ask(lease, ends).await?;
+                let (response, sending) = self.ask(lease, ends)?;
                 stream = sending;
                 // A WebSocket's stream stays open, for what follows.
                 let sink = (!ends && !exchange.asks_upgrade).then_some(Sink::Http2(&mut stream));
@@ -147,24 +161,25 @@ impl Talk<'_> {
             }
         };
         self.progress.sent.set(true);
-        self.both(&mut source, sink, answers, out).await
+        self.both(&mut source, client.as_ref(), sink, answers, out).await
     }
 
     /// Sends the head of a request over HTTP/2.
-    async fn ask(&self, lease: &Lease, ends: bool) -> Result<(ResponseFuture, SendStream<Bytes>), Reason> {
+    fn ask(&self, lease: &Lease, ends: bool) -> Result<(ResponseFuture, SendStream<Bytes>), Reason> {
         let Conversation { exchange, forwarding, .. } = self.conversation;
         let manner = Manner { takes_trailers: exchange.takes_trailers, opens_websocket: exchange.asks_upgrade };
         let request = head::request(&forwarding.head, manner).map_err(|unfit| Reason::BadRequest(unfit.0))?;
-        let sent = lease.send(request, ends).await.map_err(|error| self.reason(&error))?;
+        let sent = lease.send(request, ends).map_err(|error| self.reason(&error))?;
         self.progress.sent.set(true);
         self.progress.upstream_bytes_written.set(forwarding.head.len() as u64);
         Ok(sent)
     }
 
-    /// Both directions at the same time, until the answer is complete.
+    /// Both directions at the same time, until the answer is complete, or `client`, which is not read from, is gone.
     async fn both(
         &self,
         source: &mut Source<'_>,
+        client: Option<&Source<'_>>,
         sink: Option<Sink<'_>>,
         answers: Answers<'_>,
         out: Out<'_>,
@@ -180,6 +195,7 @@ impl Talk<'_> {
         }
         let mut upload = pin!(self.upload(source, sink));
         let mut download = pin!(self.download(answers, out));
+        let mut watched = client;
         poll_fn(|cx| {
             if uploading && let Poll::Ready(result) = upload.as_mut().poll(cx) {
                 uploading = false;
@@ -190,7 +206,15 @@ impl Talk<'_> {
                     Err(failure) => return Poll::Ready(Err(upload_reason(&failure))),
                 }
             }
-            download.as_mut().poll(cx)
+            if let Poll::Ready(result) = download.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            match watched.map(|client| client.poll_reset(cx)) {
+                Some(Poll::Ready(true)) => return Poll::Ready(Err(Reason::ClientGone)),
+                Some(Poll::Ready(false)) => watched = None,
+                Some(Poll::Pending) | None => {}
+            }
+            Poll::Pending
         })
         .await
     }
@@ -201,7 +225,7 @@ impl Talk<'_> {
         let settings = &worker.settings;
         // A call may be silent for as long as it likes to, within the limit on a stream.
         let idle = if exchange.is_grpc { settings.upstream_idle_timeout } else { settings.body_idle_timeout };
-        let messages = Messages::new(self.conversation.messages.as_ref().map(|count| &count.requests));
+        let messages = Messages::of_request(self.conversation.messages.as_ref());
         // What is held has not been taken from the client: it can be sent again, and is counted when it is given up.
         let held = Cell::new(0);
         let is_held = self.conversation.held_body.is_some();
@@ -217,22 +241,7 @@ impl Talk<'_> {
 
     /// Awaits the answer, relaying interim ones, and relays it.
     async fn download(&self, mut answers: Answers<'_>, mut out: Out<'_>) -> Result<Download, Reason> {
-        let asked = Instant::now();
-        let mut interim = 0;
-        let (begun, head, mut body) = loop {
-            match self.hear(&mut answers, &mut out, asked).await? {
-                (Heard::Interim(status, head), _) => {
-                    interim += 1;
-                    if interim > self.conversation.worker.settings.interim_max {
-                        return Err(Reason::UpstreamProtocol("interim_answers"));
-                    }
-                    self.inform(status, &head, &mut out).await?;
-                    self.conversation.worker.buffers.give_head(head);
-                }
-                (Heard::Answer(begun, head), body) => break (begun, head, body),
-                (Heard::NotYet, _) => {}
-            }
-        };
+        let (begun, head, mut body) = self.answer(&mut answers, &mut out).await?;
         self.progress.status_sent.set(begun.status);
         let worker = self.conversation.worker;
         let mut source = match (&mut body, answers) {
@@ -267,7 +276,36 @@ impl Talk<'_> {
         Ok(Download { status: begun.status, grpc_status, reusable: begun.reusable, opened: None })
     }
 
-    async fn relay_answer(&self, source: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<Option<u8>, Reason> {
+    /// Awaits the head of the answer, relaying interim ones; the body behind it if it is one of HTTP/2.
+    pub(super) async fn answer(
+        &self,
+        answers: &mut Answers<'_>,
+        out: &mut Out<'_>,
+    ) -> Result<(Begun, Vec<u8>, Option<Incoming>), Reason> {
+        let worker = self.conversation.worker;
+        let asked = Instant::now();
+        let mut interim = 0;
+        loop {
+            match self.hear(answers, out, asked).await? {
+                (Heard::Interim(status, head), _) => {
+                    interim += 1;
+                    if interim > worker.settings.interim_max {
+                        return Err(Reason::UpstreamProtocol("interim_answers"));
+                    }
+                    self.inform(status, &head, out).await?;
+                    worker.buffers.give_head(head);
+                }
+                (Heard::Answer(begun, head), body) => return Ok((begun, head, body)),
+                (Heard::NotYet, _) => {}
+            }
+        }
+    }
+
+    pub(super) async fn relay_answer(
+        &self,
+        source: &mut Source<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<Option<u8>, Reason> {
         let worker = self.conversation.worker;
         let messages = Messages::new(self.conversation.messages.as_ref().map(|count| &count.responses));
         let with = Relay {
@@ -352,14 +390,8 @@ impl Talk<'_> {
         }
     }
 
-    /// What answers the key that the client sent.
-    fn accept_key(&self) -> String {
-        let key = head::field(&self.conversation.forwarding.head, b"sec-websocket-key");
-        upgrade::accept_key(key.unwrap_or_default())
-    }
-
     /// The head for a client of HTTP/2.
-    fn response(&self, status: u16, head: &[u8]) -> Result<http::Response<()>, Reason> {
+    pub(super) fn response(&self, status: u16, head: &[u8]) -> Result<http::Response<()>, Reason> {
         let mut response = head::response(head).map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
         if status == 101 {
             // A WebSocket over HTTP/2 is granted by a plain success (RFC 8441 §5).
@@ -387,68 +419,6 @@ impl Talk<'_> {
             return Poll::Ready(Err(Reason::ClientGone));
         }
         if patience.is_over(cx) { Poll::Ready(Err(Reason::UpstreamIdle)) } else { Poll::Pending }
-    }
-
-    /// Opens a WebSocket over HTTP/2 (RFC 8441): an answer of 2xx grants it.
-    async fn open(
-        &self,
-        response: ResponseFuture,
-        stream: SendStream<Bytes>,
-        mut out: Out<'_>,
-    ) -> Result<Download, Reason> {
-        let mut answers = Answers::Http2(response);
-        let asked = Instant::now();
-        loop {
-            match self.hear(&mut answers, &mut out, asked).await? {
-                (Heard::Answer(begun, head), Some(body)) if begun.status == 101 => {
-                    return self.opened(&begun, head, Opened { body, stream }, out).await;
-                }
-                (Heard::Answer(begun, head), body) => {
-                    return self.refused(begun, head, body, out).await;
-                }
-                (Heard::Interim(status, head), _) => self.inform(status, &head, &mut out).await?,
-                (Heard::NotYet, _) => {}
-            }
-        }
-    }
-
-    async fn opened(&self, begun: &Begun, head: Vec<u8>, opened: Opened, out: Out<'_>) -> Result<Download, Reason> {
-        self.progress.status_sent.set(begun.status);
-        self.progress.upload_done.set(true);
-        match out {
-            Out::Http1(mut writer) => self.conversation.write_client(&mut writer, &head).await?,
-            Out::Http2(mut answering) => {
-                let response = self.response(begun.status, &head)?;
-                answering.answer(response, false).map_err(|_| Reason::ClientGone)?;
-            }
-        }
-        Ok(Download { status: begun.status, grpc_status: None, reusable: false, opened: Some(opened) })
-    }
-
-    /// Relays an answer that grants no WebSocket.
-    async fn refused(
-        &self,
-        begun: Begun,
-        head: Vec<u8>,
-        mut body: Option<Incoming>,
-        out: Out<'_>,
-    ) -> Result<Download, Reason> {
-        self.progress.status_sent.set(begun.status);
-        self.progress.upload_done.set(true);
-        let mut source = body.as_mut().map_or(Source::Held(None, None), Source::Http2);
-        let mut sink = match out {
-            Out::Http1(writer) => {
-                let coding = self.conversation.answer_coding(begun.framing);
-                Sink::Http1(Http1Sink { writer, coding, pending: head })
-            }
-            Out::Http2(mut answering) => {
-                let response = self.response(begun.status, &head)?;
-                answering.answer(response, false).map_err(|_| Reason::ClientGone)?;
-                Sink::Client(answering)
-            }
-        };
-        let grpc_status = self.relay_answer(&mut source, &mut sink).await?;
-        Ok(Download { status: begun.status, grpc_status, reusable: false, opened: None })
     }
 
     /// What a failure of an endpoint's stream or connection means.

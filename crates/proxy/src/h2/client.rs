@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,7 +49,8 @@ struct Opening {
 
 /// One connection.
 struct Live {
-    sender: RefCell<SendRequest<Bytes>>,
+    /// Each request is sent with a copy: one sender keeps whatever waits for a stream's turn to itself, and wakes one.
+    sender: SendRequest<Bytes>,
     /// Requests on it now.
     active: Cell<usize>,
     /// Requests sent on it.
@@ -58,7 +59,9 @@ struct Live {
     is_closed: Cell<bool>,
     /// When it last had a request.
     used_ms: Cell<u64>,
-    driver: RefCell<Option<std::task::Waker>>,
+    /// How long it may have none.
+    idle_ms: u64,
+    driver: RefCell<Option<Waker>>,
     watch: Rc<Watch>,
     _counted: Option<HeldGauge>,
 }
@@ -73,19 +76,18 @@ pub(crate) struct Lease {
 
 impl Connections {
     /// Closes connections that are idle too long, or lead to endpoints that `is_known` no longer knows.
-    pub(crate) fn sweep(&self, now_ms: u64, idle: Duration, is_known: impl Fn(u64) -> bool) {
-        let idle_ms = idle.as_millis() as u64;
+    pub(crate) fn sweep(&self, now_ms: u64, is_known: impl Fn(u64) -> bool) {
         self.by_endpoint.borrow_mut().retain(|id, endpoint| {
             let known = is_known(*id);
             endpoint.live.borrow_mut().retain(|live| {
-                let is_idle = live.active.get() == 0 && live.used_ms.get() + idle_ms < now_ms;
+                let is_idle = live.active.get() == 0 && live.used_ms.get() + live.idle_ms < now_ms;
                 if !known || is_idle {
                     live.retire();
                 }
                 !live.is_closed.get()
             });
-            let in_use = !endpoint.live.borrow().is_empty() || endpoint.opening.borrow().is_some();
-            known && in_use
+            // What is being opened is to be found here once it is there.
+            endpoint.opening.borrow().is_some() || (known && !endpoint.live.borrow().is_empty())
         });
     }
 
@@ -103,9 +105,9 @@ impl Endpoint {
     /// A connection with room.
     fn lease(&self, worker: &Worker, streams_max: Option<u32>, requests_max: Option<u32>) -> Option<Lease> {
         let mut all = self.live.borrow_mut();
-        all.retain(|live| !live.is_closed.get());
+        all.retain(|live| !live.is_over());
         let live = all.iter().find(|live| {
-            let allowed = live.sender.borrow().current_max_send_streams();
+            let allowed = if live.watch.has_read() { live.sender.current_max_send_streams() } else { 1 };
             live.active.get() < allowed.min(streams_max.map_or(usize::MAX, |max| max as usize))
         })?;
         let lease = Lease::new(live, worker);
@@ -113,6 +115,11 @@ impl Endpoint {
             live.retire();
         }
         Some(lease)
+    }
+
+    /// A connection whose peer has not said yet how many requests it takes at once, which is the first it says.
+    fn silent(&self) -> Option<Rc<Live>> {
+        self.live.borrow().iter().find(|live| !live.is_closed.get() && !live.watch.has_read()).cloned()
     }
 }
 
@@ -140,6 +147,13 @@ pub(crate) async fn lease(
         if let Some(lease) = endpoint.lease(worker, streams_max, requests_max) {
             return Ok(lease);
         }
+        if let Some(live) = endpoint.silent() {
+            // More than it takes would be refused. One that keeps it to itself has one request.
+            let alarm = worker.clock.alarm();
+            if alarm.limit(choice.connect_timeout, live.watch.first_read()).await.is_ok() {
+                continue;
+            }
+        }
         let under_way = endpoint.opening.borrow().clone();
         let Some(opening) = under_way else { break };
         let done = opening.done.notified();
@@ -150,15 +164,16 @@ pub(crate) async fn lease(
             done.await;
         }
         if let Some(reason) = opening.failed.get() {
-            return Err(reason);
+            // One that was full may have room by now.
+            return endpoint.lease(worker, streams_max, requests_max).ok_or(reason);
         }
     }
     let opening = Guard::begin(&endpoint);
     let opened = open(worker, choice, cluster, ends).await;
     let opened = opened.map(|live| endpoint.live.borrow_mut().push(live));
-    opening.end(opened.err());
-    opened?;
-    endpoint.lease(worker, streams_max, requests_max).ok_or(Reason::UpstreamClosed)
+    let failed = opened.err();
+    opening.end(failed);
+    endpoint.lease(worker, streams_max, requests_max).ok_or(failed.unwrap_or(Reason::UpstreamClosed))
 }
 
 /// Ends an opening whatever happens to whoever opens.
@@ -218,12 +233,15 @@ async fn open(
         Some(configured) => Keepalive::new(configured.interval, configured.timeout),
         None => Keepalive::new(settings.h2_ping_interval, settings.h2_ping_timeout).sparing(),
     };
+    let idle = cluster.and_then(|c| c.live.model.pool.idle_timeout).filter(|idle| !idle.is_zero());
+    let idle = idle.unwrap_or(settings.h2_pool_idle_timeout);
     let live = Rc::new(Live {
-        sender: RefCell::new(sender),
+        sender,
         active: Cell::new(0),
         served: Cell::new(0),
         is_closed: Cell::new(false),
         used_ms: Cell::new(worker.clock.now_ms()),
+        idle_ms: idle.as_millis() as u64,
         driver: RefCell::new(None),
         watch: watch.clone(),
         _counted: counted,
@@ -299,10 +317,21 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.live.is_closed.set(true);
+        self.watch.ended();
     }
 }
 
 impl Live {
+    /// Whether it takes no more requests: it was retired, or the peer has said GOAWAY, or it broke.
+    fn is_over(&self) -> bool {
+        // A sender that has sent nothing is ready, or never will be.
+        let state = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        if !self.is_closed.get() && matches!(state, Poll::Ready(Err(_))) {
+            self.retire();
+        }
+        self.is_closed.get()
+    }
+
     /// Takes no more requests; those on it go on.
     fn retire(&self) {
         self.is_closed.set(true);
@@ -328,25 +357,16 @@ impl Lease {
     pub(crate) async fn takes_websockets(&self, limit: Duration) -> bool {
         // One that says nothing takes none.
         let _ = self.clock.alarm().limit(limit, self.live.watch.first_read()).await;
-        self.live.sender.borrow().is_extended_connect_protocol_enabled()
+        self.live.sender.is_extended_connect_protocol_enabled()
     }
 
     /// Sends a request.
-    pub(crate) async fn send(
+    pub(crate) fn send(
         &self,
         request: Request<()>,
         end: bool,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
-        let sent = std::future::poll_fn(|cx| self.live.sender.borrow_mut().poll_ready(cx)).await;
-        if let Err(error) = sent {
-            self.live.retire();
-            return Err(error);
-        }
-        let sent = self.live.sender.borrow_mut().send_request(request, end);
-        if sent.is_err() {
-            self.live.retire();
-        }
-        sent
+        self.live.sender.clone().send_request(request, end)
     }
 
     /// The peer takes no more requests on this connection.
@@ -362,5 +382,23 @@ impl Drop for Lease {
         if self.live.is_closed.get() {
             self.live.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_is_gone_is_remembered_while_a_connection_to_it_is_opened() {
+        let connections = Connections::default();
+        let endpoint = connections.endpoint(7);
+        let opening = Guard::begin(&endpoint);
+        connections.sweep(0, |_| false);
+        // Else nobody would ever close what is being opened.
+        assert!(Rc::ptr_eq(&endpoint, &connections.endpoint(7)));
+        drop(opening);
+        connections.sweep(0, |_| false);
+        assert!(connections.is_empty());
     }
 }

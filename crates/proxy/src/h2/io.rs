@@ -54,11 +54,21 @@ impl Io {
 }
 
 impl Watch {
-    /// Waits until the peer has said something.
+    /// Whether the peer has said something.
+    pub(crate) fn has_read(&self) -> bool {
+        self.has_read.get()
+    }
+
+    /// Waits until the peer has said something, or its connection is over.
     pub(crate) async fn first_read(&self) {
         if !self.has_read.get() {
             self.reads.notified().await;
         }
+    }
+
+    /// The connection is over.
+    pub(crate) fn ended(&self) {
+        self.reads.notify_waiters();
     }
 
     /// Shows the meter what the peer took.

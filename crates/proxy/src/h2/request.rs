@@ -11,6 +11,7 @@ use httparse::Header;
 
 use crate::h1::body::Framing;
 use crate::h1::head::{self, FIELDS_MAX, RequestHead, Target, Version};
+use crate::upgrade;
 
 /// Why a request is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub(crate) struct WebSocketFields {
 impl WebSocketFields {
     /// With a key made of random bits, as RFC 6455 §4.1 asks for.
     pub(crate) fn new(random: u128) -> Self {
-        Self { key: crate::upgrade::fresh_key(random) }
+        Self { key: upgrade::fresh_key(random) }
     }
 }
 
@@ -97,7 +98,7 @@ pub(crate) fn read<'b>(
         room.fields.extend(added.map(|(name, value)| Header { name, value: value.as_bytes() }));
     }
     let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
-    Ok(RequestHead {
+    let head = RequestHead {
         method,
         len: method.len() + target.authority.len() + target.path_and_query.len() + bytes,
         target,
@@ -106,7 +107,12 @@ pub(crate) fn read<'b>(
         framing,
         keep_alive: true,
         expects_continue: expects_continue && framing != Framing::None,
-    })
+    };
+    // As a plain request it would be answered, and the answer be taken for a WebSocket.
+    if websocket.is_some() && !upgrade::is_asked(&head) {
+        return Err(Unread::Malformed("websocket"));
+    }
+    Ok(head)
 }
 
 /// Where it goes. The scheme is that of the connection, whatever the request says it is, but it has to be one of HTTP's.

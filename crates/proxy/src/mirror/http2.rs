@@ -25,7 +25,7 @@ impl Copy {
         let unfit = |unfit: head::Unfit| Loss::Failed(Reason::BadRequest(unfit.0));
         let request = head::request(&original.head, manner).map_err(unfit)?;
         let mut decoder = Decoder::new(original.framing);
-        let (response, mut stream) = lease.send(request, decoder.is_done()).await.map_err(broken)?;
+        let (response, mut stream) = lease.send(request, decoder.is_done()).map_err(broken)?;
         if !decoder.is_done() {
             self.write_http2(&mut stream, &mut decoder).await?;
         }

@@ -40,6 +40,7 @@ impl EndpointStats {
         let labels: Vec<Arc<str>> = catalogue::PEER_LABELS.iter().map(label).collect();
         let count = MessageCount {
             requests: recorder.shard.counter(&catalogue::ISTIO_REQUEST_MESSAGES_TOTAL, &labels),
+            requests_counted: Default::default(),
             responses: recorder.shard.counter(&catalogue::ISTIO_RESPONSE_MESSAGES_TOTAL, &labels),
         };
         known.push((Key { source: source.clone(), own: own.clone(), is_inbound }, count.clone()));

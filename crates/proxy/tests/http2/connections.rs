@@ -94,7 +94,8 @@ async fn what_a_server_refuses_unread_goes_elsewhere_with_its_body() {
     let world = proxy_to(&[server.address], UpstreamHttp::Http2);
     let mut client = connect(world.address()).await;
     let answer = exchange(&mut client, request("POST", "web/", &[]), b"once", None).await;
-    assert_eq!(answer.expect("an answer").line, "200");
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.line, "200", "{answer:?}");
     assert_eq!(seen.load(Ordering::Relaxed), 1, "a POST is not repeated once somebody has taken it");
     eventually("the count", || (world.sum("envoy_cluster_upstream_rq_retry", "") == 2.0).then_some(()));
 }

@@ -4,8 +4,11 @@
 mod common;
 
 mod connections;
+mod edges;
 mod grpc;
 mod pairings;
+mod sharing;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

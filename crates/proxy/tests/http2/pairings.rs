@@ -92,6 +92,28 @@ async fn a_client_of_http_1_reaches_a_server_of_http_2() {
 }
 
 #[tokio::test]
+async fn an_answer_without_body_keeps_a_client_s_connection_of_http_1() {
+    let server = Server::scripted(|request: &Message| {
+        let status = if request.line.ends_with("/none") { 304 } else { 200 };
+        (Response::builder().status(status).body(()).unwrap(), Bytes::new(), None)
+    })
+    .await;
+    let world = proxy_to(&[server.address], UpstreamHttp::Http2);
+    let address = world.address();
+    let lengths = tokio::task::spawn_blocking(move || {
+        let mut client = Client::connect(address).expect("it listens");
+        [("GET", "/"), ("HEAD", "/"), ("GET", "/none"), ("DELETE", "/")].map(|(method, target)| {
+            let request = format!("{method} {target} HTTP/1.1\r\nHost: web\r\n\r\n");
+            let answer = client.exchange(request.as_bytes()).expect("an answer that ends");
+            answer.fields.get("content-length").map(str::to_owned)
+        })
+    });
+    // Who asks by HEAD learns what it would be only from those who know.
+    let zero = Some("0".to_owned());
+    assert_eq!(lengths.await.expect("no panic"), [zero.clone(), None, None, zero]);
+}
+
+#[tokio::test]
 async fn a_cluster_may_speak_as_its_client_does() {
     let (server, backend) = (mirror().await, Backend::start(|_| Reply::Keep(response(200, &[], b"one"))));
     let world = proxy_to(&[server.address], UpstreamHttp::AsClient);
