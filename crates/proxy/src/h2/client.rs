@@ -213,7 +213,7 @@ async fn open(
         cluster.stats.connected(&worker.recorder.shard, true);
     }
     let crate::pool::Upstream { stream, _counted: counted, .. } = upstream;
-    let (io, watch) = Io::new(stream, &worker.clock, &UPSTREAM);
+    let (io, watch) = Io::new(stream, &worker.clock, &UPSTREAM, Duration::ZERO);
     let settings = &worker.settings;
     let mut builder = h2::client::Builder::new();
     builder

@@ -48,7 +48,7 @@ impl Keepalive {
             due_ms = due_ms.min(match self.ask(watch, ping, is_busy, now_ms, cx) {
                 Some(due_ms) if now_ms >= due_ms => return Poll::Ready(()),
                 Some(due_ms) => due_ms,
-                None if is_busy => watch.read_ms.get() + self.interval_ms,
+                None if is_busy => watch.heard_ms() + self.interval_ms,
                 None => u64::MAX,
             });
         }
@@ -65,14 +65,14 @@ impl Keepalive {
         if self.asked_ms.is_some() && ping.poll_pong(&mut cx).is_ready() {
             self.asked_ms = None;
         }
-        let is_quiet = now_ms >= watch.read_ms.get() + self.interval_ms;
+        let is_quiet = now_ms >= watch.heard_ms() + self.interval_ms;
         if self.asked_ms.is_none() && is_busy && is_quiet && ping.send_ping(Ping::opaque()).is_ok() {
             self.asked_ms = Some(now_ms);
             // Has it written.
             cx.waker().wake_by_ref();
         }
-        // Whoever says anything is there.
-        let asked_ms = self.asked_ms?.max(watch.read_ms.get());
+        // Whoever says anything is there, and so is who makes room: the question may be behind all that waits.
+        let asked_ms = self.asked_ms?.max(watch.heard_ms());
         Some(asked_ms + self.timeout_ms)
     }
 }

@@ -59,7 +59,7 @@ const PARTING: Duration = Duration::from_secs(1);
 /// Serves a connection whose preface is unread.
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, who: Client) {
     let settings = &worker.settings;
-    let (io, watch) = Io::new(stream, &worker.clock, &DOWNSTREAM);
+    let (io, watch) = Io::new(stream, &worker.clock, &DOWNSTREAM, settings.linger_timeout);
     let mut builder = Builder::new();
     builder
         .initial_window_size(settings.h2_stream_window)
@@ -127,7 +127,8 @@ impl Driver {
         let Shared { worker, active, ended_ms, .. } = &*self.shared;
         let idle_ms = worker.settings.idle_timeout.as_millis() as u64;
         let idle_until_ms = match active.get() {
-            0 => ended_ms.get().max(self.watch.read_ms.get()) + idle_ms,
+            // Whatever else it sends: a connection without requests is of no use.
+            0 => ended_ms.get() + idle_ms,
             _ => now_ms + idle_ms,
         };
         if !self.is_leaving && (worker.draining.get() || now_ms >= idle_until_ms) {
