@@ -104,10 +104,11 @@ pub struct Settings {
     pub h2_stream_window: u32,
     /// The same for all requests of a connection. 1 MiB.
     pub h2_connection_window: u32,
-    /// Bytes of an answer that an endpoint may send over HTTP/2 before they are taken. 256 KiB: endpoints are trusted with
-    /// more than strangers.
+    /// Bytes of an answer that an endpoint may send over HTTP/2 before they are taken. 64 KiB: a client that reads none of a
+    /// hundred answers holds so much of each.
     pub h2_upstream_stream_window: u32,
-    /// The same for all answers of a connection. 1 MiB.
+    /// The same for all answers of a connection. 1 MiB; more where more answers than that are under way, so that clients who
+    /// do not read theirs hold up nobody else's.
     pub h2_upstream_connection_window: u32,
     /// Bytes of one message that wait to be written to a peer of HTTP/2. 64 KiB.
     pub h2_send_buffer_max: usize,
@@ -176,7 +177,7 @@ impl Default for Settings {
             h2_streams_max: 100,
             h2_stream_window: 64 * 1024,
             h2_connection_window: 1024 * 1024,
-            h2_upstream_stream_window: 256 * 1024,
+            h2_upstream_stream_window: 64 * 1024,
             h2_upstream_connection_window: 1024 * 1024,
             h2_send_buffer_max: 64 * 1024,
             h2_small_data_max: 4 * 1024 * 1024,

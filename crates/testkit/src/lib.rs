@@ -1,7 +1,8 @@
 //! Loopback worlds for tests: raw clients, scripted backends, the program under test, its YAML, and a ledger of requests.
 //!
 //! Everything runs on plain threads and blocking sockets: a test reads as it happens, and nothing here shares code with
-//! the proxy that it judges. Every wait has a deadline; nothing sleeps to synchronise. It is a development dependency
+//! the proxy that it judges, but for the ledger over HTTP/2: what it needs of clients and backends is to be many at once, not
+//! to break rules, and so they run on the library that the proxy uses too. Every wait has a deadline; nothing sleeps to synchronise. It is a development dependency
 //! only, so a broken expectation may panic: that is how a test fails.
 
 mod backend;
@@ -23,7 +24,7 @@ pub use backend::{Backend, Reply, Request, response};
 pub use client::{Client, Ending, How, Response};
 pub use process::Process;
 pub use wire::{Fields, ReadError};
-pub use world::{Endpoint, World, service_yaml, virtual_service_yaml};
+pub use world::{Endpoint, World, service_yaml, speaking_service_yaml, virtual_service_yaml};
 
 /// How long a test waits for something that should be there at once.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -56,20 +56,30 @@ impl Default for World {
 /// A Service with one HTTP port, and for each endpoint a Pod and an EndpointSlice (slices share their ports, and loopback
 /// endpoints have one each).
 pub fn service_yaml(namespace: &str, name: &str, port: u16, endpoints: &[Endpoint]) -> String {
+    speaking_service_yaml(namespace, name, ("http", port), endpoints)
+}
+
+/// The same with a port whose name says what is spoken there.
+pub fn speaking_service_yaml(
+    namespace: &str,
+    name: &str,
+    (protocol, port): (&str, u16),
+    endpoints: &[Endpoint],
+) -> String {
     let mut yaml = format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  selector: {{app: \
-         {name}}}\n  ports: [{{name: http, port: {port}, targetPort: http}}]\n"
+         {name}}}\n  ports: [{{name: {protocol}, port: {port}, targetPort: {protocol}}}]\n"
     );
     for (number, Endpoint { address, pod, version }) in endpoints.iter().enumerate() {
         let (ip, target_port) = (address.ip(), address.port());
         write!(
             yaml,
             "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}, namespace: {namespace}, labels: {{app: {name}, \
-             version: {version}}}}}\nspec: {{containers: [{{name: {name}, image: scripted, ports: [{{name: http, \
+             version: {version}}}}}\nspec: {{containers: [{{name: {name}, image: scripted, ports: [{{name: {protocol}, \
              containerPort: {target_port}}}]}}]}}\nstatus: {{podIP: {ip}, phase: Running, conditions: [{{type: Ready, \
              status: \"True\"}}]}}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: \
              {name}-{number}, namespace: {namespace}, labels: {{kubernetes.io/service-name: {name}}}}}\naddressType: \
-             IPv4\nports: [{{name: http, port: {target_port}, protocol: TCP}}]\nendpoints: [{{addresses: [{ip}], \
+             IPv4\nports: [{{name: {protocol}, port: {target_port}, protocol: TCP}}]\nendpoints: [{{addresses: [{ip}], \
              conditions: {{ready: true}}, targetRef: {{kind: Pod, name: {pod}, namespace: {namespace}}}}}]\n"
         )
         .expect("writing to a string succeeds");

@@ -15,7 +15,7 @@ pub(crate) mod tunnel;
 pub(crate) use messages::{MessageCount, Messages};
 pub(crate) use patience::Patience;
 pub(crate) use relay::{Relay, relay};
-pub(crate) use sink::{Http1 as Http1Sink, Sink};
+pub(crate) use sink::{Http1 as Http1Sink, Refused, Sink};
 pub(crate) use source::{Http1 as Http1Source, Piece, Source};
 pub(crate) use talk::run;
 
@@ -32,4 +32,15 @@ pub(crate) enum Failed {
     Quiet,
     /// Nobody takes it any more.
     Sink,
+    /// Whoever is to take it has taken too little for too long.
+    Slow,
+}
+
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Gone => Self::Sink,
+            Refused::Slow => Self::Slow,
+        }
+    }
 }

@@ -70,8 +70,8 @@ impl<'p> Patience<'p> {
                     // None yet, whatever woke us.
                     Poll::Ready(Some(Ok(0))) => {}
                     Poll::Ready(Some(Ok(room))) => return Poll::Ready(Ok(room)),
-                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Refused)),
-                    Poll::Pending if self.alarm().is_past(due_ms, cx) => return Poll::Ready(Err(Refused)),
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Refused::Gone)),
+                    Poll::Pending if self.alarm().is_past(due_ms, cx) => return Poll::Ready(Err(Refused::Slow)),
                     Poll::Pending => return Poll::Pending,
                 }
             }

@@ -37,7 +37,7 @@ pub(crate) async fn relay(
         let piece = match at_hand {
             Poll::Ready(piece) => piece?,
             Poll::Pending => {
-                sink.flush(patience).await.map_err(|_| Failed::Sink)?;
+                sink.flush(patience).await?;
                 next(source, sink, patience).await?
             }
         };
@@ -46,7 +46,7 @@ pub(crate) async fn relay(
                 let count = data.len();
                 let is_last = source.is_at_end();
                 with.read(&data, is_last);
-                sink.data(data, is_last, patience).await.map_err(|_| Failed::Sink)?;
+                sink.data(data, is_last, patience).await?;
                 with.bytes_written.set(with.bytes_written.get() + count as u64);
                 patience.moved();
                 source.release(count);
@@ -61,12 +61,12 @@ pub(crate) async fn relay(
                 keep_trailers(&mut trailers);
                 with.end(Some(&trailers));
                 let status = grpc_status(&trailers);
-                sink.end(Some(trailers), patience).await.map_err(|_| Failed::Sink)?;
+                sink.end(Some(trailers), patience).await?;
                 return Ok(status);
             }
             Piece::End => {
                 with.end(None);
-                sink.end(None, patience).await.map_err(|_| Failed::Sink)?;
+                sink.end(None, patience).await?;
                 return Ok(None);
             }
         }

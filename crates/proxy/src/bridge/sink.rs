@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use super::Patience;
 use crate::h1::body::write_last_chunk;
-use crate::h1::stream::Writer;
+use crate::h1::stream::{IoFailure, Writer};
 use crate::h2::call::Answering;
 use crate::h2::head;
 use crate::relay::Coding;
@@ -32,8 +32,13 @@ pub(crate) struct Http1<'s> {
 }
 
 /// The receiver takes no more.
-#[derive(Debug)]
-pub(crate) struct Refused;
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refused {
+    /// It has said so, or is gone.
+    Gone,
+    /// It has taken too little for too long.
+    Slow,
+}
 
 impl Http1<'_> {
     /// Longest data that is copied behind what is pending rather than written beside it.
@@ -71,7 +76,7 @@ impl Http1<'_> {
     async fn write(&mut self, data: &[u8], patience: &Patience<'_>) -> Result<(), Refused> {
         let written = self.writer.write(&self.pending, data, patience.stall).await;
         self.pending.clear();
-        written.map_err(|_| Refused)
+        written.map_err(|failure| if let IoFailure::TimedOut = failure { Refused::Slow } else { Refused::Gone })
     }
 }
 
@@ -91,7 +96,7 @@ impl Sink<'_> {
         let stream = match self {
             Self::Http1(sink) => return Box::pin(sink.data(&data, is_last, patience)).await,
             Self::Http2(stream) => stream,
-            Self::Client(answering) => answering.stream().ok_or(Refused)?,
+            Self::Client(answering) => answering.stream().ok_or(Refused::Gone)?,
         };
         send(stream, data, is_last, patience).await
     }
@@ -104,13 +109,13 @@ impl Sink<'_> {
                 return self.flush(patience).await;
             }
             Self::Http2(stream) => stream,
-            Self::Client(answering) => answering.stream().ok_or(Refused)?,
+            Self::Client(answering) => answering.stream().ok_or(Refused::Gone)?,
         };
         let sent = match trailers {
             Some(trailers) => stream.send_trailers(trailers),
             None => stream.send_data(Bytes::new(), true),
         };
-        sent.map_err(|_| Refused)
+        sent.map_err(|_| Refused::Gone)
     }
 
     /// Says that no more bytes come, to whoever carries on listening.
@@ -142,7 +147,7 @@ async fn send(
 ) -> Result<(), Refused> {
     if data.is_empty() {
         // A frame without data may still be the last one.
-        return if is_last { stream.send_data(data, true).map_err(|_| Refused) } else { Ok(()) };
+        return if is_last { stream.send_data(data, true).map_err(|_| Refused::Gone) } else { Ok(()) };
     }
     let mut since_ms = patience.now_ms();
     let mut progress = 0;
@@ -157,7 +162,7 @@ async fn send(
         if progress >= PROGRESS_BYTES {
             (since_ms, progress) = (patience.now_ms(), 0);
         }
-        stream.send_data(part, is_last && data.is_empty()).map_err(|_| Refused)?;
+        stream.send_data(part, is_last && data.is_empty()).map_err(|_| Refused::Gone)?;
     }
     patience.moved();
     Ok(())

@@ -227,6 +227,9 @@ impl Talk<'_> {
         let idle = if exchange.is_grpc { settings.upstream_idle_timeout } else { settings.body_idle_timeout };
         let messages = Messages::of_request(self.conversation.messages.as_ref());
         // What is held has not been taken from the client: it can be sent again, and is counted when it is given up.
+        let mut patience = Patience::new(worker, idle, self.moved_ms);
+        // An instance may let a call wait for longer than a client may: it knows why.
+        patience.stall = settings.upstream_idle_timeout;
         let held = Cell::new(0);
         let is_held = self.conversation.held_body.is_some();
         let with = Relay {
@@ -234,7 +237,7 @@ impl Talk<'_> {
             bytes_written: &self.progress.upstream_bytes_written,
             messages: &messages,
             tee: tee.map(|tee| (tee, exchange.framing == Framing::Chunked)),
-            patience: &Patience::new(worker, idle, self.moved_ms),
+            patience: &patience,
         };
         relay(source, &mut sink, &with).await.map(|_| ())
     }
@@ -316,7 +319,7 @@ impl Talk<'_> {
             patience: &Patience::new(worker, worker.settings.upstream_idle_timeout, self.moved_ms),
         };
         relay(source, sink, &with).await.map_err(|failure| match failure {
-            Failed::Sink => Reason::ClientGone,
+            Failed::Sink | Failed::Slow => Reason::ClientGone,
             Failed::Quiet => Reason::UpstreamIdle,
             Failed::Io => Reason::UpstreamClosed,
             Failed::Http2(error) => self.reason(&error),
@@ -444,5 +447,6 @@ fn upload_reason(failure: &Failed) -> Reason {
         Failed::Io | Failed::Http2(_) => Reason::ClientGone,
         Failed::Framing(rule) => Reason::BadBody(rule),
         Failed::Sink => Reason::UpstreamClosed,
+        Failed::Slow => Reason::UpstreamIdle,
     }
 }

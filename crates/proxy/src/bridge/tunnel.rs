@@ -88,7 +88,7 @@ impl Pump<'_> {
                     return Ok(());
                 }
                 Err(Failed::Quiet) => return Err(End::Idle),
-                Err(Failed::Sink) => return Err(sink),
+                Err(Failed::Sink | Failed::Slow) => return Err(sink),
                 Err(Failed::Io | Failed::Http2(_) | Failed::Framing(_)) => return Err(source),
             }
         }

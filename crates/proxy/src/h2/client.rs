@@ -213,7 +213,7 @@ async fn open(
         cluster.stats.connected(&worker.recorder.shard, true);
     }
     let crate::pool::Upstream { stream, _counted: counted, .. } = upstream;
-    let (io, watch) = Io::new(stream, &worker.clock, &UPSTREAM);
+    let (io, watch) = Io::new(stream, &worker.clock, &UPSTREAM, Duration::ZERO);
     let settings = &worker.settings;
     let mut builder = h2::client::Builder::new();
     builder
@@ -247,7 +247,10 @@ async fn open(
         _counted: counted,
     });
     let ping = connection.ping_pong();
-    let driver = Driver { connection, live: live.clone(), watch, ping, keepalive, alarm: worker.clock.alarm() };
+    let alarm = worker.clock.alarm();
+    let windows =
+        Windows { of_stream: settings.h2_upstream_stream_window, now: settings.h2_upstream_connection_window };
+    let driver = Driver { connection, live: live.clone(), watch, ping, keepalive, alarm, windows };
     let name = cluster.map(|c| c.live.model.name.to_string());
     let of = worker.clone();
     worker.spawn(async move {
@@ -266,7 +269,30 @@ struct Driver {
     ping: Option<PingPong>,
     keepalive: Keepalive,
     alarm: Rc<Alarm>,
+    windows: Windows,
 }
+
+/// How much the peer may send: for all answers together never less than for each, so that those nobody takes do not hold up
+/// the others.
+struct Windows {
+    of_stream: u32,
+    now: u32,
+}
+
+impl Windows {
+    /// A larger one for the connection, if so many answers need it.
+    fn grow(&mut self, active: usize) -> Option<u32> {
+        let wanted = u64::from(self.of_stream) * active as u64;
+        let wanted = wanted.min(WINDOW_MAX) as u32;
+        (wanted > self.now).then(|| {
+            self.now = wanted;
+            wanted
+        })
+    }
+}
+
+/// The largest window there is (RFC 9113 §6.9.1).
+const WINDOW_MAX: u64 = (1 << 31) - 1;
 
 /// Why we ended a connection.
 enum Ended {
@@ -296,6 +322,9 @@ impl Future for Driver {
         let this = &mut *self;
         if this.live.driver.borrow().as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             *this.live.driver.borrow_mut() = Some(cx.waker().clone());
+        }
+        if let Some(window) = this.windows.grow(this.live.active.get()) {
+            this.connection.set_target_window_size(window);
         }
         if Pin::new(&mut this.connection).poll(cx).is_ready() {
             return Poll::Ready(Ok(()));

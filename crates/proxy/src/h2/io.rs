@@ -5,28 +5,45 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::meter::{FrameLimits, Meter};
-use crate::alarm::Clock;
+use crate::alarm::{Alarm, Clock};
 use crate::h1::stream::Stream;
 
 /// A stream that is watched.
 pub(crate) struct Io {
     stream: Stream,
     watch: Rc<Watch>,
+    /// How it ends, once it does.
+    linger: Option<Linger>,
+    linger_timeout: Duration,
 }
+
+/// What a peer says after everything was said to it is read for a moment: closing on unread bytes would reset the connection,
+/// and lose what it has not read yet. A peer that reads an answer opens windows all the while.
+struct Linger {
+    alarm: Rc<Alarm>,
+    until_ms: u64,
+    bytes_left: usize,
+}
+
+/// Bytes that are read in that time at most.
+const LINGER_BYTES_MAX: usize = 64 * 1024;
 
 /// What is seen of a connection from outside.
 pub(crate) struct Watch {
     clock: Rc<Clock>,
     pub(crate) meter: Meter,
     /// When the peer last sent something.
-    pub(crate) read_ms: Cell<u64>,
+    read_ms: Cell<u64>,
     /// Since when the peer has not taken what counts as progress; none while nothing waits.
     pub(crate) stalled_since_ms: Cell<Option<u64>>,
+    /// When the peer last made room for what waited: as good as a word from it.
+    taken_ms: Cell<u64>,
     /// Bytes taken since then.
     progress: Cell<usize>,
     has_read: Cell<bool>,
@@ -37,19 +54,25 @@ pub(crate) struct Watch {
 const PROGRESS_BYTES: usize = 16 * 1024;
 
 impl Io {
-    /// Around a stream; what is unread in its buffer is read first.
-    pub(crate) fn new(stream: Stream, clock: &Rc<Clock>, limits: &'static FrameLimits) -> (Self, Rc<Watch>) {
+    /// Around a stream; what is unread in its buffer is read first. At its end the peer has `linger_timeout` to read.
+    pub(crate) fn new(
+        stream: Stream,
+        clock: &Rc<Clock>,
+        limits: &'static FrameLimits,
+        linger_timeout: Duration,
+    ) -> (Self, Rc<Watch>) {
         let now_ms = clock.now_ms();
         let watch = Rc::new(Watch {
             clock: clock.clone(),
             meter: Meter::new(now_ms, limits),
             read_ms: Cell::new(now_ms),
             stalled_since_ms: Cell::new(None),
+            taken_ms: Cell::new(now_ms),
             progress: Cell::new(0),
             has_read: Cell::new(false),
             reads: Notify::new(),
         });
-        (Self { stream, watch: watch.clone() }, watch)
+        (Self { stream, watch: watch.clone(), linger: None, linger_timeout }, watch)
     }
 }
 
@@ -64,6 +87,11 @@ impl Watch {
         if !self.has_read.get() {
             self.reads.notified().await;
         }
+    }
+
+    /// When the peer last showed that it is there.
+    pub(crate) fn heard_ms(&self) -> u64 {
+        self.read_ms.get().max(self.taken_ms.get())
     }
 
     /// The connection is over.
@@ -87,6 +115,7 @@ impl Watch {
                 self.progress.set(0);
             }
             Poll::Ready(Ok(count)) if self.stalled_since_ms.get().is_some() => {
+                self.taken_ms.set(self.clock.now_ms());
                 let progress = self.progress.get() + count;
                 self.progress.set(progress);
                 if progress >= PROGRESS_BYTES {
@@ -161,6 +190,94 @@ impl AsyncWrite for Io {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            let clock = &self.watch.clock;
+            let until_ms = clock.now_ms() + self.linger_timeout.as_millis() as u64;
+            self.linger = Some(Linger { alarm: clock.alarm(), until_ms, bytes_left: LINGER_BYTES_MAX });
+        }
+        let Self { stream, linger: Some(linger), .. } = &mut *self else { return Poll::Ready(Ok(())) };
+        loop {
+            let mut room = [0; 4096];
+            let mut room = ReadBuf::new(&mut room);
+            match Pin::new(&mut *stream).poll_read(cx, &mut room) {
+                Poll::Ready(Ok(())) if !room.filled().is_empty() => {
+                    linger.bytes_left = linger.bytes_left.saturating_sub(room.filled().len());
+                }
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending if linger.alarm.is_past(linger.until_ms, cx) => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
+            }
+            if linger.bytes_left == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpSocket, TcpStream};
+
+    use super::super::meter::DOWNSTREAM;
+    use super::*;
+
+    /// Longer than what a client takes before it reads, shorter than what the system takes for it.
+    const TAIL: usize = 40 * 1024;
+
+    #[tokio::test]
+    async fn a_client_that_still_speaks_can_read_to_the_end() {
+        let listener = TcpSocket::new_v4().unwrap();
+        listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = listener.listen(1).unwrap();
+        let client = TcpSocket::new_v4().unwrap();
+        client.set_recv_buffer_size(4096).unwrap();
+        let client: TcpStream = client.connect(listener.local_addr().unwrap()).await.unwrap();
+        let clock = Clock::new();
+        let stream = Stream::accepted(listener.accept().await.unwrap().0, &clock);
+        let (mut io, _) = Io::new(stream, &clock, &DOWNSTREAM, Duration::from_secs(5));
+        io.write_all(&[b'x'; TAIL]).await.unwrap();
+        let mut client = client.into_std().unwrap();
+        client.set_nonblocking(false).unwrap();
+        // It has read nothing yet, and opens a window.
+        client.write_all(b"window").unwrap();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut received = Vec::new();
+            let mut block = [0; 1024];
+            loop {
+                match client.read(&mut block) {
+                    Ok(0) => return Ok(received.len()),
+                    Ok(count) => received.extend_from_slice(&block[..count]),
+                    Err(error) => return Err((received.len(), error)),
+                }
+                // One more for each block: some of them come after all was said.
+                let _ = client.write_all(b"window");
+            }
+        });
+        io.shutdown().await.unwrap();
+        drop(io);
+        assert_eq!(reading.await.unwrap().expect("no reset"), TAIL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_makes_room_is_there() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let clock = Clock::new();
+        let stream = Stream::accepted(TcpStream::from_std(client).unwrap(), &clock);
+        let (_io, watch) = Io::new(stream, &clock, &DOWNSTREAM, Duration::ZERO);
+        for (waits, heard_ms) in [(false, 1), (true, 10_001)] {
+            if waits {
+                watch.written(&Poll::Pending);
+            }
+            tokio::time::advance(Duration::from_secs(5)).await;
+            clock.tick();
+            watch.written(&Poll::Ready(Ok(1)));
+            assert_eq!(watch.heard_ms(), heard_ms, "what the system takes at once tells nothing");
+        }
     }
 }

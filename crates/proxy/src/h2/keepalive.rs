@@ -76,7 +76,7 @@ impl Keepalive {
 
     /// When to ask.
     fn next_ms(&self, watch: &Watch) -> u64 {
-        let read_ms = watch.read_ms.get();
+        let read_ms = watch.heard_ms();
         // Nothing has come since but the answer itself.
         let interval_ms = if read_ms <= self.answered_ms { self.again_ms } else { self.interval_ms };
         read_ms + interval_ms
@@ -95,8 +95,8 @@ impl Keepalive {
             // Has it written.
             cx.waker().wake_by_ref();
         }
-        // Whoever says anything is there.
-        let asked_ms = self.asked_ms?.max(watch.read_ms.get());
+        // Whoever says anything is there, and so is who makes room: the question may be behind all that waits.
+        let asked_ms = self.asked_ms?.max(watch.heard_ms());
         Some(asked_ms + self.timeout_ms)
     }
 }

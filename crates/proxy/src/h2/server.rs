@@ -71,7 +71,7 @@ pub(crate) struct Start {
 /// Serves a connection.
 pub(crate) async fn serve(worker: Rc<Worker>, start: Start) {
     let Start { stream, who, counted: _counted } = start;
-    let (io, watch) = Io::new(stream, &worker.clock, &DOWNSTREAM);
+    let (io, watch) = Io::new(stream, &worker.clock, &DOWNSTREAM, worker.settings.linger_timeout);
     let alarm = worker.clock.alarm();
     let handshake = builder(&worker).handshake(io);
     // Apart: it is over soon, and a connection may be idle for long.
@@ -186,7 +186,8 @@ where
         let worker = &self.shared.worker;
         let idle_ms = worker.settings.idle_timeout.as_millis() as u64;
         let is_idle = self.streams.len() == 0;
-        let quiet_since_ms = if is_idle { self.ended_ms.max(self.watch.read_ms.get()) } else { now_ms };
+        // Whatever else it sends: a connection without requests is of no use.
+        let quiet_since_ms = if is_idle { self.ended_ms } else { now_ms };
         let mut due_ms = quiet_since_ms + idle_ms;
         if !self.is_leaving
             && (worker.draining.get() || now_ms >= due_ms)

@@ -52,6 +52,8 @@ impl Server {
             while let Ok((socket, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
                 let (builder, serve) = (builder.clone(), serve.clone());
+                // Else each window that opens waits for an acknowledgement that is delayed.
+                socket.set_nodelay(true).expect("an open socket");
                 tokio::spawn(async move {
                     let Ok(mut connection) = builder.handshake::<_, Bytes>(socket).await else { return };
                     while let Some(Ok((request, respond))) = connection.accept().await {
@@ -104,6 +106,7 @@ pub async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
 /// Opens a connection with settings of one's own.
 pub async fn connect_with(builder: h2::client::Builder, address: SocketAddr) -> SendRequest<Bytes> {
     let socket = TcpStream::connect(address).await.expect("the proxy listens");
+    socket.set_nodelay(true).expect("an open socket");
     let (client, connection) = builder.handshake(socket).await.expect("a client begins by itself");
     tokio::spawn(async move { drop(connection.await) });
     client.ready().await.expect("a connection that is open")

@@ -1,13 +1,17 @@
 //! What could be read in two ways, at either end.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use h2::Reason;
 use h2::ext::Protocol;
 use outrigger_model::UpstreamHttp;
+use outrigger_proxy::Settings;
 use outrigger_testkit::{Backend, Reply, response};
 
 use super::common::http2::{connect, request};
-use super::proxy_to;
+use super::common::proxy_with;
+use super::{policy, proxy_to};
 
 /// An extended CONNECT with these fields.
 fn websocket(fields: &[(&str, &str)]) -> http::Request<()> {
@@ -42,4 +46,22 @@ async fn a_plain_success_of_http_1_opens_no_websocket() {
     let (answer, mut up) = client.send_request(websocket(&[("sec-websocket-version", "13")]), false).expect("room");
     up.send_data(Bytes::from_static(b"frames"), false).expect("room");
     assert_eq!(answer.await.expect("an answer").status(), 502);
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_nothing_is_not_kept_by_its_pings() {
+    let settings = Settings { idle_timeout: Duration::from_millis(300), ..Settings::default() };
+    let world = proxy_with(settings, policy(&[], UpstreamHttp::Http2, |_| {}, |_| {}));
+    let socket = tokio::net::TcpStream::connect(world.address()).await.expect("the proxy listens");
+    let (_client, mut connection) = h2::client::handshake(socket).await.expect("a client begins by itself");
+    let mut pings = connection.ping_pong().expect("nobody has it yet");
+    tokio::spawn(async move {
+        // Well within the limit, and no flood.
+        let mut due = tokio::time::interval(Duration::from_millis(50));
+        while pings.ping(h2::Ping::opaque()).await.is_ok() {
+            due.tick().await;
+        }
+    });
+    let ended = tokio::time::timeout(Duration::from_secs(20), connection).await;
+    ended.expect("it is told to go").expect("without an error");
 }

@@ -7,6 +7,7 @@ mod connections;
 mod edges;
 mod grpc;
 mod pairings;
+mod pressure;
 mod sharing;
 mod websocket;
 

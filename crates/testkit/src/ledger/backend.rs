@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use super::{Side, body_of};
+use super::{Side, body_of, message_of};
 use crate::backend::{Backend, Reply, Request, lock, response};
 
 /// One request as a backend saw it.
@@ -42,6 +42,11 @@ impl Witness {
         lock(&self.log).push(Entry::of(request, backend));
     }
 
+    /// Writes down what a backend saw.
+    pub(super) fn write(&self, entry: Entry) {
+        lock(&self.log).push(entry);
+    }
+
     /// A handle for scripts, which outlive the borrow of the witness.
     pub fn share(&self) -> Self {
         Self { log: self.log.clone() }
@@ -55,13 +60,19 @@ impl Witness {
 
 impl Entry {
     fn of(request: &Request, backend: &str) -> Self {
-        let id = request.fields.get("x-ledger-id").unwrap_or(&request.target).to_owned();
-        let is_intact = request.is_complete
-            && match request.method.as_str() {
-                "POST" | "PUT" => request.body == body_of(&id, Side::Request),
-                _ => request.body.is_empty(),
-            };
-        Self { id, backend: backend.to_owned(), method: request.method.clone(), is_intact }
+        let id = request.fields.get("x-ledger-id").unwrap_or(&request.target);
+        let entry = Self::new(id, backend, &request.method, &request.body, false);
+        Self { is_intact: entry.is_intact && request.is_complete, ..entry }
+    }
+
+    /// A request with this body, which is a message if it is a call of gRPC.
+    pub(super) fn new(id: &str, backend: &str, method: &str, body: &[u8], is_grpc: bool) -> Self {
+        let is_intact = match method {
+            "POST" if is_grpc => body == message_of(id, Side::Request),
+            "POST" | "PUT" => body == body_of(id, Side::Request),
+            _ => body.is_empty(),
+        };
+        Self { id: id.to_owned(), backend: backend.to_owned(), method: method.to_owned(), is_intact }
     }
 }
 

@@ -124,6 +124,17 @@ impl Kind {
         self
     }
 
+    /// A call of gRPC with one message each way; its class is its method.
+    pub fn grpc(host: &str, class: &str) -> Self {
+        let kind = Self::new("POST", host, &format!("/ledger.Ledger/{class}"), class);
+        kind.with("content-type", "application/grpc").with("te", "trailers")
+    }
+
+    /// Whether it is one.
+    pub(super) fn is_grpc(&self) -> bool {
+        self.fields.iter().any(|(name, value)| name == "content-type" && value == "application/grpc")
+    }
+
     /// The bytes of one request.
     fn request(&self, id: &str, keeps_alive: bool) -> Vec<u8> {
         let Self { method, host, target, .. } = self;

@@ -5,6 +5,7 @@
 //! body drawn from the same id, and [`Account::new`] reconciles both lists.
 
 mod backend;
+mod http2;
 mod load;
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use backend::{Entry, Witness, answer};
+pub use http2::{Front, Http2Backend, Http2Load, Manner, Tally};
 pub use load::{Kind, Load};
 
 /// What became of one request, as the client saw it.
@@ -200,6 +202,16 @@ pub(crate) enum Side {
     Response,
 }
 
+/// The same as the one message of a gRPC call: not compressed, its length, itself.
+pub(crate) fn message_of(id: &str, side: Side) -> Vec<u8> {
+    let body = body_of(id, side);
+    let length = u32::try_from(body.len()).expect("bodies are short").to_be_bytes();
+    [&[0], &length[..], &body].concat()
+}
+
+/// No request is longer: 64 KiB is what a proxy keeps of one, pieces counted, in order to send it again.
+const REQUEST_BYTES_MAX: usize = 60_000;
+
 /// The body that belongs to an id: pseudo-random bytes of a pseudo-random size from a fixed list.
 pub(crate) fn body_of(id: &str, side: Side) -> Vec<u8> {
     const SIZES: [usize; 12] = [0, 1, 17, 64, 200, 512, 1000, 1500, 4096, 9000, 16_384, 65_536];
@@ -209,7 +221,8 @@ pub(crate) fn body_of(id: &str, side: Side) -> Vec<u8> {
         .chain([side as u8])
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut body = vec![0; SIZES[random.usize(..SIZES.len())]];
+    let size = SIZES[random.usize(..SIZES.len())];
+    let mut body = vec![0; if side == Side::Request { size.min(REQUEST_BYTES_MAX) } else { size }];
     random.fill(&mut body);
     body
 }

@@ -1,6 +1,9 @@
 //! No request is lost: over reloads, over connections that die when they are used again, and over a drain.
 //!
-//! `OUTRIGGER_LEDGER_REQUESTS` sets how many requests the reload ledger sends (10,000 by default).
+//! `OUTRIGGER_LEDGER_REQUESTS` sets how many requests the ledgers of reloads and of drains over HTTP/2 send (10,000 by
+//! default).
+
+mod http2;
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,7 +15,8 @@ use std::time::{Duration, Instant};
 use outrigger_testkit::ledger::{Account, Kind, Load, Witness, answer, classes};
 use outrigger_testkit::metrics::{self, Sample};
 use outrigger_testkit::{
-    Backend, Client, Endpoint, Process, Reply, World, eventually, pass_time, service_yaml, virtual_service_yaml, within,
+    Backend, Client, Endpoint, Process, Reply, World, eventually, pass_time, service_yaml, speaking_service_yaml,
+    virtual_service_yaml, within,
 };
 
 /// The program under test. `OUTRIGGER_UNDER_TEST` puts another build in its place.
@@ -24,6 +28,12 @@ fn start(world: &World) -> Process {
 
 fn endpoint(pod: &str, version: &str, address: SocketAddr) -> Endpoint {
     Endpoint { address, pod: pod.to_owned(), version: version.to_owned() }
+}
+
+/// How many requests a ledger sends.
+fn requests() -> usize {
+    std::env::var("OUTRIGGER_LEDGER_REQUESTS")
+        .map_or(10_000, |text| text.parse().expect("OUTRIGGER_LEDGER_REQUESTS is a number of requests"))
 }
 
 /// Asks `target` of `host` on a connection of its own.
@@ -39,6 +49,8 @@ fn scrape(process: &Process) -> Vec<Sample> {
 /// The folder of the reload ledger: service `app` with versions v1 and v2 by header or by weight, and service `other`.
 struct Mesh {
     world: World,
+    /// What `app` speaks, by the name of its port.
+    protocol: &'static str,
     app: [Endpoint; 4],
 }
 
@@ -46,9 +58,8 @@ struct Mesh {
 const REWRITES: u32 = 50;
 
 impl Mesh {
-    fn new(app: [Endpoint; 4], other: Endpoint) -> Self {
-        let mesh = Self { world: World::new(), app };
-        mesh.world.write("other.yaml", &service_yaml("default", "other", 80, &[other]));
+    fn new(protocol: &'static str, app: [Endpoint; 4]) -> Self {
+        let mesh = Self { world: World::new(), protocol, app };
         mesh.world.write("marker-service.yaml", &service_yaml("default", "marker", 80, &[]));
         mesh.write_endpoints(true);
         mesh.write_routes(50);
@@ -61,7 +72,7 @@ impl Mesh {
     fn write_endpoints(&self, all: bool) {
         let [v1a, v1b, v2a, v2b] = self.app.clone();
         let endpoints = if all { vec![v1a, v1b, v2a, v2b] } else { vec![v1a, v2a] };
-        self.world.write("app.yaml", &service_yaml("default", "app", 80, &endpoints));
+        self.world.write("app.yaml", &speaking_service_yaml("default", "app", (self.protocol, 80), &endpoints));
     }
 
     fn write_routes(&self, v1_weight: u32) {
@@ -109,12 +120,25 @@ impl Mesh {
         }
         self.write_generation(round);
     }
+
+    /// All rewrites, spread over a time.
+    fn rewrite_all(&self, time: Duration) {
+        let (start, between) = (Instant::now(), time / (REWRITES + 1));
+        for round in 1..=REWRITES {
+            pass_time((start + between * round).saturating_duration_since(Instant::now()));
+            self.rewrite(round);
+        }
+    }
+
+    fn await_last(proxy: SocketAddr) {
+        let wanted = format!("generation {REWRITES}");
+        eventually("the last rewrite to be in force", || get(proxy, "marker", "/").filter(|text| *text == wanted));
+    }
 }
 
 #[test]
 fn reloads_lose_nothing() {
-    let requests: usize = std::env::var("OUTRIGGER_LEDGER_REQUESTS")
-        .map_or(10_000, |text| text.parse().expect("OUTRIGGER_LEDGER_REQUESTS is a number of requests"));
+    let requests = requests();
     let witness = Witness::default();
     let started = [1, 2, 3, 4, 5]
         .map(|n| witness.start(["a1", "a2", "b1", "b2", "o1"][n - 1], Ipv4Addr::new(127, 0, 9, n as u8)));
@@ -125,7 +149,8 @@ fn reloads_lose_nothing() {
         endpoint("b1", "v2", address(2)),
         endpoint("b2", "v2", address(3)),
     ];
-    let mesh = Mesh::new(app, endpoint("o1", "v1", address(4)));
+    let mesh = Mesh::new("http", app);
+    mesh.world.write("other.yaml", &service_yaml("default", "other", 80, &[endpoint("o1", "v1", address(4))]));
     let mut process = start(&mesh.world);
     let proxy = process.address("outbound");
     let app = |method, class: &str| Kind::new(method, "app.default", "/", class);
@@ -142,15 +167,10 @@ fn reloads_lose_nothing() {
     let load = Load { proxy, run: 1, requests, rate, workers: 24, kinds, stop };
     let sent = thread::scope(|scope| {
         let load = scope.spawn(|| load.run());
-        let (start, between) = (Instant::now(), Duration::from_secs_f64(requests as f64 / rate) / (REWRITES + 1));
-        for round in 1..=REWRITES {
-            pass_time((start + between * round).saturating_duration_since(Instant::now()));
-            mesh.rewrite(round);
-        }
+        mesh.rewrite_all(Duration::from_secs_f64(requests as f64 / rate));
         load.join().expect("the load does not panic")
     });
-    let wanted = format!("generation {REWRITES}");
-    eventually("the last rewrite to be in force", || get(proxy, "marker", "/").filter(|text| *text == wanted));
+    Mesh::await_last(proxy);
     let entries = witness.entries();
     let allowed = [
         ("a1", ["app", "v1"]),

@@ -1,0 +1,185 @@
+//! A backend of the ledger that speaks HTTP/2: many requests on a connection, and the ways in which servers end one.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::SendResponse;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::super::backend::Entry;
+use super::super::{Side, Witness, body_of, message_of};
+use super::{GRPC, read, runtime, send, text, turning};
+
+/// How a backend treats its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It keeps them.
+    Steady,
+    /// It keeps them and takes so long for an answer.
+    Slow(Duration),
+    /// It leaves after so many requests in the two steps of RFC 9113 §6.8: GOAWAY without a last stream, and once it has
+    /// been heard, GOAWAY with one.
+    Leaves(usize),
+    /// It leaves after so many requests in one step, with requests on their way: the first above its last stream is there
+    /// when it says so.
+    TurnsAway(usize),
+    /// It refuses every so manieth request unread (REFUSED_STREAM).
+    Refuses(usize),
+}
+
+/// A backend; it ends when dropped.
+#[derive(Debug)]
+pub struct Http2Backend {
+    address: SocketAddr,
+    counts: Arc<Counts>,
+    over: Arc<Notify>,
+}
+
+/// What a backend counts.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    connections: AtomicUsize,
+    /// Requests, those that were refused among them.
+    requests: AtomicUsize,
+    /// Requests that it said it had not processed.
+    pub(super) turned_away: AtomicUsize,
+    /// Connections that it left.
+    pub(super) left: AtomicUsize,
+}
+
+/// What the connections of a backend share.
+#[derive(Clone)]
+pub(super) struct Behind {
+    pub(super) witness: Arc<Witness>,
+    pub(super) name: Arc<str>,
+    pub(super) counts: Arc<Counts>,
+    manner: Manner,
+}
+
+impl Witness {
+    /// Starts a backend of this name that speaks HTTP/2.
+    pub fn start_http2(&self, name: &str, ip: Ipv4Addr, manner: Manner) -> Http2Backend {
+        let listener = TcpListener::bind((ip, 0)).expect("loopback has free ports");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        listener.set_nonblocking(true).expect("a flag");
+        let (counts, over) = (Arc::new(Counts::default()), Arc::new(Notify::new()));
+        let behind = Behind { witness: Arc::new(self.share()), name: name.into(), counts: counts.clone(), manner };
+        let end = over.clone();
+        thread::spawn(move || {
+            runtime().block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime runs");
+                tokio::select! {
+                    () = end.notified() => {}
+                    () = accept(&listener, &behind) => {}
+                }
+            });
+        });
+        Http2Backend { address, counts, over }
+    }
+}
+
+impl Http2Backend {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connections so far.
+    pub fn connections(&self) -> usize {
+        self.counts.connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections that it left so far.
+    pub fn left(&self) -> usize {
+        self.counts.left.load(Ordering::Relaxed)
+    }
+
+    /// Requests so far that it said it had not processed.
+    pub fn turned_away(&self) -> usize {
+        self.counts.turned_away.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Http2Backend {
+    fn drop(&mut self) {
+        self.over.notify_one();
+    }
+}
+
+async fn accept(listener: &tokio::net::TcpListener, behind: &Behind) {
+    while let Ok((socket, _)) = listener.accept().await {
+        behind.counts.connections.fetch_add(1, Ordering::Relaxed);
+        let behind = behind.clone();
+        if let Manner::TurnsAway(after) = behind.manner {
+            let Ok(socket) = socket.into_std().and_then(|s| s.set_nonblocking(false).map(|()| s)) else { continue };
+            // Whether the peer leaves sooner than it is told to is its own affair.
+            thread::spawn(move || drop(turning::serve(socket, after, &behind)));
+            continue;
+        }
+        tokio::spawn(async move { drop(behind.serve(socket).await) });
+    }
+}
+
+impl Behind {
+    async fn serve(self, socket: tokio::net::TcpStream) -> Result<(), h2::Error> {
+        let _ = socket.set_nodelay(true);
+        let mut connection = h2::server::handshake(socket).await?;
+        let mut served = 0;
+        while let Some(request) = connection.accept().await {
+            let (request, respond) = request?;
+            let behind = self.clone();
+            tokio::spawn(async move { drop(behind.answer(request, respond).await) });
+            served += 1;
+            if self.manner == Manner::Leaves(served) {
+                self.counts.left.fetch_add(1, Ordering::Relaxed);
+                connection.graceful_shutdown();
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer(self, request: Request<h2::RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+        let number = self.counts.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Manner::Refuses(every) = self.manner
+            && number.is_multiple_of(every)
+        {
+            self.counts.turned_away.fetch_add(1, Ordering::Relaxed);
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return Ok(());
+        }
+        let (head, mut body) = request.into_parts();
+        let (id, is_grpc) = (text(&head.headers, "x-ledger-id"), text(&head.headers, "content-type") == GRPC);
+        let (body, _) = read(&mut body).await?;
+        self.witness.write(Entry::new(&id, &self.name, head.method.as_str(), &body, is_grpc));
+        if let Manner::Slow(time) = self.manner {
+            sleep_until(Instant::now() + time).await;
+        }
+        let mut answer = Response::builder().header("x-ledger-id", &id).header("x-ledger-backend", &*self.name);
+        if is_grpc {
+            answer = answer.header("content-type", GRPC);
+        }
+        let content = match (head.method.as_str(), is_grpc) {
+            ("HEAD", _) => Vec::new(),
+            (_, true) => message_of(&id, Side::Response),
+            (_, false) => body_of(&id, Side::Response),
+        };
+        let trailers = is_grpc.then(|| {
+            let id = HeaderValue::from_str(&id).expect("it was a value before");
+            let pairs = [("grpc-status", HeaderValue::from_static("0")), ("x-ledger-id", id)];
+            pairs.into_iter().map(|(name, value)| (http::HeaderName::from_static(name), value)).collect::<HeaderMap>()
+        });
+        let ends = content.is_empty() && trailers.is_none();
+        let mut stream = respond.send_response(answer.body(()).expect("legal fields"), ends)?;
+        if !ends {
+            send(&mut stream, content.into(), trailers).await;
+        }
+        Ok(())
+    }
+}
