@@ -1,5 +1,6 @@
 //! A server that leaves in one step while requests are on their way, which a polite library cannot be made to do.
 
+use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,16 +24,21 @@ struct Turning<'b> {
     answered: usize,
     /// Whether it said that it leaves.
     leaves: bool,
-    /// What the client still takes, over all streams.
-    room: i64,
+    /// What the client takes of a stream from the start.
+    stream_window: i64,
+    /// What it still takes over all streams (0), and what more or less than at the start on each.
+    room: BTreeMap<u32, i64>,
 }
+
+/// SETTINGS_INITIAL_WINDOW_SIZE.
+const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// Serves `after` requests, leaves when the next one comes, and stays for as long as the client does: to close with
 /// requests unread would take the answers away with them.
 pub(super) fn serve(socket: TcpStream, after: usize, behind: &Behind) -> Result<(), ReadError> {
     let connection = Connection::server(socket, &settings(&[]))?;
-    let (taken, room) = (Vec::new(), 65_535);
-    let mut turning = Turning { connection, behind, after, taken, answered: 0, leaves: false, room };
+    let (taken, room, stream_window) = (Vec::new(), [(0, 65_535)].into(), 65_535);
+    let mut turning = Turning { connection, behind, after, taken, answered: 0, leaves: false, stream_window, room };
     loop {
         turning.step()?;
         while let Some(stream) = turning.due() {
@@ -48,9 +54,16 @@ impl Turning<'_> {
         self.connection.set_patience(Duration::from_secs(600));
         let frame = self.connection.step()?;
         match frame.kind {
-            kind::WINDOW_UPDATE if frame.stream == 0 => {
+            kind::WINDOW_UPDATE => {
                 let by = frame.payload.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
-                self.room += i64::from(by);
+                *self.room.entry(frame.stream).or_default() += i64::from(by);
+            }
+            kind::SETTINGS => {
+                for [n0, n1, value @ ..] in frame.payload.as_chunks::<6>().0 {
+                    if u16::from_be_bytes([*n0, *n1]) == INITIAL_WINDOW_SIZE {
+                        self.stream_window = i64::from(u32::from_be_bytes(*value));
+                    }
+                }
             }
             kind::HEADERS if !self.taken.contains(&frame.stream) => self.begins(frame.stream)?,
             _ => {}
@@ -99,10 +112,13 @@ impl Turning<'_> {
         self.send(&headers(stream, content.is_empty(), &head))?;
         let last = content.chunks(16_384).count();
         for (number, part) in content.chunks(16_384).enumerate() {
-            while self.room < part.len() as i64 {
+            let length = part.len() as i64;
+            while self.room(0) < length || self.stream_window + self.room(stream) < length {
                 self.step()?;
             }
-            self.room -= part.len() as i64;
+            for window in [0, stream] {
+                *self.room.entry(window).or_default() -= length;
+            }
             self.send(&data(stream, number + 1 == last && !is_grpc, part))?;
         }
         if is_grpc {
@@ -110,6 +126,10 @@ impl Turning<'_> {
             self.send(&headers(stream, true, &trailers))?;
         }
         Ok(())
+    }
+
+    fn room(&self, window: u32) -> i64 {
+        self.room.get(&window).copied().unwrap_or_default()
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), ReadError> {
