@@ -7,20 +7,17 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use h2::ext::Protocol;
-use h2::server::{Builder, Connection, SendResponse};
-use h2::{PingPong, Reason, RecvStream};
-use http::Request;
+use h2::server::{Builder, Connection};
+use h2::{PingPong, Reason};
 
-use super::call::Call;
 use super::crowd::Crowd;
 use super::io::{Io, Watch};
 use super::keepalive::Keepalive;
 use super::meter::DOWNSTREAM;
-use super::stream;
+use super::stream::Begun;
 use crate::alarm::Alarm;
 use crate::h1::stream::Stream;
 use crate::plan::Client;
@@ -129,17 +126,14 @@ fn drive(
 }
 
 /// Serves one stream.
-async fn serve_stream(shared: Rc<Shared>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let (head, body) = request.into_parts();
-    let is_websocket = head.extensions.get::<Protocol>().is_some();
-    let call = Call::new(body, respond, is_websocket);
-    stream::serve(&shared.worker, call, head, &shared.who, Instant::now()).await;
+async fn serve_stream(shared: Rc<Shared>, mut begun: Begun) {
+    begun.serve(&shared.worker, &shared.who).await;
 }
 
 impl<F, M> Driver<F, M>
 where
     F: Future<Output = ()>,
-    M: Fn(Rc<Shared>, Request<RecvStream>, SendResponse<Bytes>) -> F,
+    M: Fn(Rc<Shared>, Begun) -> F,
 {
     /// Ends a connection whose client asks for it.
     fn break_off(&mut self, limit: &'static str) {
@@ -163,7 +157,9 @@ where
         loop {
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    self.streams.push((self.make)(self.shared.clone(), request, respond));
+                    let Shared { worker, who } = &*self.shared;
+                    let begun = Begun::new(worker, request, respond, who);
+                    self.streams.push((self.make)(self.shared.clone(), begun));
                 }
                 Poll::Ready(Some(Err(_)) | None) => return false,
                 // What the streams had to say leaves with the next look at the connection.
@@ -215,7 +211,7 @@ where
 impl<F, M> Future for Driver<F, M>
 where
     F: Future<Output = ()>,
-    M: Fn(Rc<Shared>, Request<RecvStream>, SendResponse<Bytes>) -> F + Unpin,
+    M: Fn(Rc<Shared>, Begun) -> F + Unpin,
 {
     type Output = ();
 
@@ -263,7 +259,7 @@ mod tests {
     #[test]
     fn a_stream_is_small() {
         // Each request moves this to its place, and a connection keeps it for those that are open at once.
-        let bytes = size(|(shared, request, respond)| serve_stream(shared, request, respond));
+        let bytes = size(|(shared, begun)| serve_stream(shared, begun));
         assert!(bytes <= 7 * 1024, "the future of a stream has grown to {bytes} bytes");
     }
 

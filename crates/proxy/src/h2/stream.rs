@@ -3,7 +3,11 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use h2::Reason as Code;
+use bytes::Bytes;
+use h2::ext::Protocol;
+use h2::server::SendResponse;
+use h2::{Reason as Code, RecvStream};
+use http::Request;
 use http::request::Parts;
 
 use super::call::Call;
@@ -18,20 +22,43 @@ use crate::record::{Outcome, Side};
 use crate::upgrade;
 use crate::worker::Worker;
 
-/// Serves it.
-pub(crate) async fn serve(worker: &Rc<Worker>, mut call: Call, head: Parts, who: &Client, started: Instant) {
-    let decided = decide(worker, &call, &head, who, started);
-    drop(head);
-    let (exchange, plan) = match decided {
-        Ok(Some(decided)) => decided,
-        // Its listener is gone.
-        Ok(None) => return call.reset(Code::REFUSED_STREAM),
-        Err(unread) => return refuse(worker, &mut call, who, unread, started).await,
-    };
-    let after = act::<OfHttp2>(worker, &mut Downstream::Http2(&mut call), who, exchange, plan).await;
-    if let After::Upgraded(tunnel) = after {
-        // Apart: few streams become one.
-        Box::pin(upgrade::relay(worker, &mut Downstream::Http2(&mut call), who, *tunnel)).await;
+/// A request on its way, as it was decided.
+pub(crate) struct Begun {
+    call: Call,
+    /// `None` when its listener is gone, and once it is acted on.
+    decided: Result<Option<(Exchange, Plan)>, Unread>,
+    started: Instant,
+}
+
+impl Begun {
+    /// Reads its head and decides on it. That takes no waiting, and what waits need not hold the head.
+    pub(crate) fn new(
+        worker: &Worker,
+        request: Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+        who: &Client,
+    ) -> Self {
+        let started = Instant::now();
+        let (head, body) = request.into_parts();
+        let call = Call::new(body, respond, head.extensions.get::<Protocol>().is_some());
+        let decided = decide(worker, &call, &head, who, started);
+        Self { call, decided, started }
+    }
+
+    /// Serves it.
+    pub(crate) async fn serve(&mut self, worker: &Rc<Worker>, who: &Client) {
+        let call = &mut self.call;
+        let (exchange, plan) = match &mut self.decided {
+            Ok(decided) => match decided.take() {
+                Some(decided) => decided,
+                None => return call.reset(Code::REFUSED_STREAM),
+            },
+            Err(unread) => return Box::pin(refuse(worker, call, who, *unread, self.started)).await,
+        };
+        let after = act::<OfHttp2>(worker, &mut Downstream::Http2(call), who, exchange, plan).await;
+        if let After::Upgraded(tunnel) = after {
+            Box::pin(upgrade::relay(worker, &mut Downstream::Http2(call), who, *tunnel)).await;
+        }
     }
 }
 
