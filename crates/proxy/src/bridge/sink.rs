@@ -45,7 +45,8 @@ impl Http1<'_> {
     const JOINED_BYTES_MAX: usize = 4 * 1024;
 
     async fn data(&mut self, data: &[u8], is_last: bool, patience: &Patience<'_>) -> Result<(), Refused> {
-        let is_chunk = self.coding == Coding::Chunked;
+        // A chunk of nothing would be the last.
+        let is_chunk = self.coding == Coding::Chunked && !data.is_empty();
         if is_chunk {
             crate::h1::body::write_chunk_size(data.len(), &mut self.pending);
         }
