@@ -14,6 +14,7 @@ mod bridge;
 mod capture;
 mod cluster;
 mod collect;
+mod connect;
 mod deadlines;
 mod detect;
 mod dns;

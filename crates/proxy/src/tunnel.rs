@@ -6,9 +6,10 @@
 
 use outrigger_model::{ClusterName, Direction, Discovery, Unmatched};
 
+use crate::connect::connect;
 use crate::downstream::Downstream;
 use crate::failure::Reason;
-use crate::forward::{Answered, Broken, Choice, Destination, Forwarding, broken, connect};
+use crate::forward::{Answered, Broken, Choice, Destination, Forwarding, broken};
 use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, split_port};
 use crate::h2;

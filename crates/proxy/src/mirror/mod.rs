@@ -23,8 +23,9 @@ use outrigger_telemetry::{Counter, catalogue};
 
 pub(crate) use self::tee::Tee;
 use self::tee::{Budget, Feed, Held, NoMore};
+use crate::connect::connect;
 use crate::failure::Reason;
-use crate::forward::{Choice, Forwarding, choose_in, connect};
+use crate::forward::{Choice, Forwarding, choose_in};
 use crate::h1::body::{Decoder, Framing};
 use crate::h1::head::{self, Bounds, Version};
 use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
