@@ -45,7 +45,7 @@ const ALLOWED: [(&str, &[&str]); 6] = [
 fn reloads_and_endpoints_that_leave_lose_nothing() {
     let requests = requests();
     let witness = Witness::default();
-    let manners = [Manner::Steady, Manner::Leaves(40), Manner::TurnsAway(25), Manner::Refuses(10), Manner::Leaves(60)];
+    let manners = [Manner::Steady, Manner::Leaves(40), Manner::TurnsAway(120), Manner::Refuses(10), Manner::Leaves(60)];
     let backends: [Http2Backend; 5] = [1, 2, 3, 4, 5].map(|n| {
         witness.start_http2(
             ["a1", "a2", "b1", "b2", "c1"][n - 1],

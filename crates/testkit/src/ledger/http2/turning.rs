@@ -30,13 +30,15 @@ struct Turning<'b> {
     room: BTreeMap<u32, i64>,
 }
 
-/// SETTINGS_INITIAL_WINDOW_SIZE.
+/// Names of SETTINGS.
+const MAX_CONCURRENT_STREAMS: u16 = 3;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// Serves `after` requests, leaves when the next one comes, and stays for as long as the client does: to close with
 /// requests unread would take the answers away with them.
 pub(super) fn serve(socket: TcpStream, after: usize, behind: &Behind) -> Result<(), ReadError> {
-    let connection = Connection::server(socket, &settings(&[]))?;
+    // As many at once as servers usually allow: more than it serves would be refused again and again.
+    let connection = Connection::server(socket, &settings(&[(MAX_CONCURRENT_STREAMS, 100)]))?;
     let (taken, room, stream_window) = (Vec::new(), [(0, 65_535)].into(), 65_535);
     let mut turning = Turning { connection, behind, after, taken, answered: 0, leaves: false, stream_window, room };
     loop {
