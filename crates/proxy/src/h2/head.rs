@@ -112,7 +112,7 @@ fn append(block: &Bytes, name: &[u8], value: &[u8], headers: &mut HeaderMap) -> 
         return Ok(());
     }
     let is_unique = is_unique(name);
-    let name = HeaderName::from_bytes(name).map_err(|_| Unfit("field_name"))?;
+    let name = field_name(name)?;
     let mut value = HeaderValue::from_maybe_shared(block.slice_ref(value)).map_err(|_| Unfit("field_value"))?;
     // HPACK's word for a value that is kept out of its tables.
     value.set_sensitive(is_unique);
@@ -131,6 +131,24 @@ fn split_cookie(block: &Bytes, value: &[u8], headers: &mut HeaderMap) -> Result<
             None => return Ok(()),
         }
     }
+}
+
+/// The name of a field. Those that a proxy writes into every message are at hand: any other that is not of the standard
+/// takes memory of its own.
+fn field_name(name: &[u8]) -> Result<HeaderName, Unfit> {
+    static USUAL: [HeaderName; 7] = [
+        HeaderName::from_static("x-request-id"),
+        HeaderName::from_static("x-forwarded-for"),
+        HeaderName::from_static("x-forwarded-proto"),
+        HeaderName::from_static("x-envoy-attempt-count"),
+        HeaderName::from_static("x-envoy-upstream-service-time"),
+        HeaderName::from_static("grpc-status"),
+        HeaderName::from_static("grpc-timeout"),
+    ];
+    if let Some(usual) = USUAL.iter().find(|usual| usual.as_str().as_bytes() == name) {
+        return Ok(usual.clone());
+    }
+    HeaderName::from_bytes(name).map_err(|_| Unfit("field_name"))
 }
 
 /// Fields of which no two messages have the same: in a table they only take the place of those that come again.
