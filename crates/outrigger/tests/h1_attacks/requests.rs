@@ -347,7 +347,9 @@ fn heads() -> Vec<Case> {
     cases.extend([
         case("H1-48", "TLS", hello).refused_or_closed(&[400]),
         case("H1-48", "SSH", "SSH-2.0-OpenSSH_9.2\r\n").refused_or_closed(&[400]),
-        case("H1-48", "HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").refused_or_closed(&[400, 505]),
+        // HTTP/2 itself has a suite of its own.
+        case("H1-48", "HTTP/2 of the future", b"PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0")
+            .refused_or_closed(&[400, 505]),
         case("H1-48", "0 to 255", all_bytes).refused_or_closed(&[400]),
         case("H1-48", "zeros", zeros).refused_or_closed(&[400]),
         case("H1-48", "half a head", "GET {T} HTTP/1.1\r\nHo").refused(&[408]).within(Duration::from_secs(15)),
