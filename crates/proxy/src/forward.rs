@@ -204,7 +204,8 @@ pub(crate) async fn forward<T: Talks>(
     if held_body.is_some() {
         deadlines.request_is_here();
     }
-    let whole_body = held_body.as_ref().map(|body| body.wire(client));
+    // Made for copies alone: framing it again may cost a copy of its own.
+    let whole_body = held_body.as_ref().filter(|_| forwarding.is_mirrored()).map(|body| body.wire(client));
     // A copy would be half of a conversation.
     let tee =
         if exchange.asks_upgrade { None } else { mirror::send(worker, exchange, forwarding, whole_body.as_deref()) };
@@ -322,6 +323,11 @@ impl Forwarding {
             | Destination::Original { cluster, .. } => Some(cluster),
             Destination::Passthrough { .. } => None,
         }
+    }
+
+    /// Whether its route wants copies of it.
+    fn is_mirrored(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| !target.route.mirrors.is_empty())
     }
 
     /// Whether the endpoints get it over HTTP/2.
