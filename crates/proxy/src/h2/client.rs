@@ -231,8 +231,10 @@ async fn open(
     let (sender, mut connection) = builder.handshake(io).await.map_err(|_| Reason::UpstreamClosed)?;
     let keepalive = cluster.and_then(|c| c.live.model.pool.http2_keepalive);
     let keepalive = match keepalive {
-        Some(configured) => Keepalive::new(configured.interval, configured.timeout),
-        None => Keepalive::new(settings.h2_ping_interval, settings.h2_ping_timeout).sparing(),
+        Some(configured) => Keepalive::new(configured.interval, configured.timeout, settings.write_stall_timeout),
+        None => {
+            Keepalive::new(settings.h2_ping_interval, settings.h2_ping_timeout, settings.write_stall_timeout).sparing()
+        }
     };
     let idle = cluster.and_then(|c| c.live.model.pool.idle_timeout).filter(|idle| !idle.is_zero());
     let idle = idle.unwrap_or(settings.h2_pool_idle_timeout);

@@ -13,6 +13,8 @@ use crate::alarm::Alarm;
 pub(crate) struct Keepalive {
     interval_ms: u64,
     timeout_ms: u64,
+    /// How long a peer may take nothing of what is written to it.
+    stall_ms: u64,
     /// When the PING that is under way was sent.
     asked_ms: Option<u64>,
     /// Silence between one PING and the next where nothing came but its answer.
@@ -21,18 +23,16 @@ pub(crate) struct Keepalive {
     answered_ms: u64,
 }
 
-/// How long a peer may take nothing of what is written to it; the value of HTTP/1's `write_stall_timeout`.
-const STALL_MS: u64 = 30_000;
-
 /// A little more than what servers of gRPC allow.
 const SPARING_MS: u64 = 310_000;
 
 impl Keepalive {
-    /// Asks after `interval` of silence, and waits for `timeout`.
-    pub(crate) fn new(interval: Duration, timeout: Duration) -> Self {
+    /// Asks after `interval` of silence, and waits for `timeout`; a peer that takes nothing has `stall`.
+    pub(crate) fn new(interval: Duration, timeout: Duration, stall: Duration) -> Self {
         let interval_ms = interval.as_millis() as u64;
         let timeout_ms = timeout.as_millis() as u64;
-        Self { interval_ms, timeout_ms, asked_ms: None, again_ms: interval_ms, answered_ms: 0 }
+        let stall_ms = stall.as_millis() as u64;
+        Self { interval_ms, timeout_ms, stall_ms, asked_ms: None, again_ms: interval_ms, answered_ms: 0 }
     }
 
     /// Asks an endpoint that goes on to be silent less often: servers of gRPC end a connection on which PINGs come without
@@ -54,7 +54,7 @@ impl Keepalive {
         let now_ms = alarm.now_ms();
         let mut due_ms = u64::MAX;
         if let Some(since_ms) = watch.stalled_since_ms.get() {
-            due_ms = since_ms + STALL_MS;
+            due_ms = since_ms + self.stall_ms;
             if now_ms >= due_ms {
                 return Poll::Ready(());
             }

@@ -117,7 +117,7 @@ fn drive(
         make: serve_stream,
         watch,
         ping,
-        keepalive: Keepalive::new(settings.h2_ping_interval, settings.h2_ping_timeout),
+        keepalive: Keepalive::new(settings.h2_ping_interval, settings.h2_ping_timeout, settings.write_stall_timeout),
         alarms: [alarm, quiet],
         is_leaving: false,
         is_broken: false,
