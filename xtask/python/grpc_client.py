@@ -130,7 +130,8 @@ async def deadlines_and_cancellation():
         expect(error.code(), grpc.StatusCode.DEADLINE_EXCEEDED, "a deadline")
         await until(to, "a deadline ends the call at the server", lambda seen: seen["cancelled"] == 1)
         left = (await tell(to))["seconds_left"]
-        if len(left) != 1 or left[0] is None or not 0 < left[0] <= 0.5:
+        # The library reads what is left on another clock than the one it set the deadline on: they differ by up to some milliseconds.
+        if len(left) != 1 or left[0] is None or not 0 < left[0] <= 0.51:
             raise SystemExit(f"the server was told to answer within {left} s, not within 0.5 s")
         call = to.unary_unary(path("Wait"))(b"")
         await until(to, "a call that waits", lambda seen: len(seen["seconds_left"]) == 2)
