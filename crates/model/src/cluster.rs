@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Balance, ConnectionPool, OutlierDetection, UpstreamTls, Workload};
+use crate::{Balance, Breaker, ConnectionPool, OutlierDetection, RetryBudget, UpstreamTls, Workload};
 
 /// A cluster's name in Istio's form `outbound|PORT|SUBSET|HOST`, `inbound|PORT||`, or `PassthroughCluster`, `BlackHoleCluster`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +86,10 @@ pub struct Cluster {
     pub pool: ConnectionPool,
     /// `outlierDetection`; not enforced yet.
     pub outlier: Option<OutlierDetection>,
+    /// Its circuit breaker; not enforced yet.
+    pub breaker: Option<Arc<Breaker>>,
+    /// `retryBudget`; `None`: the proxy's own.
+    pub retry_budget: Option<RetryBudget>,
     /// `tls`; not enforced yet.
     pub tls: Option<UpstreamTls>,
     /// The object that shaped it, `namespace/name` of the DestinationRule.

@@ -8,17 +8,20 @@
 //! Names follow Envoy and Istio: a cluster is called `outbound|9080|v1|reviews.default.svc.cluster.local`.
 
 mod balance;
+mod breaker;
 mod cluster;
 mod diagnostic;
 mod header;
 mod listener;
 mod matcher;
 mod policy;
+mod resilience;
 mod route;
 mod snapshot;
 mod workload;
 
 pub use balance::{Balance, BalancePolicy, CookieKey, HashKey, LocalityMode, Warmup};
+pub use breaker::{Breaker, BreakerRule, BreakerScope, ConsecutiveRule, Fallback, HystrixRule, SuccessWindow};
 pub use cluster::{
     Cluster, ClusterName, Discovery, Endpoint, Locality, NamedEndpoint, ProxyProtocol, ServiceRef, UpstreamHttp,
 };
@@ -29,9 +32,10 @@ pub use listener::{
     TlsVersion,
 };
 pub use matcher::{HeaderMatch, Pattern, PatternError, QueryMatch, StringMatch, ValueMatch};
-pub use policy::{
-    BackOff, ConnectionPool, Fault, FaultAbort, FaultDelay, Fraction, Http2KeepAlive, Mirror, OutlierDetection,
-    RetryPolicy, TcpKeepalive, TlsMode, UpstreamTls,
+pub use policy::{ConnectionPool, Fraction, Http2KeepAlive, Mirror, TcpKeepalive, TlsMode, UpstreamTls};
+pub use resilience::{
+    BackOff, BodyLimits, FailurePercentage, Fault, FaultAbort, FaultDelay, OutlierDetection, RateLimit, RetryBudget,
+    RetryOn, RetryPolicy, SuccessRate,
 };
 pub use route::{
     Action, Cors, Destination, DirectResponse, Domain, DomainPort, Forward, HostPattern, Missing, Origin, PathMatch,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{ClusterName, HeaderName};
+use crate::ClusterName;
 
 /// A share in millionths, Envoy's finest denominator: exact for Istio's 0.0001 % steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,29 +80,6 @@ pub struct Http2KeepAlive {
     pub timeout: Duration,
 }
 
-/// Istio `outlierDetection`, defaults filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutlierDetection {
-    /// `consecutive5xxErrors`, 5; 0 is off.
-    pub consecutive_5xx: u32,
-    /// `consecutiveGatewayErrors`, 0: off.
-    pub consecutive_gateway: u32,
-    /// `splitExternalLocalOriginErrors`.
-    pub split_local_origin: bool,
-    /// `consecutiveLocalOriginFailures`, 5.
-    pub consecutive_local_origin: u32,
-    /// `interval`, 10 s.
-    pub interval: Duration,
-    /// `baseEjectionTime`, 30 s.
-    pub base_ejection: Duration,
-    /// `maxEjectionPercent`, 10.
-    pub ejection_percent_max: u32,
-    /// `minHealthPercent`, 0: panic routing off.
-    pub health_percent_min: u32,
-    /// `outlierDetectionHttpErrorCodes`; empty: all 5xx.
-    pub error_codes: Vec<u16>,
-}
-
 /// DestinationRule `tls.mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsMode {
@@ -135,66 +112,6 @@ pub struct UpstreamTls {
     pub ca_certificates: Option<Arc<str>>,
     /// `insecureSkipVerify`.
     pub skip_verify: bool,
-}
-
-/// Istio `retries`, defaults filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// `attempts`: retries after the first try; 0 turns them off.
-    pub attempts: u32,
-    /// `perTryTimeout` (HTTPRoute `timeouts.backendRequest`): from the end of the request, or the start of the try, to the
-    /// head of its answer. Enforced, whatever `attempts` is.
-    pub per_try_timeout: Option<Duration>,
-    /// `retryOn` words, as written.
-    pub retry_on: Vec<Arc<str>>,
-    /// Status codes among the words.
-    pub status_codes: Vec<u16>,
-    /// `retriableHeaders`-like names, where given.
-    pub headers: Vec<HeaderName>,
-    /// `backoff`.
-    pub back_off: BackOff,
-    /// `retryRemoteLocalities`.
-    pub remote_localities: bool,
-    /// `retryIgnorePreviousHosts`, default true: a retry avoids hosts already tried.
-    pub avoid_previous_hosts: bool,
-}
-
-/// Back-off with full jitter: the n-th wait is drawn from 0 to (2^n - 1) × base, capped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackOff {
-    /// 25 ms by default.
-    pub base: Duration,
-    /// Ten times the base by default.
-    pub max: Duration,
-}
-
-/// VirtualService `fault`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fault {
-    /// `delay`.
-    pub delay: Option<FaultDelay>,
-    /// `abort`.
-    pub abort: Option<FaultAbort>,
-}
-
-/// `fault.delay`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FaultDelay {
-    /// `fixedDelay`.
-    pub delay: Duration,
-    /// `percentage`, none when absent.
-    pub share: Fraction,
-}
-
-/// `fault.abort`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FaultAbort {
-    /// `httpStatus`.
-    pub http_status: Option<u16>,
-    /// `grpcStatus` as its number.
-    pub grpc_status: Option<u32>,
-    /// `percentage`, none when absent.
-    pub share: Fraction,
 }
 
 /// VirtualService `mirror` / `mirrors[]`, HTTPRoute `RequestMirror`. Enforced.

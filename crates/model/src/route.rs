@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    ClusterName, Fault, HeaderEdits, HeaderMatch, HeaderName, HeaderValue, Mirror, Pattern, Place, QueryMatch,
-    RetryPolicy, StringMatch,
+    BodyLimits, ClusterName, Fault, HeaderEdits, HeaderMatch, HeaderName, HeaderValue, Mirror, Pattern, Place,
+    QueryMatch, RateLimit, RetryPolicy, StringMatch,
 };
 
 /// The routes of one listener.
@@ -97,6 +97,10 @@ pub struct Route {
     pub retry: Option<RetryPolicy>,
     /// `fault`; not enforced yet.
     pub fault: Option<Fault>,
+    /// Limits on its requests, each of which must let one pass; not enforced yet.
+    pub rate_limits: Vec<Arc<RateLimit>>,
+    /// Limits on bodies; not enforced yet.
+    pub body_limits: BodyLimits,
     /// `mirror` and `mirrors` (HTTPRoute `RequestMirror`): who gets a copy of the request.
     pub mirrors: Vec<Mirror>,
 }

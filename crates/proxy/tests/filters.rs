@@ -15,12 +15,13 @@ fn per_try(limit: Duration) -> model::RetryPolicy {
     model::RetryPolicy {
         attempts: 0,
         per_try_timeout: Some(limit),
-        retry_on: Vec::new(),
+        retry_on: Default::default(),
         status_codes: Vec::new(),
         headers: Vec::new(),
         back_off: model::BackOff { base: Duration::from_millis(25), max: Duration::from_millis(250) },
         remote_localities: false,
         avoid_previous_hosts: true,
+        non_idempotent: false,
     }
 }
 

@@ -295,16 +295,22 @@ impl Outlier {
     /// With Istio's defaults filled in.
     pub fn model(&self) -> model::OutlierDetection {
         let old_errors = self.consecutive_errors.and_then(|v| u32::try_from(v).ok());
+        let base_ejection = self.base_ejection.unwrap_or(Duration::from_secs(30));
         model::OutlierDetection {
             consecutive_5xx: self.consecutive_5xx.unwrap_or(5),
             consecutive_gateway: self.consecutive_gateway.or(old_errors).unwrap_or(0),
             split_local_origin: self.split_local_origin,
             consecutive_local_origin: self.consecutive_local_origin.unwrap_or(5),
             interval: self.interval.unwrap_or(Duration::from_secs(10)),
-            base_ejection: self.base_ejection.unwrap_or(Duration::from_secs(30)),
+            base_ejection,
+            ejection_max: base_ejection.max(Duration::from_secs(300)),
+            ejection_jitter_max: Duration::ZERO,
             ejection_percent_max: self.ejection_percent_max.filter(|p| *p > 0).unwrap_or(10),
+            always_eject_one: false,
             health_percent_min: self.health_percent_min.unwrap_or(0),
             error_codes: self.error_codes.iter().map(|c| c.0).collect(),
+            success_rate: None,
+            failure_percentage: None,
         }
     }
 }

@@ -1,9 +1,8 @@
 //! `retries` and `fault` of a VirtualService: translated completely; but for `perTryTimeout`, obeyed later.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_model::{BackOff, Fault, FaultAbort, FaultDelay, Fraction, RetryPolicy};
+use outrigger_model::{BackOff, Fault, FaultAbort, FaultDelay, Fraction, RetryOn as Words, RetryPolicy};
 
 use super::istio::{Percent, duration_1ms};
 use crate::codes;
@@ -59,29 +58,17 @@ pub fn read_retries(node: &Node<'_>, cx: &mut Cx) -> Option<Retries> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RetryOn {
     /// Envoy's words.
-    pub words: Vec<Arc<str>>,
+    pub words: Words,
     /// Status codes.
     pub codes: Vec<u16>,
 }
 
-const RETRY_WORDS: &[&str] = &[
-    "5xx",
-    "gateway-error",
-    "reset",
-    "reset-before-request",
-    "connect-failure",
-    "envoy-ratelimited",
-    "retriable-4xx",
-    "refused-stream",
-    "retriable-status-codes",
-    "retriable-headers",
-    "http3-post-connect-failure",
-    "cancelled",
-    "deadline-exceeded",
-    "internal",
-    "resource-exhausted",
-    "unavailable",
-];
+impl RetryOn {
+    /// As the data plane has it: a status code is a word of its own to Istio, and [`Words::RETRIABLE_STATUS_CODES`] to Envoy.
+    pub fn model(&self) -> Words {
+        if self.codes.is_empty() { self.words } else { self.words.and(Words::RETRIABLE_STATUS_CODES) }
+    }
+}
 
 impl Decode for RetryOn {
     fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
@@ -93,6 +80,7 @@ impl Decode for RetryOn {
                 return None;
             }
         };
+        let words: Vec<&str> = Words::WORDS.iter().map(|(word, _)| *word).collect();
         let mut on = Self::default();
         for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
             if let Ok(code) = word.parse::<u16>() {
@@ -101,11 +89,11 @@ impl Decode for RetryOn {
                 } else {
                     cx.report(codes::SCHEMA, node.pos, format!("found status {code}, expected 100 to 599"), "");
                 }
-            } else if RETRY_WORDS.contains(&word) {
-                on.words.push(cx.text(word));
+            } else if words.contains(&word) {
+                on.words = on.words.and([word].into_iter().collect());
             } else {
-                let hint = nearest(word, RETRY_WORDS).map_or(String::new(), |near| format!("did you mean `{near}`?"));
-                let message = format!("found {:?}, expected a status code or one of {}", clip(word), list(RETRY_WORDS));
+                let hint = nearest(word, &words).map_or(String::new(), |near| format!("did you mean `{near}`?"));
+                let message = format!("found {:?}, expected a status code or one of {}", clip(word), list(&words));
                 cx.report(codes::SCHEMA, node.pos, message, hint);
             }
         }
@@ -120,11 +108,10 @@ impl Retries {
     /// The policy of a route: what it leaves out comes from the mesh's default.
     pub fn model(&self, default: &RetryPolicy) -> RetryPolicy {
         let base = self.back_off.unwrap_or(default.back_off.base);
-        let (retry_on, status_codes) =
-            match self.retry_on.as_ref().filter(|on| !(on.words.is_empty() && on.codes.is_empty())) {
-                Some(on) => (on.words.clone(), on.codes.clone()),
-                None => (default.retry_on.clone(), default.status_codes.clone()),
-            };
+        let (retry_on, status_codes) = match self.retry_on.as_ref().filter(|on| **on != RetryOn::default()) {
+            Some(on) => (on.model(), on.codes.clone()),
+            None => (default.retry_on, default.status_codes.clone()),
+        };
         let attempts = self.attempts.unwrap_or(default.attempts);
         RetryPolicy {
             attempts,
@@ -135,6 +122,7 @@ impl Retries {
             back_off: BackOff { base, max: base * 10 },
             remote_localities: self.remote_localities.unwrap_or(default.remote_localities),
             avoid_previous_hosts: self.avoid_previous_hosts.unwrap_or(default.avoid_previous_hosts),
+            non_idempotent: default.non_idempotent,
         }
     }
 }
@@ -145,12 +133,13 @@ pub fn default_retry() -> RetryPolicy {
     RetryPolicy {
         attempts: Retries::DEFAULT_ATTEMPTS,
         per_try_timeout: None,
-        retry_on: ["connect-failure", "refused-stream", "unavailable", "cancelled"].map(Arc::from).to_vec(),
+        retry_on: ["connect-failure", "refused-stream", "unavailable", "cancelled"].into_iter().collect(),
         status_codes: Vec::new(),
         headers: Vec::new(),
         back_off: BackOff { base, max: base * 10 },
         remote_localities: false,
         avoid_previous_hosts: true,
+        non_idempotent: false,
     }
 }
 

@@ -129,6 +129,8 @@ pub(super) fn routes_of(name: Arc<str>, destination: Destination) -> RouteTable 
         timeout: None,
         retry: None,
         fault: None,
+        rate_limits: Vec::new(),
+        body_limits: Default::default(),
         mirrors: Vec::new(),
     };
     let vhost = VirtualHost {
@@ -176,6 +178,8 @@ fn cluster(pod: &SimulatedPod, port: &SimulatedPort, application: SocketAddr) ->
         connect_timeout: CONNECT_TIMEOUT,
         pool: ConnectionPool::default(),
         outlier: None,
+        breaker: None,
+        retry_budget: None,
         tls: None,
         destination_rule: None,
     }

@@ -186,6 +186,8 @@ pub(crate) fn original(name: ClusterName, service: &str, connect_timeout: std::t
         connect_timeout,
         pool: ConnectionPool::default(),
         outlier: None,
+        breaker: None,
+        retry_budget: None,
         tls: None,
         destination_rule: None,
     }

@@ -136,6 +136,8 @@ impl ClusterContext<'_> {
             connect_timeout: connect.unwrap_or(self.mesh.connect_timeout),
             pool: effective.pool(self.mesh),
             outlier: effective.outlier.map(|o| o.model()),
+            breaker: None,
+            retry_budget: None,
             tls: effective.tls.map(|t| t.model()),
             destination_rule: rule.map(|r| format!("{}/{}", r.rule.meta.namespace, r.rule.meta.name).into()),
             name,

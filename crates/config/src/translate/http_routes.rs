@@ -182,6 +182,8 @@ impl<'b> HttpRouteBuilder<'b> {
             timeout: rule.timeouts.request.filter(|t| !t.is_zero()),
             retry: forwards.then(|| self.retry(rule)),
             fault: None,
+            rate_limits: Vec::new(),
+            body_limits: Default::default(),
         }
     }
 
@@ -320,7 +322,7 @@ impl<'b> HttpRouteBuilder<'b> {
             attempts: retry.attempts.unwrap_or(self.retry.attempts.max(1)),
             per_try_timeout,
             // "Implementations SHOULD retry on connection errors (disconnect, reset, timeout, TCP failure)".
-            retry_on: ["connect-failure", "refused-stream", "reset"].map(Arc::from).to_vec(),
+            retry_on: ["connect-failure", "refused-stream", "reset", "retriable-status-codes"].into_iter().collect(),
             status_codes: retry.codes.iter().map(|code| code.0).collect(),
             back_off: BackOff { base, max: base * 10 },
             ..self.retry.clone()

@@ -134,6 +134,8 @@ impl RouteBuilder<'_> {
             timeout: route.timeout.filter(|t| !t.is_zero()),
             retry: forwards.then(|| route.retries.as_ref().map_or_else(|| self.retry.clone(), |r| r.model(self.retry))),
             fault: route.fault.clone(),
+            rate_limits: Vec::new(),
+            body_limits: Default::default(),
             mirrors: mirrors.to_vec(),
         }
     }

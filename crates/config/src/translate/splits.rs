@@ -110,6 +110,8 @@ pub(crate) fn plain(
         timeout: None,
         retry: Some(retry.clone()),
         fault: None,
+        rate_limits: Vec::new(),
+        body_limits: Default::default(),
         mirrors: Vec::new(),
     }
 }

@@ -201,8 +201,9 @@ fn tries(retry: &RetryPolicy) -> String {
     let default = default_retry();
     let mut out = retry.per_try_timeout.map_or_else(String::new, |timeout| format!(" per-try={timeout:?}"));
     if (RetryPolicy { per_try_timeout: None, ..retry.clone() }) != default {
-        let on = retry.retry_on.iter().map(ToString::to_string);
-        let on: Vec<String> = on.chain(retry.status_codes.iter().map(ToString::to_string)).collect();
+        let on: Vec<String> = std::iter::once(retry.retry_on.to_string())
+            .chain(retry.status_codes.iter().map(ToString::to_string))
+            .collect();
         write!(out, " tries=1+{}/{:?}:{}", retry.attempts, retry.back_off.base, on.join(",")).unwrap();
     }
     out

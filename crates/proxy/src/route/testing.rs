@@ -51,6 +51,8 @@ pub(super) fn route(name: &str, matches: RouteMatch, weights: &[u32]) -> Arc<Rou
         timeout: None,
         retry: None,
         fault: None,
+        rate_limits: Vec::new(),
+        body_limits: Default::default(),
         mirrors: Vec::new(),
     })
 }

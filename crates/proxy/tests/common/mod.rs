@@ -112,6 +112,8 @@ pub fn snapshot(endpoints: &[SocketAddr], edit: impl FnOnce(&mut model::Route)) 
         connect_timeout: Duration::from_secs(2),
         pool: Default::default(),
         outlier: None,
+        breaker: None,
+        retry_budget: None,
         tls: None,
         destination_rule: None,
     };
@@ -134,6 +136,8 @@ pub fn snapshot(endpoints: &[SocketAddr], edit: impl FnOnce(&mut model::Route)) 
         timeout: None,
         retry: None,
         fault: None,
+        rate_limits: Vec::new(),
+        body_limits: Default::default(),
         mirrors: Vec::new(),
     };
     edit(&mut route);

@@ -191,6 +191,8 @@ impl<'p> Port<'p> {
             timeout: None,
             retry: None,
             fault: None,
+            rate_limits: Vec::new(),
+            body_limits: Default::default(),
             mirrors: Vec::new(),
         };
         let routes = vec![Arc::new(route)];

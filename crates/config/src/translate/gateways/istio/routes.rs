@@ -189,6 +189,8 @@ fn to_https(origin: Arc<Origin>) -> Route {
         timeout: None,
         retry: None,
         fault: None,
+        rate_limits: Vec::new(),
+        body_limits: Default::default(),
         mirrors: Vec::new(),
     }
 }
