@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use crate::answer::Answer;
 use crate::downstream::Downstream;
-use crate::failure::{Blame, Flag, Reason, grpc_status_of};
+use crate::failure::{Blame, Reason, grpc_status_of};
+use crate::flag::Flags;
 use crate::forward::{Talks, forward};
 use crate::h1::body::Framing;
 use crate::h1::head::Version;
@@ -62,7 +63,7 @@ pub(crate) async fn act<T: Talks>(
     worker.buffers.give_head(std::mem::take(&mut forwarding.head));
     match forwarded.result {
         Ok(answered) => {
-            let mut outcome = exchange.outcome(answered.status, Flag::None);
+            let mut outcome = exchange.outcome(answered.status, Flags::default());
             if let Some(upgraded) = answered.upgraded {
                 let (direction, endpoint) = (side.direction.clone(), forwarded.endpoint);
                 let started = exchange.started;
@@ -86,7 +87,7 @@ pub(crate) async fn act<T: Talks>(
             answer_request(worker, client, side, &exchange, answer, Some(broken.reason), endpoint).await
         }
         Err(broken) => {
-            let outcome = exchange.outcome(broken.status_sent, broken.reason.row().flag);
+            let outcome = exchange.outcome(broken.status_sent, broken.reason.row().flag.into());
             worker.recorder.exchange(side, &outcome, stats, &forwarded.endpoint);
             debug_assert!(
                 broken.status_sent != 0 || broken.reason == Reason::ClientGone,
@@ -116,7 +117,7 @@ async fn answer_request(
         None => answer,
     };
     let sent = client.answer(worker, exchange, &answer, close).await;
-    let mut outcome = exchange.outcome(answer.status, answer.flag);
+    let mut outcome = exchange.outcome(answer.status, answer.flag.into());
     outcome.grpc = grpc.map(|status| GrpcStatus(Some(status)));
     worker.recorder.exchange(side, &outcome, cluster, endpoint);
     match (sent, close) {
@@ -128,10 +129,10 @@ async fn answer_request(
 
 impl Exchange {
     /// The outcome as far as the exchange knows it.
-    fn outcome(&self, status: u16, flag: Flag) -> Outcome {
+    fn outcome(&self, status: u16, flags: Flags) -> Outcome {
         Outcome {
             status,
-            flag,
+            flags,
             grpc: None,
             bytes_received: self.bytes_received.get(),
             bytes_sent: self.bytes_sent.get(),

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::failure::{Flag, Reason};
+use crate::failure::Reason;
+use crate::flag::Flag;
 use crate::headers::write_field;
 
 /// An answer of the proxy's own.
@@ -30,6 +31,9 @@ impl Answer {
         }
         status.push_str(&format!("\"; flag={}", row.flag.as_str()));
         write_field("proxy-status", status.as_bytes(), &mut fields);
+        if let Flag::UpstreamOverflow | Flag::OverloadManager = row.flag {
+            write_field("x-envoy-overloaded", b"true", &mut fields);
+        }
         write_field("content-type", b"text/plain; charset=utf-8", &mut fields);
         let mut body = format!("{}\n{}", row.text, row.advice);
         if let Some(rule) = reason.rule() {
@@ -190,10 +194,19 @@ mod tests {
             Reason::PerTryTimeout,
             Reason::CallTimeout,
             Reason::UpstreamReset,
+            Reason::Overflow("max_connections"),
+            Reason::CircuitOpen,
+            Reason::CircuitFull,
+            Reason::CircuitTimeout,
+            Reason::Fault(555),
+            Reason::RateLimited,
+            Reason::RequestLong,
+            Reason::AnswerLong,
+            Reason::Overload,
         ] {
             let row = reason.row();
             assert!((400..600).contains(&row.status) && !row.text.is_empty() && !row.advice.is_empty(), "{reason:?}");
-            assert!(!reason_phrase(row.status).is_empty(), "{reason:?}");
+            assert!(reason == Reason::Fault(555) || !reason_phrase(row.status).is_empty(), "{reason:?}");
             assert_ne!(row.flag, Flag::None, "{reason:?}");
         }
     }

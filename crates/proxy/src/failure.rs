@@ -3,6 +3,8 @@
 //! The reason decides status, Envoy response flag, response-code details, the RFC 9209 error token, whose fault it was
 //! and the sentence that the client reads. Names and texts follow Envoy, because people search for them.
 
+use crate::flag::Flag;
+
 /// Whose fault it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {
@@ -73,6 +75,26 @@ pub(crate) enum Reason {
     CallTimeout,
     /// The upstream reset the stream of the request.
     UpstreamReset,
+    /// A limit of `connectionPool` is reached; with its name.
+    Overflow(&'static str),
+    /// The circuit is open.
+    CircuitOpen,
+    /// As many calls as the circuit lets through at one time are under way.
+    CircuitFull,
+    /// The circuit's own time for a call is over.
+    CircuitTimeout,
+    /// A fault of the route, with its status.
+    Fault(u16),
+    /// A fault of the route, with its status of gRPC.
+    FaultGrpc(u8),
+    /// A rate limit.
+    RateLimited,
+    /// The request body is longer than the route allows.
+    RequestLong,
+    /// The answer is longer than the route allows.
+    AnswerLong,
+    /// There is no memory for one more request.
+    Overload,
 }
 
 /// A row of the table.
@@ -92,61 +114,6 @@ pub(crate) struct Row {
     pub(crate) text: &'static str,
     /// What the operator should look at.
     pub(crate) advice: &'static str,
-}
-
-/// Envoy's short response flags that the proxy gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Flag {
-    /// None.
-    None,
-    /// `NR`
-    NoRouteFound,
-    /// `NC`
-    NoClusterFound,
-    /// `UH`
-    NoHealthyUpstream,
-    /// `UF`
-    UpstreamConnectionFailure,
-    /// `UC`
-    UpstreamConnectionTermination,
-    /// `UPE`
-    UpstreamProtocolError,
-    /// `UT`
-    UpstreamRequestTimeout,
-    /// `SI`
-    StreamIdleTimeout,
-    /// `DC`
-    DownstreamConnectionTermination,
-    /// `DPE`
-    DownstreamProtocolError,
-    /// `DF`
-    DnsResolutionFailed,
-    /// `UR`
-    UpstreamRemoteReset,
-    /// `UMSDR`
-    UpstreamMaxStreamDurationReached,
-}
-
-impl Flag {
-    /// As it stands in metrics, logs and headers.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "-",
-            Self::NoRouteFound => "NR",
-            Self::NoClusterFound => "NC",
-            Self::NoHealthyUpstream => "UH",
-            Self::UpstreamConnectionFailure => "UF",
-            Self::UpstreamConnectionTermination => "UC",
-            Self::UpstreamProtocolError => "UPE",
-            Self::UpstreamRequestTimeout => "UT",
-            Self::StreamIdleTimeout => "SI",
-            Self::DownstreamConnectionTermination => "DC",
-            Self::DownstreamProtocolError => "DPE",
-            Self::DnsResolutionFailed => "DF",
-            Self::UpstreamRemoteReset => "UR",
-            Self::UpstreamMaxStreamDurationReached => "UMSDR",
-        }
-    }
 }
 
 impl Reason {
@@ -221,6 +188,25 @@ impl Reason {
                 "upstream_reset_before_response_started{remote_reset}",
                 "connection_terminated",
             ),
+            Self::Overflow(_) => (
+                503,
+                Flag::UpstreamOverflow,
+                "upstream_reset_before_response_started{overflow}",
+                "connection_limit_reached",
+            ),
+            Self::CircuitOpen => (503, Flag::UpstreamOverflow, "circuit_open", "destination_unavailable"),
+            Self::CircuitFull => (503, Flag::UpstreamOverflow, "circuit_full", "connection_limit_reached"),
+            Self::CircuitTimeout => (504, Flag::UpstreamRequestTimeout, "circuit_timeout", "http_response_timeout"),
+            Self::Fault(status) => (status, Flag::FaultInjected, "fault_filter_abort", "proxy_configuration_error"),
+            Self::FaultGrpc(_) => (200, Flag::FaultInjected, "fault_filter_abort", "proxy_configuration_error"),
+            Self::RateLimited => (429, Flag::RateLimited, "local_rate_limited", "http_request_denied"),
+            Self::RequestLong => {
+                (413, Flag::DownstreamProtocolError, "request_payload_too_large", "http_request_error")
+            }
+            Self::AnswerLong => {
+                (502, Flag::UpstreamProtocolError, "response_payload_too_large", "http_response_body_size")
+            }
+            Self::Overload => (503, Flag::OverloadManager, "overload_manager", "proxy_internal_error"),
         }
     }
 
@@ -236,6 +222,8 @@ impl Reason {
             | Self::BodyTimeout
             | Self::BadBody(_)
             | Self::ClientGone
+            | Self::RateLimited
+            | Self::RequestLong
             | Self::ConnectMethod => Blame::Downstream,
             Self::NoHost
             | Self::NoRoute
@@ -244,6 +232,12 @@ impl Reason {
             | Self::NoClusterGateway
             | Self::NoEndpoint
             | Self::Unresolved
+            | Self::Overflow(_)
+            | Self::CircuitOpen
+            | Self::CircuitFull
+            | Self::Fault(_)
+            | Self::FaultGrpc(_)
+            | Self::Overload
             | Self::Loop => Blame::Proxy,
             Self::ConnectFailure
             | Self::ConnectTimeout
@@ -253,6 +247,8 @@ impl Reason {
             | Self::RouteTimeout
             | Self::PerTryTimeout
             | Self::CallTimeout
+            | Self::CircuitTimeout
+            | Self::AnswerLong
             | Self::UpstreamReset => Blame::Upstream,
         }
     }
@@ -343,6 +339,47 @@ impl Reason {
                 "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
                 "The instance reset the stream of the request; look at its log at this time.",
             ),
+            _ => self.words_of_policies(),
+        }
+    }
+
+    /// The same for what a policy of the operator asks for.
+    fn words_of_policies(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Overflow(_) => (
+                "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+                "As many connections or requests are under way as the DestinationRule's `connectionPool` allows; the rule \
+                 names the field.",
+            ),
+            Self::CircuitOpen => (
+                "circuit open",
+                "Too many calls failed: the circuit breaker lets none through for now; GET /api/v1/circuits on the admin \
+                 port says why and until when.",
+            ),
+            Self::CircuitFull => {
+                ("circuit full", "As many calls are under way as the circuit breaker's `maxConcurrentRequests` allows.")
+            }
+            Self::CircuitTimeout => (
+                "upstream request timeout",
+                "The answer did not begin within the circuit breaker's `timeoutInMilliseconds`.",
+            ),
+            Self::Fault(_) | Self::FaultGrpc(_) => {
+                ("fault filter abort", "The route's `fault.abort` asks for this answer: nothing was sent on.")
+            }
+            Self::RateLimited => (
+                "local_rate_limited",
+                "A RateLimit of this route allows no more requests now; `Retry-After` says when.",
+            ),
+            Self::RequestLong => {
+                ("Payload Too Large", "The request body is longer than `bodies.requestBytes` of the route's RateLimit.")
+            }
+            Self::AnswerLong => {
+                ("response too large", "The answer is longer than `bodies.responseBytes` of the route's RateLimit.")
+            }
+            Self::Overload => (
+                "proxy overloaded",
+                "The proxy's memory is nearly used up; raise the memory limit of its container or lower the load.",
+            ),
             _ => unreachable!("a reason has words here or above"),
         }
     }
@@ -352,7 +389,9 @@ impl Reason {
     pub(crate) fn grpc_status(self) -> u8 {
         match self {
             Self::RouteTimeout | Self::PerTryTimeout | Self::CallTimeout | Self::UpstreamIdle => DEADLINE_EXCEEDED,
+            Self::CircuitTimeout => DEADLINE_EXCEEDED,
             Self::ClientGone => CANCELLED,
+            Self::FaultGrpc(status) => status,
             _ => grpc_status_of(self.row().status),
         }
     }
@@ -360,7 +399,9 @@ impl Reason {
     /// The rule that was broken, where there is one.
     pub(crate) fn rule(self) -> Option<&'static str> {
         match self {
-            Self::BadRequest(rule) | Self::BadBody(rule) | Self::UpstreamProtocol(rule) => Some(rule),
+            Self::BadRequest(rule) | Self::BadBody(rule) | Self::UpstreamProtocol(rule) | Self::Overflow(rule) => {
+                Some(rule)
+            }
             _ => None,
         }
     }

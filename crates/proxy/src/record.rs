@@ -17,7 +17,8 @@ use outrigger_telemetry::catalogue;
 use outrigger_telemetry::{Counter, Gauge, Histogram, Shard};
 
 use crate::bridge::MessageCount;
-use crate::failure::{Flag, Reason};
+use crate::failure::Reason;
+use crate::flag::{Flag, Flags};
 use crate::labels::{endpoint_labels, route_labels, workload_label};
 use crate::mirror::Mirrored;
 
@@ -29,8 +30,8 @@ pub(crate) use tcp::{Bytes, Connection};
 pub(crate) struct Outcome {
     /// Status the client got; 0: none.
     pub(crate) status: u16,
-    /// Envoy's response flag.
-    pub(crate) flag: Flag,
+    /// Envoy's response flags.
+    pub(crate) flags: Flags,
     /// Whether it was gRPC by content type, and then its status.
     pub(crate) grpc: Option<GrpcStatus>,
     /// Bytes that came from the client: head and body.
@@ -112,7 +113,7 @@ pub(crate) struct EndpointStats {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct SeriesKey {
     status: u16,
-    flag: Flag,
+    flags: Flags,
     grpc: Option<GrpcStatus>,
     /// Whose request, and in whose proxy: the labels may change with a snapshot.
     source: *const Workload,
@@ -384,7 +385,7 @@ impl EndpointStats {
         let source = if inbound.is_some() { side.peer.unwrap_or(&recorder.stranger) } else { &*own };
         let key = SeriesKey {
             status: outcome.status,
-            flag: outcome.flag,
+            flags: outcome.flags,
             grpc: outcome.grpc,
             source: Arc::as_ptr(source),
             own: Arc::as_ptr(&own),
@@ -425,7 +426,7 @@ impl EndpointStats {
                 Some(GrpcStatus(Some(status))) => status.to_string().into(),
                 _ => Arc::default(),
             },
-            "response_flags" => outcome.flag.as_str().into(),
+            "response_flags" => outcome.flags.text().into(),
             name => self.peer_label(name, source, destination),
         };
         catalogue::HTTP_LABELS.iter().map(label).collect()

@@ -244,7 +244,7 @@ async fn refuse(worker: &Worker, client: &mut Stream, who: &Client, reason: Reas
     }
     let outcome = Outcome {
         status: row.status,
-        flag: row.flag,
+        flags: row.flag.into(),
         grpc: None,
         bytes_received,
         bytes_sent,

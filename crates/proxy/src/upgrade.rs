@@ -140,7 +140,7 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Downstream<'_>, who: &Cl
             }
         }
     }
-    outcome.flag = connection.flag.get();
+    outcome.flags = connection.flag.get().into();
     outcome.bytes_received += connection.received.total();
     outcome.bytes_sent += connection.sent.total();
     outcome.duration = started.elapsed();

@@ -15,7 +15,8 @@ use super::request::{self, Room, Unread, WebSocketFields};
 use crate::act::{After, act};
 use crate::answer::Answer;
 use crate::downstream::{self, Downstream};
-use crate::failure::{Flag, Reason};
+use crate::failure::Reason;
+use crate::flag::Flag;
 use crate::forward::OfHttp2;
 use crate::plan::{Client, Exchange, Plan, exchange, plan};
 use crate::record::{Outcome, Side};
@@ -114,7 +115,7 @@ async fn refuse(worker: &Worker, call: &mut Call, who: &Client, unread: Unread, 
     }
     let outcome = Outcome {
         status,
-        flag: Flag::DownstreamProtocolError,
+        flags: Flag::DownstreamProtocolError.into(),
         grpc: None,
         bytes_received: 0,
         bytes_sent: 0,

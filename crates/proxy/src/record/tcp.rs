@@ -9,7 +9,7 @@ use std::sync::Arc;
 use outrigger_telemetry::{Counter, catalogue};
 
 use super::{EndpointStats, Recorder, Side};
-use crate::failure::Flag;
+use crate::flag::Flag;
 
 /// Bytes of one direction.
 pub(crate) struct Bytes {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use outrigger_model::TcpKeepalive;
 
 use super::pipe::{Filled, Lent, Pipe};
-use crate::failure::Flag;
+use crate::flag::Flag;
 use crate::h1::buffer::Buffer;
 use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
 use crate::record::{Bytes, Connection};
