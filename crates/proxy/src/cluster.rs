@@ -9,11 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use outrigger_model::{Cluster, Endpoint};
+use outrigger_model::{BreakerScope, Cluster, Endpoint};
 
 use crate::balance::HashTable;
+use crate::circuit::{Circuit, Circuits};
 use crate::dns::{Name, Names};
+use crate::health::{Health, Out};
+use crate::limits::Limits;
 use crate::named::{self, Held, Place};
+use crate::outlier::Outliers;
 
 /// One endpoint of one cluster, shared by all workers.
 #[derive(Debug)]
@@ -29,6 +33,10 @@ pub(crate) struct EndpointState {
     place: Option<Arc<Place>>,
     /// What all workers count together.
     load: Arc<Load>,
+    /// Whether anything keeps it out.
+    pub(crate) health: Arc<Health>,
+    /// Its own circuit, where endpoints have some.
+    pub(crate) circuit: Option<Arc<Circuit>>,
 }
 
 /// Counts over all workers: least request is only right when it is global.
@@ -74,12 +82,24 @@ impl EndpointState {
 
     /// An endpoint with an id of the caller's.
     pub(crate) fn new(id: u64, endpoint: Arc<Endpoint>, since: Instant) -> Self {
-        Self { id, endpoint, since, place: None, load: Arc::default() }
+        Self { id, endpoint, since, place: None, load: Arc::default(), health: Arc::default(), circuit: None }
     }
 
     /// The same endpoint as a new snapshot, or a new answer for its name, describes it.
     pub(crate) fn described_by(&self, endpoint: Arc<Endpoint>, place: Option<Arc<Place>>) -> Self {
-        Self { id: self.id, endpoint, since: self.since, place, load: self.load.clone() }
+        let (load, health, circuit) = (self.load.clone(), self.health.clone(), self.circuit.clone());
+        Self { id: self.id, endpoint, since: self.since, place, load, health, circuit }
+    }
+
+    /// The same endpoint with the circuit that its cluster asks for.
+    fn guarded(self: Arc<Self>, model: &Cluster, circuits: &Circuits) -> Arc<Self> {
+        let asks = model.breaker.as_ref().filter(|breaker| breaker.scope == BreakerScope::Endpoint);
+        if self.circuit.as_ref().map(|circuit| &circuit.breaker) == asks {
+            return self;
+        }
+        let mut other = self.described_by(self.endpoint.clone(), self.place.clone());
+        other.circuit = asks.and_then(|_| circuits.of_endpoint(model, &other.endpoint, &other.health));
+        Arc::new(other)
     }
 
     /// Where the next connection goes. One endpoint whose name has several addresses takes them in turn.
@@ -107,9 +127,16 @@ impl EndpointState {
         (self.load.0.load(Ordering::Relaxed) >> 32) as u32
     }
 
-    /// Whether it may be picked. Ejection comes with outlier detection.
-    pub(crate) fn is_available(&self) -> bool {
-        true
+    /// Whether it may be picked.
+    pub(crate) fn is_available(&self, now: Instant) -> bool {
+        self.health.is_fine() || self.may_be_probed(now)
+    }
+
+    /// Whether nothing but its circuit keeps it out, and that would let a request through.
+    fn may_be_probed(&self, now: Instant) -> bool {
+        !self.health.is(Out::Ejected)
+            && !self.health.is(Out::Drained)
+            && self.circuit.as_ref().is_none_or(|circuit| circuit.would_admit(now))
     }
 
     /// Counts a request until the result is dropped.
@@ -142,6 +169,12 @@ pub(crate) struct LiveCluster {
     held: Box<[Held]>,
     /// The table of a consistent hash.
     pub(crate) table: Option<Arc<HashTable>>,
+    /// What is under way in it.
+    pub(crate) limits: Arc<Limits>,
+    /// Who looks for outliers among its endpoints.
+    pub(crate) outliers: Option<Arc<Outliers>>,
+    /// Its circuit, where it has one for all its endpoints.
+    pub(crate) circuit: Option<Arc<Circuit>>,
 }
 
 impl LiveCluster {
@@ -150,27 +183,34 @@ impl LiveCluster {
         model: &Arc<Cluster>,
         previous: Option<&Arc<Self>>,
         names: &Names,
+        circuits: &Circuits,
         now: Instant,
     ) -> Arc<Self> {
         if let Some(previous) = previous
             && (Arc::ptr_eq(&previous.model, model) || previous.model == *model)
         {
-            return previous.with_names_of_now(now).unwrap_or_else(|| previous.clone());
+            return previous.with_names_of_now(circuits, now).unwrap_or_else(|| previous.clone());
         }
         let held = model.names.iter().map(|named| Held::new(names.hold(&named.host))).collect();
-        Self::build(model, held, previous.map(|previous| &**previous), now)
+        Self::build(model, held, previous.map(|previous| &**previous), circuits, now)
     }
 
     /// This cluster with the addresses that its names have now; `None` where they are the same.
-    pub(crate) fn with_names_of_now(&self, now: Instant) -> Option<Arc<Self>> {
+    pub(crate) fn with_names_of_now(&self, circuits: &Circuits, now: Instant) -> Option<Arc<Self>> {
         if self.held.iter().all(Held::is_current) {
             return None;
         }
         let held = self.held.iter().map(|held| Held::new(held.name.clone())).collect();
-        Some(Self::build(&self.model, held, Some(self), now))
+        Some(Self::build(&self.model, held, Some(self), circuits, now))
     }
 
-    fn build(model: &Arc<Cluster>, held: Box<[Held]>, previous: Option<&Self>, now: Instant) -> Arc<Self> {
+    fn build(
+        model: &Arc<Cluster>,
+        held: Box<[Held]>,
+        previous: Option<&Self>,
+        circuits: &Circuits,
+        now: Instant,
+    ) -> Arc<Self> {
         let before = previous.map_or(&[][..], |previous| &previous.hosts);
         let known: HashMap<SocketAddr, &Arc<EndpointState>, foldhash::fast::FixedState> =
             before.iter().map(|h| (h.endpoint.address, h)).collect();
@@ -179,13 +219,17 @@ impl LiveCluster {
             Some(state) => Arc::new(state.described_by(endpoint.clone(), None)),
             None => Arc::new(EndpointState::first_seen(endpoint.clone(), now)),
         });
-        let hosts = if held.is_empty() {
+        let hosts: Arc<[Arc<EndpointState>]> = if held.is_empty() {
             from_snapshot.collect()
         } else {
             named::hosts(model, from_snapshot.collect(), &held, before, now)
         };
+        let hosts: Arc<[_]> = hosts.iter().map(|host| host.clone().guarded(model, circuits)).collect();
         let table = HashTable::build(&model.balance.policy, &hosts);
-        Arc::new(Self { model: model.clone(), hosts, held, table })
+        let limits = previous.map_or_else(Arc::default, |previous| previous.limits.clone());
+        let outliers = Outliers::of(model, previous.and_then(|previous| previous.outliers.as_ref()));
+        let circuit = circuits.of_cluster(model);
+        Arc::new(Self { model: model.clone(), hosts, held, table, limits, outliers, circuit })
     }
 
     /// The names that give it addresses.

@@ -51,7 +51,7 @@ impl Collect for Collector {
         for cluster in policy.clusters.values() {
             let used = cluster.hosts.iter().any(|h| h.begun() > 0);
             if all || used {
-                membership(&cluster.model, cluster, out);
+                membership(&cluster.model, cluster, now, out);
             }
             if used && cluster.hosts.len() <= Self::ENDPOINTS_MAX {
                 known.extend(cluster.hosts.iter().map(|h| h.id));
@@ -68,9 +68,9 @@ impl Collect for Collector {
     }
 }
 
-fn membership(model: &Cluster, live: &LiveCluster, out: &mut Families) {
+fn membership(model: &Cluster, live: &LiveCluster, now: Instant, out: &mut Families) {
     let labels = [model.name.shared()];
-    let healthy = live.hosts.iter().filter(|h| h.is_available()).count();
+    let healthy = live.hosts.iter().filter(|h| h.is_available(now)).count();
     out.gauge(&catalogue::ENVOY_CLUSTER_MEMBERSHIP_TOTAL, &labels, live.hosts.len() as f64);
     out.gauge(&catalogue::ENVOY_CLUSTER_MEMBERSHIP_HEALTHY, &labels, healthy as f64);
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use outrigger_model::{ClusterName, Snapshot};
 
 use crate::capture::Captures;
+use crate::circuit::Circuits;
 use crate::cluster::LiveCluster;
 use crate::dns::{Name, Names};
 use crate::site::Site;
@@ -25,6 +26,8 @@ pub(crate) struct Policy {
     places: Arc<HashMap<Arc<str>, u32, foldhash::fast::RandomState>>,
     /// Which of them serve redirected connections.
     pub(crate) captures: Arc<Captures>,
+    /// The circuits of its clusters, and of those before.
+    pub(crate) circuits: Arc<Circuits>,
     /// Live clusters by name.
     pub(crate) clusters: HashMap<ClusterName, Arc<LiveCluster>, foldhash::fast::RandomState>,
 }
@@ -45,22 +48,25 @@ impl Policy {
         let sites: Vec<Arc<Site>> = sites.collect();
         let behind = sites.iter().enumerate().skip(Self::FEW);
         let places = behind.map(|(at, site)| (site.listener.name.clone(), at as u32)).collect();
+        let circuits = previous.map_or_else(Arc::default, |policy| policy.circuits.clone());
         let clusters = snapshot
             .clusters
             .iter()
             .map(|(name, model)| {
                 let before = previous.and_then(|p| p.clusters.get(name));
-                (name.clone(), LiveCluster::reconcile(model, before, names, now))
+                (name.clone(), LiveCluster::reconcile(model, before, names, &circuits, now))
             })
             .collect();
         let captures = Captures::compile(&snapshot.captures, previous.map(|policy| &policy.captures));
-        Self { snapshot, sites, places: Arc::new(places), captures, clusters }
+        Self { snapshot, sites, places: Arc::new(places), captures, circuits, clusters }
     }
 
     /// This policy with the addresses that names have now; `None` where they are the same.
     pub(crate) fn with_names_of_now(&self, now: Instant) -> Option<Self> {
-        let changed =
-            self.clusters.iter().filter_map(|(name, live)| Some((name.clone(), live.with_names_of_now(now)?)));
+        let changed = self
+            .clusters
+            .iter()
+            .filter_map(|(name, live)| Some((name.clone(), live.with_names_of_now(&self.circuits, now)?)));
         let changed: Vec<(ClusterName, Arc<LiveCluster>)> = changed.collect();
         if changed.is_empty() {
             return None;
@@ -68,7 +74,8 @@ impl Policy {
         let mut clusters = self.clusters.clone();
         clusters.extend(changed);
         let (sites, places) = (self.sites.clone(), self.places.clone());
-        Some(Self { snapshot: self.snapshot.clone(), sites, places, captures: self.captures.clone(), clusters })
+        let (captures, circuits) = (self.captures.clone(), self.circuits.clone());
+        Some(Self { snapshot: self.snapshot.clone(), sites, places, captures, circuits, clusters })
     }
 
     /// Whether any cluster has endpoints by name.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use outrigger_model::{Cluster, Endpoint};
 
@@ -53,7 +54,7 @@ pub(crate) fn clusters(policy: &Policy) -> Vec<ClusterReport> {
                     host: h.host().cloned(),
                     active_requests: h.active(),
                     requests_begun: h.begun(),
-                    is_available: h.is_available(),
+                    is_available: h.is_available(Instant::now()),
                 })
                 .collect(),
         })

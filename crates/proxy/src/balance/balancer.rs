@@ -103,7 +103,7 @@ impl Balancer {
             if self.frame.is_empty() {
                 return None;
             }
-            if let Some(host) = self.choose(key, now, rng).filter(|host| self.hosts.is_available(*host)) {
+            if let Some(host) = self.choose(key, now, rng).filter(|host| self.hosts.is_available(*host, now)) {
                 return Some(host as usize);
             }
             self.lay_out(now, rng);
@@ -125,10 +125,10 @@ impl Balancer {
             return false;
         }
         if frame.left_out.len() == self.hosts.len() {
-            return frame.left_out.iter().any(|host| self.hosts.is_available(*host));
+            return frame.left_out.iter().any(|host| self.hosts.is_available(*host, now));
         }
         frame.probe = (frame.probe + 1) % frame.left_out.len();
-        self.hosts.is_available(frame.left_out[frame.probe])
+        self.hosts.is_available(frame.left_out[frame.probe], now)
     }
 
     fn choose(&mut self, key: Option<u64>, now: Instant, rng: &mut fastrand::Rng) -> Option<u32> {
@@ -153,7 +153,7 @@ impl Balancer {
     }
 
     fn lay_out(&mut self, now: Instant, rng: &mut fastrand::Rng) {
-        let layout = Layout::new(self.locality, &self.hosts);
+        let layout = Layout::new(self.locality, &self.hosts, now);
         let step = self.warmup.and_then(|warmup| warmup::next_step(&warmup, &self.hosts, now));
         self.frame = Frame {
             levels: layout.levels.into_iter().map(|level| self.level(level, now, rng)).collect(),

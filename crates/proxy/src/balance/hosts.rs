@@ -55,12 +55,12 @@ impl Hosts {
         self.states[host as usize].active()
     }
 
-    pub(super) fn is_available(&self, host: u32) -> bool {
+    pub(super) fn is_available(&self, host: u32, now: Instant) -> bool {
         #[cfg(test)]
         if self.out.contains(&host) {
             return false;
         }
-        self.states[host as usize].is_available()
+        self.states[host as usize].is_available(now)
     }
 }
 

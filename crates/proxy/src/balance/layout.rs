@@ -4,6 +4,8 @@
 //! the overprovisioning factor, and passes what it cannot take to the next. Within a level, localities take load by
 //! weight, lowered in the same way. There is no panic: endpoints that are not available get nothing.
 
+use std::time::Instant;
+
 use outrigger_model::{Locality, LocalityMode};
 
 use super::hosts::Hosts;
@@ -56,7 +58,7 @@ struct Counted {
 }
 
 impl Layout {
-    pub(super) fn new(mode: LocalityMode, hosts: &Hosts) -> Self {
+    pub(super) fn new(mode: LocalityMode, hosts: &Hosts, now: Instant) -> Self {
         let nowhere = Locality::default();
         let place = |host: u32| {
             let endpoint = hosts.endpoint(host);
@@ -64,7 +66,7 @@ impl Layout {
                 LocalityMode::Priority => &nowhere,
                 LocalityMode::Weighted => &endpoint.locality,
             };
-            Place { priority: endpoint.priority, locality, host, is_available: hosts.is_available(host) }
+            Place { priority: endpoint.priority, locality, host, is_available: hosts.is_available(host, now) }
         };
         let mut places: Vec<Place<'_>> = (0..hosts.len() as u32).map(place).collect();
         // Mostly they are in order already, and an ordered list is sorted at the price of reading it.

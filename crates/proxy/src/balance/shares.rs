@@ -15,7 +15,7 @@ use crate::cluster::EndpointState;
 /// Least request counts by weight, as if all answered equally fast; a consistent hash as if keys were spread evenly.
 pub(crate) fn expected_shares(balance: &Balance, hosts: &[Arc<EndpointState>], now: Instant) -> Vec<f64> {
     let hosts = Hosts::new(hosts.into());
-    let layout = Layout::new(balance.locality, &hosts);
+    let layout = Layout::new(balance.locality, &hosts, now);
     let warmup = balance.warmup.filter(|_| warms_up(&balance.policy));
     let mut shares = vec![0.0; hosts.len()];
     for level in &layout.levels {
