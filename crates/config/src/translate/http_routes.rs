@@ -317,14 +317,19 @@ impl<'b> HttpRouteBuilder<'b> {
     fn retry(&self, rule: &HttpRouteRule) -> RetryPolicy {
         let per_try_timeout = rule.timeouts.backend_request.filter(|t| !t.is_zero());
         let Some(retry) = &rule.retry else { return RetryPolicy { per_try_timeout, ..self.retry.clone() } };
-        let base = retry.back_off.unwrap_or(self.retry.back_off.base);
+        // "Not retried before the configured minimum duration": jitter comes on top of it.
+        let back_off = retry.back_off.map_or(self.retry.back_off, |min| BackOff {
+            min,
+            base: self.retry.back_off.base.min(min),
+            max: min * 10,
+        });
         RetryPolicy {
             attempts: retry.attempts.unwrap_or(self.retry.attempts.max(1)),
             per_try_timeout,
             // "Implementations SHOULD retry on connection errors (disconnect, reset, timeout, TCP failure)".
             retry_on: ["connect-failure", "refused-stream", "reset", "retriable-status-codes"].into_iter().collect(),
             status_codes: retry.codes.iter().map(|code| code.0).collect(),
-            back_off: BackOff { base, max: base * 10 },
+            back_off,
             ..self.retry.clone()
         }
     }
