@@ -146,6 +146,11 @@ codes! {
     ROUTE_REFUSED = "OUT0223" Error;
     /// An address that a Gateway asks for cannot be used; it is served at another.
     ADDRESS_NOT_USED = "OUT0224" Warning;
+    /// A policy asks for retries after answers and resets. Requests that are not idempotent and have no Idempotency-Key are
+    /// not repeated once they may have reached the application, unless an annotation says so.
+    SAFE_RETRIES_ONLY = "OUT0230" Info;
+    /// The `outlierDetection` of a cluster can never eject: one of its endpoints is more than `maxEjectionPercent` of them.
+    NEVER_EJECTS = "OUT0231" Warning;
     /// A part of the input is not simulated: ports of UDP or SCTP, proxies that were injected, pods beyond `replicas`.
     NOT_SIMULATED = "OUT0301" Info;
     /// A Service sends to a port that no container declares; it is simulated on the pod's first container.

@@ -9,6 +9,7 @@ use outrigger_model::{
 };
 
 use super::client::Client;
+use super::ejections::{Ejections, Never};
 use super::endpoints::{Instances, ServiceEndpoints};
 use super::fingerprint;
 use super::lender::Lender;
@@ -44,6 +45,8 @@ pub(crate) struct ServiceClusters {
     pub(crate) fingerprint: u64,
     /// What was found wrong.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// A cluster whose outlier detection is the mesh's and can never eject.
+    pub(crate) never_ejects: Option<Never>,
 }
 
 impl ClusterContext<'_> {
@@ -56,10 +59,13 @@ impl ClusterContext<'_> {
     ) -> ServiceClusters {
         let mut out = ServiceClusters::default();
         let mut fingerprints = Vec::new();
+        let mut ejections = Ejections::default();
         for (port, found) in info.ports.iter().zip(&endpoints.ports) {
             let subsets = rule.into_iter().flat_map(|r| r.subsets().map(|(_, subset)| Some(subset)));
             for subset in std::iter::once(None).chain(subsets) {
-                let (cluster, fingerprint) = self.cluster(info, port, found, rule, subset);
+                let effective = self.effective(rule, subset, port);
+                let (cluster, fingerprint) = self.cluster(info, port, found, rule, subset, &effective);
+                ejections.add(effective.outlier, &cluster);
                 if subset.is_none() && vhosts::has_pod_names(info, port) && cluster.discovery == Discovery::Static {
                     out.clusters.push(self.of_pods(&cluster));
                 }
@@ -71,7 +77,24 @@ impl ClusterContext<'_> {
         if let Some(rule) = rule {
             out.diagnostics.extend(empty_subsets(info, endpoints, rule));
         }
+        out.diagnostics.extend(rule.map(|rule| ejections.never(rule)).unwrap_or_default());
+        out.never_ejects = self.mesh.policy.as_ref().and_then(|p| ejections.of(p.outlier.as_ref()?));
         out
+    }
+
+    /// What counts for a port and perhaps a subset, the mesh's blocks where there is none else.
+    fn effective<'p>(
+        &'p self,
+        rule: Option<&'p Arc<Merged>>,
+        subset: Option<&'p Subset>,
+        port: &PortInfo,
+    ) -> Effective<'p> {
+        let mut effective = rule.map(|r| r.effective(subset, port.number)).unwrap_or_default();
+        if let Some(default) = &self.mesh.policy {
+            effective.connection_pool = effective.connection_pool.or(default.connection_pool.as_ref());
+            effective.outlier = effective.outlier.or(default.outlier.as_ref());
+        }
+        effective
     }
 
     /// The cluster behind the names of a headless Service's pods: the same endpoints, each by its own name.
@@ -91,12 +114,8 @@ impl ClusterContext<'_> {
         instances: &Instances,
         rule: Option<&Arc<Merged>>,
         subset: Option<&Subset>,
+        effective: &Effective<'_>,
     ) -> (Arc<Cluster>, u64) {
-        let mut effective = rule.map(|r| r.effective(subset, port.number)).unwrap_or_default();
-        if let Some(default) = &self.mesh.policy {
-            effective.connection_pool = effective.connection_pool.or(default.connection_pool.as_ref());
-            effective.outlier = effective.outlier.or(default.outlier.as_ref());
-        }
         let subset_name: Arc<str> = subset.map(|s| s.name.value.clone()).unwrap_or_default();
         let mut selected = match subset {
             Some(subset) if !subset.labels.is_empty() => instances.with_labels(&subset.labels),
@@ -104,7 +123,7 @@ impl ClusterContext<'_> {
         };
         let name = ClusterName::outbound(port.number, &subset_name, &info.host);
         let before = self.before.get(&name);
-        let balance = self.balance(&effective, &mut selected);
+        let balance = self.balance(effective, &mut selected);
         let discovery = match balance.policy {
             BalancePolicy::Passthrough => Discovery::OriginalDestination,
             _ => info.discovery,
@@ -137,7 +156,7 @@ impl ClusterContext<'_> {
             pool: effective.pool(self.mesh),
             outlier: effective.outlier.map(|o| o.model()),
             breaker: None,
-            retry_budget: None,
+            retry_budget: effective.retry_budget.map(|b| b.model()),
             tls: effective.tls.map(|t| t.model()),
             destination_rule: rule.map(|r| format!("{}/{}", r.rule.meta.namespace, r.rule.meta.name).into()),
             name,

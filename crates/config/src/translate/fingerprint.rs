@@ -37,6 +37,7 @@ pub(crate) fn cluster(cluster: &Cluster) -> u64 {
         cluster.tls,
         cluster.destination_rule
     );
+    let _ = write!(sink, "{:?}", cluster.retry_budget);
     cluster.endpoints.iter().for_each(|e| endpoint(e, &mut sink.0));
     sink.0.finish()
 }

@@ -18,6 +18,7 @@ pub(crate) mod captures;
 mod client;
 mod clusters;
 mod connections;
+mod ejections;
 mod endpoints;
 pub(crate) mod fingerprint;
 mod forwards;
@@ -34,6 +35,7 @@ mod protocol;
 mod reach;
 mod registry;
 mod resolve;
+mod retries;
 mod route_filters;
 mod routes;
 mod scope;
@@ -218,6 +220,8 @@ impl Translator {
         for service in &services {
             diagnostics.extend(service.endpoints.diagnostics.iter().chain(&service.clusters.diagnostics).cloned());
         }
+        let never = services.iter().filter_map(|service| service.clusters.never_ejects.as_ref());
+        diagnostics.extend(ejections::never_of_mesh(never, mesh::config_map(resources)));
         let snapshot = pass.snapshot(&config, &services);
         self.before = Some(Memo {
             resources: resources.clone(),
