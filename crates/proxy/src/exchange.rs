@@ -154,6 +154,7 @@ impl Conversation<'_> {
             idle_timeout: self.worker.settings.body_idle_timeout,
             bytes_read: &progress.body_bytes_read,
             bytes_written: &progress.upstream_bytes_written,
+            left: self.exchange.request_bytes_max(),
             tee: self.tee,
         };
         relay.run(client, upstream, head).await
@@ -225,6 +226,7 @@ impl Conversation<'_> {
         upgrade::check(self.exchange, answer).map_err(Reason::UpstreamProtocol)?;
         let mut out = self.worker.buffers.take_head();
         let framing = self.answer_framing(answer);
+        self.exchange.judge_length(framing)?;
         let begun = Begun::of(answer, framing, grpc_status(answer));
         self.write_answer(answer, framing, asked, progress, &mut out);
         Ok(Heard::Answer(begun, out))
@@ -246,6 +248,7 @@ impl Conversation<'_> {
             idle_timeout: self.worker.settings.upstream_idle_timeout,
             bytes_read: &progress.upstream_bytes_read,
             bytes_written: &self.exchange.bytes_sent,
+            left: self.exchange.answer_bytes_max(),
             tee: None,
         };
         relay.run(upstream, client, pending).await.map_err(|failure| match failure {
@@ -253,6 +256,7 @@ impl Conversation<'_> {
             RelayFailure::Source(IoFailure::TimedOut) => Reason::UpstreamIdle,
             RelayFailure::Source(_) => Reason::UpstreamClosed,
             RelayFailure::Framing(rule) => Reason::UpstreamProtocol(rule.0),
+            RelayFailure::Long => Reason::AnswerLong,
         })
     }
 
@@ -450,6 +454,7 @@ fn upload_reason(failure: &RelayFailure) -> Reason {
         RelayFailure::Source(IoFailure::TimedOut) => Reason::BodyTimeout,
         RelayFailure::Source(_) => Reason::ClientGone,
         RelayFailure::Framing(rule) => Reason::BadBody(rule.0),
+        RelayFailure::Long => Reason::RequestLong,
         RelayFailure::Sink => Reason::UpstreamClosed,
     }
 }

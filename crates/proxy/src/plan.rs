@@ -5,7 +5,7 @@
 //! outlives it.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use outrigger_model::{Action, Direction, Discovery, Forward, Route, Unmatched, W
 
 use crate::answer::Answer;
 use crate::balance::{Key, hash_key};
+use crate::before::Applied;
 use crate::failure::Reason;
 use crate::forward::{Destination, Forwarding};
 use crate::h1::body::Framing;
@@ -62,6 +63,8 @@ pub(crate) struct Exchange {
     pub(crate) keep_alive: Cell<bool>,
     pub(crate) bytes_received: Cell<u64>,
     pub(crate) bytes_sent: Cell<u64>,
+    /// What came of limits and faults of its route, where it has some.
+    pub(crate) applied: OnceCell<Box<Applied>>,
 }
 
 /// A listener of a policy and a chain of it.
@@ -162,6 +165,7 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client,
         keep_alive: Cell::new(head.keep_alive && !is_connect && !worker.draining.get()),
         bytes_received: Cell::new(head.len as u64),
         bytes_sent: Cell::new(0),
+        applied: OnceCell::new(),
     })
 }
 
@@ -174,6 +178,11 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
     if head.method == "CONNECT" {
         return tunnel::plan(worker, exchange, head, client);
     }
+    by_route(worker, exchange, head, client)
+}
+
+/// Decides by the route that the request meets.
+fn by_route(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>, client: &Client) -> Plan {
     let mut lower = [0; HOST_BYTES_MAX];
     let Some(authority) = lower_case(head.target.authority, &mut lower) else {
         return refuse(worker, Reason::BadRequest("host"));
@@ -220,6 +229,11 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
         let cause = format!("virtual host {}", virtual_host.vhost.name);
         return Plan::Fail(Refused { reason: Reason::NoRoute, cause, destination: worker.recorder.nowhere() });
     };
+    if let Some(before) = route.before()
+        && let Some(refused) = before.apply(worker, exchange, client, &route.route)
+    {
+        return refused;
+    }
     match &route.route.action {
         Action::Forward(forward) => {
             HeadWriter { worker, exchange, head, request: &request, path: &path, client }.forward(route, forward)

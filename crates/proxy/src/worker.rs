@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::alarm::Clock;
 use crate::balance::Balancer;
+use crate::before::Ledger;
 use crate::cluster::{EndpointState, LiveCluster};
 use crate::h1::buffer::BufferPool;
 use crate::h1::stream::Stream;
@@ -46,6 +47,7 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<fastrand::Rng>,
     /// Raised when the proxy drains: answers say `connection: close`.
     pub(crate) draining: Cell<bool>,
+    pub(crate) ledger: Ledger,
     /// When a complaint about a lack of resources was last logged, in seconds of the clock.
     complained: Cell<u64>,
     date: RefCell<(u64, Rc<str>)>,
@@ -102,6 +104,7 @@ impl Worker {
             mirrors,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             draining: Cell::new(false),
+            ledger: Ledger::default(),
             complained: Cell::new(u64::MAX),
             date: RefCell::new((0, "".into())),
             dynamic: RefCell::default(),
