@@ -41,6 +41,7 @@ mod limits;
 mod mirror;
 mod named;
 mod outlier;
+mod overload;
 mod plan;
 mod policy;
 mod pool;

@@ -22,6 +22,7 @@ use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, Version, split_port};
 use crate::h2::request::grpc_timeout;
 use crate::headers::{Edits, Nominated, is_hop_by_hop, is_identity, write_field};
+use crate::overload;
 use crate::policy::Policy;
 use crate::proxy_protocol::Ends;
 use crate::record::EndpointStats;
@@ -175,6 +176,9 @@ fn takes_trailers(head: &RequestHead<'_>) -> bool {
 
 /// Decides what to do with a request.
 pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>, client: &Client) -> Plan {
+    if worker.overload.get() >= overload::Level::Shed {
+        return overload::shed(worker);
+    }
     if head.method == "CONNECT" {
         return tunnel::plan(worker, exchange, head, client);
     }
