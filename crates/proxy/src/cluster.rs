@@ -18,6 +18,7 @@ use crate::health::{Health, Out};
 use crate::limits::Limits;
 use crate::named::{self, Held, Place};
 use crate::outlier::Outliers;
+use crate::retry::Offered;
 
 /// One endpoint of one cluster, shared by all workers.
 #[derive(Debug)]
@@ -171,6 +172,8 @@ pub(crate) struct LiveCluster {
     pub(crate) table: Option<Arc<HashTable>>,
     /// What is under way in it.
     pub(crate) limits: Arc<Limits>,
+    /// What a `retryBudget` goes by.
+    pub(crate) offered: Arc<Offered>,
     /// Who looks for outliers among its endpoints.
     pub(crate) outliers: Option<Arc<Outliers>>,
     /// Its circuit, where it has one for all its endpoints.
@@ -227,9 +230,10 @@ impl LiveCluster {
         let hosts: Arc<[_]> = hosts.iter().map(|host| host.clone().guarded(model, circuits)).collect();
         let table = HashTable::build(&model.balance.policy, &hosts);
         let limits = previous.map_or_else(Arc::default, |previous| previous.limits.clone());
+        let offered = previous.map_or_else(|| Arc::new(Offered::new(now)), |previous| previous.offered.clone());
         let outliers = Outliers::of(model, previous.and_then(|previous| previous.outliers.as_ref()));
         let circuit = circuits.of_cluster(model);
-        Arc::new(Self { model: model.clone(), hosts, held, table, limits, outliers, circuit })
+        Arc::new(Self { model: model.clone(), hosts, held, table, limits, offered, outliers, circuit })
     }
 
     /// The names that give it addresses.

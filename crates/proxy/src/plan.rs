@@ -16,6 +16,7 @@ use outrigger_model::{Action, Direction, Discovery, Forward, Route, Unmatched, W
 use crate::answer::Answer;
 use crate::balance::{Key, hash_key};
 use crate::failure::Reason;
+use crate::flag::Flags;
 use crate::forward::{Destination, Forwarding};
 use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, Version, split_port};
@@ -62,6 +63,8 @@ pub(crate) struct Exchange {
     pub(crate) keep_alive: Cell<bool>,
     pub(crate) bytes_received: Cell<u64>,
     pub(crate) bytes_sent: Cell<u64>,
+    /// Flags that it has whatever comes of it.
+    pub(crate) flags: Cell<Flags>,
 }
 
 /// A listener of a policy and a chain of it.
@@ -152,7 +155,7 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client,
         version: head.version,
         framing: head.framing,
         is_head: head.method == "HEAD",
-        is_idempotent: matches!(head.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE"),
+        is_idempotent: is_idempotent(head),
         is_grpc,
         grpc_timeout: if is_grpc { grpc_timeout(head.headers) } else { None },
         takes_trailers: is_grpc || (head.version == Version::Http2 && takes_trailers(head)),
@@ -162,7 +165,18 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client,
         keep_alive: Cell::new(head.keep_alive && !is_connect && !worker.draining.get()),
         bytes_received: Cell::new(head.len as u64),
         bytes_sent: Cell::new(0),
+        flags: Cell::default(),
     })
+}
+
+/// Whether a request may be acted on twice: by its method (RFC 9110 §9.2.2), or because the application knows it again by the
+/// key it carries (`Idempotency-Key`).
+fn is_idempotent(head: &RequestHead<'_>) -> bool {
+    matches!(head.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE")
+        || head.headers.iter().any(|h| {
+            (h.name.len() == 15 && h.name.eq_ignore_ascii_case("idempotency-key"))
+                || (h.name.len() == 17 && h.name.eq_ignore_ascii_case("x-idempotency-key"))
+        })
 }
 
 fn takes_trailers(head: &RequestHead<'_>) -> bool {
@@ -360,7 +374,7 @@ impl HeadWriter<'_> {
         }
         out.extend_from_slice(b" HTTP/1.1\r\n");
         write_field("host", authority.as_bytes(), &mut out);
-        self.fields(
+        let attempt_at = self.fields(
             route.map(|(route, forward, index)| (&*route.route, &forward.destinations[index])),
             rewritten,
             &mut out,
@@ -370,14 +384,22 @@ impl HeadWriter<'_> {
             destination,
             target: None,
             head: out,
+            attempt_at,
+            held_body: Default::default(),
+            mirrored: Default::default(),
             key: None,
             set_cookie: None,
             cors: Vec::new(),
         }))
     }
 
-    /// Copies the fields that pass, and adds what a proxy adds.
-    fn fields(&self, route: Option<(&Route, &outrigger_model::Destination)>, rewritten: bool, out: &mut Vec<u8>) {
+    /// Copies the fields that pass, and adds what a proxy adds; returns where the number of the try stands, if it does.
+    fn fields(
+        &self,
+        route: Option<(&Route, &outrigger_model::Destination)>,
+        rewritten: bool,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
         let none = outrigger_model::HeaderEdits::default();
         let edits = match route {
             Some((route, destination)) => Edits::new(&destination.request_headers, &route.request_headers),
@@ -424,8 +446,10 @@ impl HeadWriter<'_> {
         if !has_id && !edits.replaces("x-request-id") {
             write_field("x-request-id", &request_id(&mut self.worker.rng.borrow_mut()), out);
         }
+        let mut attempt_at = None;
         if !vouched {
             write_field("x-envoy-attempt-count", b"1", out);
+            attempt_at = Some(out.len() - b"1\r\n".len());
         }
         if rewritten {
             write_field("x-envoy-original-path", self.head.target.path_and_query.as_bytes(), out);
@@ -435,6 +459,7 @@ impl HeadWriter<'_> {
             upgrade::write_fields(out);
         }
         write_framing(self.head.framing, out);
+        attempt_at
     }
 
     fn write_forwarded_for(&self, before: &[u8], out: &mut Vec<u8>) {

@@ -56,6 +56,11 @@ impl Circuit {
         Ok(Pass(self))
     }
 
+    /// The time it allows a call until the head of its answer.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
     /// Whether it would let one through now: an endpoint whose circuit would not is not picked.
     pub(crate) fn would_admit(&self, _now: Instant) -> bool {
         true

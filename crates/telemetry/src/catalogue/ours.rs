@@ -30,6 +30,12 @@ pub const DETECTION_BUCKETS: &[f64] = &[0.001, 0.01, 0.1, 1.0, 3.5, 10.0];
 
 metrics! {
     OURS_METRICS;
+    /// Beside `envoy_cluster_upstream_rq_total`, which counts each try: their ratio is what retries add.
+    OUTRIGGER_CLUSTER_REQUESTS_TOTAL = Desc::counter(
+        "outrigger_cluster_requests_total",
+        "Requests sent on to a cluster, each counted once however often it was tried.",
+    )
+    .labels(CLUSTER_LABELS);
     /// Requests an endpoint was sent, retries included.
     OUTRIGGER_ENDPOINT_REQUESTS_TOTAL = Desc::counter(
         "outrigger_endpoint_requests_total",
