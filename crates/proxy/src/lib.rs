@@ -55,6 +55,7 @@ mod serve;
 mod settings;
 mod shared;
 mod site;
+mod sweeper;
 mod target;
 mod tcp;
 mod threads;
@@ -64,6 +65,7 @@ mod upgrade;
 mod worker;
 
 pub use dns::NameServers;
+pub use outlier::{EjectionReason, EjectionReport, OutlierReport};
 pub use proxy::{Options, Proxy};
 pub use report::{ClusterReport, EndpointReport};
 pub use settings::Settings;
