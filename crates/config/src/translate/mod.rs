@@ -14,6 +14,7 @@
 
 mod backends;
 mod bindings;
+mod breakers;
 pub(crate) mod captures;
 mod client;
 mod clusters;
@@ -332,7 +333,8 @@ impl Pass<'_> {
         let used = resolver.used.take();
         let diagnostics = resolver.diagnostics.take();
         let is_needed = |i: usize| (visible[i] && imports[i] != Import::Nothing) || used.contains(&(i as u32));
-        let needed: Vec<bool> = (0..visible.len()).map(is_needed).collect();
+        let mut needed: Vec<bool> = (0..visible.len()).map(is_needed).collect();
+        self.common.breakers.add_fallbacks(&mut needed);
         let order = in_name_order(&registry, &needed);
         let served = self.served(listeners, captures);
         Config { registry, rules, needed, order, served, diagnostics, refuted, conditions }

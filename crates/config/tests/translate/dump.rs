@@ -382,6 +382,9 @@ fn cluster(cluster: &Cluster, endpoints: bool, out: &mut String) {
     if let Some(RetryBudget { percent, concurrency_min, interval }) = cluster.retry_budget {
         write!(out, " budget={}/{concurrency_min}/{interval:?}", percent.millionths()).unwrap();
     }
+    if let Some(breaker) = &cluster.breaker {
+        write!(out, " {}", crate::breakers::text(breaker)).unwrap();
+    }
     if let Some(tls) = &cluster.tls {
         write!(out, " tls={:?}", tls.mode).unwrap();
     }
