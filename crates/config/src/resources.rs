@@ -50,6 +50,7 @@ pub(crate) struct ObjectKey {
 const TO_COME: &[(&str, &str)] = &[
     ("gateway.networking.k8s.io", "BackendTLSPolicy"),
     ("gateway.networking.k8s.io", "UDPRoute"),
+    ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy"),
     ("networking.istio.io", "EnvoyFilter"),
     ("networking.istio.io", "ProxyConfig"),
     ("outrigger.dev", "RateLimit"),
