@@ -138,6 +138,8 @@ codes! {
     GRPC_OVER_HTTP1 = "OUT0218" Warning;
     /// A Gateway is of a class that another controller serves; it is not served here.
     GATEWAY_OF_OTHERS = "OUT0220" Info;
+    /// The fallback of a CircuitBreaker leads back to what it stands in for; there is no fallback.
+    FALLBACK_CIRCLE = "OUT0219" Error;
     /// A GatewayClass, Gateway or ListenerSet is not accepted: nothing of it is served.
     GATEWAY_REFUSED = "OUT0221" Error;
     /// A listener of a Gateway or ListenerSet is not served: it conflicts with another, or asks for what is not supported.
@@ -146,6 +148,11 @@ codes! {
     ROUTE_REFUSED = "OUT0223" Error;
     /// An address that a Gateway asks for cannot be used; it is served at another.
     ADDRESS_NOT_USED = "OUT0224" Warning;
+    /// A policy asks for retries after answers and resets. Requests that are not idempotent and have no Idempotency-Key are
+    /// not repeated once they may have reached the application, unless an annotation says so.
+    SAFE_RETRIES_ONLY = "OUT0230" Info;
+    /// The `outlierDetection` of a cluster can never eject: one of its endpoints is more than `maxEjectionPercent` of them.
+    NEVER_EJECTS = "OUT0231" Warning;
     /// A part of the input is not simulated: ports of UDP or SCTP, proxies that were injected, pods beyond `replicas`.
     NOT_SIMULATED = "OUT0301" Info;
     /// A Service sends to a port that no container declares; it is simulated on the pod's first container.

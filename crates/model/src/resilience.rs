@@ -185,9 +185,11 @@ impl std::fmt::Display for RetryOn {
     }
 }
 
-/// Back-off with full jitter: the n-th wait is drawn from 0 to (2^n - 1) × base, capped.
+/// Back-off with full jitter: the n-th wait is `min`, and what is drawn from 0 to (2^n - 1) × base; capped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackOff {
+    /// No wait is shorter: HTTPRoute `retry.backoff`, of which nothing may be taken away. Zero with the other APIs.
+    pub min: Duration,
     /// 25 ms by default.
     pub base: Duration,
     /// Ten times the base by default.

@@ -9,11 +9,13 @@ use tokio::sync::watch;
 
 use crate::dns::Names;
 use crate::policy::Policy;
+use crate::sweeper::Sweeper;
 
 /// The policy that the workers of a proxy obey.
 pub(crate) struct InForce {
     policy: watch::Sender<Arc<Policy>>,
     names: Names,
+    sweeper: Sweeper,
     last: Mutex<Last>,
 }
 
@@ -28,9 +30,11 @@ struct Last {
 
 impl InForce {
     /// With a first snapshot.
-    pub(crate) fn new(snapshot: Arc<Snapshot>, names: Names) -> Arc<Self> {
-        let policy = watch::Sender::new(Arc::new(Policy::compile(snapshot, None, &names, Instant::now())));
-        let in_force = Arc::new(Self { policy, names, last: Mutex::default() });
+    pub(crate) fn new(snapshot: Arc<Snapshot>, names: Names, sweeper: Sweeper) -> Arc<Self> {
+        let first = Policy::compile(snapshot, None, &names, Instant::now());
+        first.chores_since(None).for_each(|chore| sweeper.take(&chore));
+        let policy = watch::Sender::new(Arc::new(first));
+        let in_force = Arc::new(Self { policy, names, sweeper, last: Mutex::default() });
         in_force.listen_for_names(&mut in_force.last());
         in_force
     }
@@ -54,6 +58,7 @@ impl InForce {
     }
 
     fn replace(&self, last: &mut Last, current: Arc<Policy>, next: Policy) {
+        next.chores_since(Some(&current)).for_each(|chore| self.sweeper.take(&chore));
         self.policy.send_replace(Arc::new(next));
         last.before = Some(current);
     }

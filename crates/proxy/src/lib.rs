@@ -57,6 +57,7 @@ mod serve;
 mod settings;
 mod shared;
 mod site;
+mod sweeper;
 mod target;
 mod tcp;
 mod threads;
@@ -67,6 +68,7 @@ mod watch;
 mod worker;
 
 pub use dns::NameServers;
+pub use outlier::{EjectionReason, EjectionReport, OutlierReport};
 pub use proxy::{Options, Proxy};
 pub use report::{ClusterReport, EndpointReport};
 pub use settings::Settings;

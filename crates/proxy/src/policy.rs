@@ -14,6 +14,7 @@ use crate::circuit::Circuits;
 use crate::cluster::LiveCluster;
 use crate::dns::{Name, Names};
 use crate::site::Site;
+use crate::sweeper::Chore;
 
 /// What the workers obey.
 #[derive(Debug)]
@@ -76,6 +77,15 @@ impl Policy {
         let (sites, places) = (self.sites.clone(), self.places.clone());
         let (captures, circuits) = (self.captures.clone(), self.circuits.clone());
         Some(Self { snapshot: self.snapshot.clone(), sites, places, captures, circuits, clusters })
+    }
+
+    /// What is to be done at given times for clusters that had nothing of the kind, or another rule for it, in `previous`.
+    pub(crate) fn chores_since<'p>(&'p self, previous: Option<&'p Self>) -> impl Iterator<Item = Arc<dyn Chore>> + 'p {
+        self.clusters.iter().filter_map(move |(name, live)| {
+            let outliers = live.outliers.as_ref()?;
+            let before = previous.and_then(|policy| policy.clusters.get(name)).and_then(|live| live.outliers.as_ref());
+            before.is_none_or(|before| !Arc::ptr_eq(before, outliers)).then(|| outliers.chore())
+        })
     }
 
     /// Whether any cluster has endpoints by name.

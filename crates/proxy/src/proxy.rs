@@ -56,7 +56,7 @@ impl Proxy {
     ) -> io::Result<Self> {
         let Options { settings, own_addresses, source, seed } = options;
         let count = threads.count();
-        let in_force = InForce::new(snapshot, threads.names().clone());
+        let in_force = InForce::new(snapshot, threads.names().clone(), threads.sweeper().clone());
         let policies = in_force.subscribe();
         let shared = Arc::new(Shared::new(settings, registry.clone(), own_addresses, source, count, policies));
         let (phase, phase_wire) = watch::channel(Phase::Serving);

@@ -17,6 +17,7 @@ use crate::dns::{NameServers, Names};
 use crate::h1::buffer::BufferPool;
 use crate::runtime::{self, Hosting};
 use crate::settings::Settings;
+use crate::sweeper::Sweeper;
 use crate::worker::Worker;
 
 /// Worker threads. Dropping them ends every proxy that still runs on them.
@@ -24,6 +25,7 @@ use crate::worker::Worker;
 pub struct Threads {
     threads: Vec<Thread>,
     names: Names,
+    sweeper: Sweeper,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,7 @@ impl Threads {
             ready.recv().map_err(io::Error::other)??;
             threads.push(Thread { orders, handle: Some(handle) });
         }
-        Ok(Self { threads, names: Names::new(servers, settings) })
+        Ok(Self { threads, names: Names::new(servers, settings), sweeper: Sweeper::default() })
     }
 
     /// How many there are.
@@ -85,6 +87,11 @@ impl Threads {
     /// The names of the process.
     pub(crate) fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// The thread that does what is due at given times.
+    pub(crate) fn sweeper(&self) -> &Sweeper {
+        &self.sweeper
     }
 
     /// Has a thread host a worker.

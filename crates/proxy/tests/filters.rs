@@ -18,7 +18,11 @@ fn per_try(limit: Duration) -> model::RetryPolicy {
         retry_on: Default::default(),
         status_codes: Vec::new(),
         headers: Vec::new(),
-        back_off: model::BackOff { base: Duration::from_millis(25), max: Duration::from_millis(250) },
+        back_off: model::BackOff {
+            min: Duration::ZERO,
+            base: Duration::from_millis(25),
+            max: Duration::from_millis(250),
+        },
         remote_localities: false,
         avoid_previous_hosts: true,
         non_idempotent: false,

@@ -10,21 +10,47 @@ use outrigger_model as model;
 
 use super::balancer::LoadBalancer;
 use super::istio::{ExportTo, PortSelector, Unmodelled, duration_1ms, later, later_duration, spanned};
+use super::outlier::{self, Detection};
 use crate::address;
 use crate::codes;
-use crate::decode::{Cx, Decode, clip};
-use crate::node::{Node, Pos, Spanned};
-use crate::object::Labels;
+use crate::decode::{Cx, Fields, clip};
+use crate::node::{Pos, Spanned};
+use crate::object::{Labels, Metadata, Resource};
 use crate::scalar;
 use crate::{choices, object};
 
-object! {
-    /// A DestinationRule.
-    pub resource struct DestinationRule {
-        /// `spec`.
-        pub spec: DestinationRuleSpec = required "spec",
+/// A DestinationRule.
+#[derive(Clone, Debug)]
+pub struct DestinationRule {
+    /// Name, namespace, labels, and where it stands.
+    pub meta: Metadata,
+    /// `spec`, its `outlierDetection`s completed by the annotation.
+    pub spec: DestinationRuleSpec,
+}
+
+impl Resource for DestinationRule {
+    fn decode_body(meta: Metadata, fields: &mut Fields<'_, '_>, cx: &mut Cx) -> Option<Self> {
+        let spec: Option<DestinationRuleSpec> = fields.required("spec", cx);
+        fields.ignore(&["status"]);
+        let mut spec = spec?;
+        outlier::complete(&meta, spec.detections(), cx);
+        Some(Self { meta, spec })
     }
-    ignore ["status"]
+
+    fn meta(&self) -> &Metadata {
+        &self.meta
+    }
+}
+
+impl DestinationRuleSpec {
+    /// All of its `outlierDetection`s.
+    fn detections(&mut self) -> Vec<&mut Arc<Detection>> {
+        let policies =
+            self.policy.iter_mut().chain(self.subsets.iter_mut().filter_map(|subset| subset.policy.as_mut()));
+        policies
+            .flat_map(|p| p.outlier.iter_mut().chain(p.ports.iter_mut().filter_map(|port| port.outlier.as_mut())))
+            .collect()
+    }
 }
 
 object! {
@@ -81,7 +107,7 @@ object! {
         /// `connectionPool`.
         pub connection_pool: Option<Arc<ConnectionPool>> = optional "connectionPool",
         /// `outlierDetection`.
-        pub outlier: Option<Arc<Outlier>> = with(later) "outlierDetection",
+        pub outlier: Option<Arc<Detection>> = with(later) "outlierDetection",
         /// `tls`.
         pub tls: Option<Arc<Tls>> = with(later) "tls",
         /// `portLevelSettings`.
@@ -105,7 +131,7 @@ object! {
         /// `connectionPool`.
         pub connection_pool: Option<Arc<ConnectionPool>> = optional "connectionPool",
         /// `outlierDetection`.
-        pub outlier: Option<Arc<Outlier>> = with(later) "outlierDetection",
+        pub outlier: Option<Arc<Detection>> = with(later) "outlierDetection",
         /// `tls`.
         pub tls: Option<Arc<Tls>> = with(later) "tls",
     }
@@ -255,66 +281,6 @@ impl ConnectionPool {
     }
 }
 
-object! {
-    /// `outlierDetection`.
-    pub struct Outlier {
-        /// `consecutive5xxErrors`; 0 is off, absent 5.
-        pub consecutive_5xx: Option<u32> = with(scalar::u32_or_string) "consecutive5xxErrors",
-        /// `consecutiveGatewayErrors`; absent is off.
-        pub consecutive_gateway: Option<u32> = with(scalar::u32_or_string) "consecutiveGatewayErrors",
-        /// `consecutiveErrors`, the old name of the gateway count.
-        pub consecutive_errors: Option<i32> = with(scalar::within(0..=i32::MAX.into())) "consecutiveErrors",
-        /// `splitExternalLocalOriginErrors`.
-        pub split_local_origin: bool = or_default "splitExternalLocalOriginErrors",
-        /// `consecutiveLocalOriginFailures`.
-        pub consecutive_local_origin: Option<u32> = with(scalar::u32_or_string) "consecutiveLocalOriginFailures",
-        /// `interval`.
-        pub interval: Option<Duration> = with(duration_1ms) "interval",
-        /// `baseEjectionTime`.
-        pub base_ejection: Option<Duration> = with(duration_1ms) "baseEjectionTime",
-        /// `maxEjectionPercent`; 0 and absent are both 10.
-        pub ejection_percent_max: Option<u32> = with(scalar::within(0..=100)) "maxEjectionPercent",
-        /// `minHealthPercent`.
-        pub health_percent_min: Option<u32> = with(scalar::within(0..=100)) "minHealthPercent",
-        /// `outlierDetectionHttpErrorCodes`.
-        pub error_codes: Vec<StatusCode> = or_default "outlierDetectionHttpErrorCodes",
-    }
-}
-
-/// An HTTP status from 100 to 599.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusCode(pub u16);
-
-impl Decode for StatusCode {
-    fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
-        scalar::within(100..=599)(node, cx).map(Self)
-    }
-}
-
-impl Outlier {
-    /// With Istio's defaults filled in.
-    pub fn model(&self) -> model::OutlierDetection {
-        let old_errors = self.consecutive_errors.and_then(|v| u32::try_from(v).ok());
-        let base_ejection = self.base_ejection.unwrap_or(Duration::from_secs(30));
-        model::OutlierDetection {
-            consecutive_5xx: self.consecutive_5xx.unwrap_or(5),
-            consecutive_gateway: self.consecutive_gateway.or(old_errors).unwrap_or(0),
-            split_local_origin: self.split_local_origin,
-            consecutive_local_origin: self.consecutive_local_origin.unwrap_or(5),
-            interval: self.interval.unwrap_or(Duration::from_secs(10)),
-            base_ejection,
-            ejection_max: base_ejection.max(Duration::from_secs(300)),
-            ejection_jitter_max: Duration::ZERO,
-            ejection_percent_max: self.ejection_percent_max.filter(|p| *p > 0).unwrap_or(10),
-            always_eject_one: false,
-            health_percent_min: self.health_percent_min.unwrap_or(0),
-            error_codes: self.error_codes.iter().map(|c| c.0).collect(),
-            success_rate: None,
-            failure_percentage: None,
-        }
-    }
-}
-
 choices! {
     /// `tls.mode`.
     pub enum TlsMode {
@@ -436,9 +402,22 @@ object! {
     pub struct RetryBudget {
         /// `percent` of active requests, 20 when absent.
         pub percent: Option<f64> = with(scalar::percent) "percent",
-        /// `minRetryConcurrency`, 3 when absent.
+        /// `minRetryConcurrency`, 3 when absent or 0.
         pub concurrency_min: Option<u32> = with(scalar::u32_or_string) "minRetryConcurrency",
-        /// `budgetInterval`.
+        /// `budgetInterval`, 0 when absent.
         pub interval: Option<Duration> = optional "budgetInterval",
+    }
+}
+
+impl RetryBudget {
+    /// With Istio's defaults filled in; no concurrency is its word for the default.
+    pub fn model(&self) -> model::RetryBudget {
+        const PERCENT: f64 = 20.0;
+        const CONCURRENCY: u32 = 3;
+        model::RetryBudget {
+            percent: model::Fraction::from_percent(self.percent.unwrap_or(PERCENT)).unwrap_or(model::Fraction::ALL),
+            concurrency_min: self.concurrency_min.filter(|min| *min > 0).unwrap_or(CONCURRENCY),
+            interval: self.interval.unwrap_or_default(),
+        }
     }
 }

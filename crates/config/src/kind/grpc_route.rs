@@ -11,6 +11,8 @@ use super::http_route::{
     BackendRef, HttpRoute, HttpRouteRule, HttpRouteSpec, check_rule, check_spec, default_gateways,
 };
 use super::istio::later;
+use super::linkerd;
+use super::resilience::check_repeats;
 use crate::decode::{Cx, Decode, Fields};
 use crate::node::{Node, Spanned};
 use crate::object::{Metadata, Resource};
@@ -45,6 +47,8 @@ impl Resource for GrpcRoute {
     fn decode_body(meta: Metadata, fields: &mut Fields<'_, '_>, cx: &mut Cx) -> Option<Self> {
         let spec: Option<Grpc<HttpRouteSpec>> = fields.required("spec", cx);
         fields.ignore(&["status"]);
+        linkerd::check(&meta, linkerd::Of::GrpcRoute, cx);
+        check_repeats(&meta, linkerd::may_repeat(&meta, linkerd::Of::GrpcRoute), cx);
         Some(Self { route: Arc::new(HttpRoute { meta, spec: spec?.0 }) })
     }
 

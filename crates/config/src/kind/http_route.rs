@@ -13,6 +13,8 @@ use super::gateway_refs::{self, BackendObjectRef, ParentRef, at_most, check_pare
 use super::http_route_filter::{Filter, check_filters};
 use super::http_route_match::HttpRouteMatch;
 use super::istio::{header_name, later, report_later};
+use super::linkerd;
+use super::resilience::check_repeats;
 use crate::choices;
 use crate::codes;
 use crate::decode::{Cx, Decode, Fields, clip};
@@ -27,6 +29,17 @@ object! {
         pub spec: HttpRouteSpec = required "spec",
     }
     ignore ["status"]
+    check check_route
+}
+
+fn check_route(route: &HttpRoute, _: Pos, cx: &mut Cx) {
+    linkerd::check(&route.meta, linkerd::Of::HttpRoute, cx);
+    let retries = route.spec.rules.iter().enumerate().filter_map(|(index, rule)| {
+        let retry = rule.retry.as_ref()?;
+        Some((format!("spec.rules[{index}].retry"), retry.pos))
+    });
+    let annotated = linkerd::may_repeat(&route.meta, linkerd::Of::HttpRoute);
+    check_repeats(&route.meta, retries.chain(annotated).next(), cx);
 }
 
 object! {
@@ -114,7 +127,7 @@ object! {
         /// `timeouts`.
         pub timeouts: Timeouts = or_default "timeouts",
         /// `retry`.
-        pub retry: Option<Retry> = with(later) "retry",
+        pub retry: Option<Spanned<Retry>> = with(later) "retry",
         /// `sessionPersistence`.
         pub session_persistence: Option<SessionPersistence> = with(later) "sessionPersistence",
     }
@@ -203,13 +216,13 @@ fn check_timeouts(timeouts: &Timeouts, pos: Pos, cx: &mut Cx) {
 }
 
 object! {
-    /// `retry`.
+    /// `retry`: failures without an answer are tried again, too.
     pub struct Retry {
-        /// `codes` of answers that are tried again.
+        /// `codes` of answers that are tried again; only these.
         pub codes: Vec<RetryCode> = or_default_with(distinct(200)) "codes",
-        /// `attempts` after the first.
+        /// `attempts` after the first; absent: as many as the mesh's policy has, and at least one.
         pub attempts: Option<u32> = with(scalar::within(1..=i32::MAX.into())) "attempts",
-        /// `backoff`: the least time between two of them.
+        /// `backoff`: the least time between two of them, and a tenth of the longest; absent: the mesh's.
         pub back_off: Option<Duration> = with(gateway_refs::duration) "backoff",
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::balancer::LocalitySetting;
-use super::destination_rule::{ConnectionPool, Outlier, TcpKeepalive};
+use super::destination_rule::{ConnectionPool, TcpKeepalive};
 use super::istio::{ExportTo, Unmodelled, duration_1ms, later};
-use super::resilience::Retries;
+use super::outlier::Detection;
+use super::resilience::{Retries, mesh_retries};
 use super::sidecar::OutboundTrafficPolicy;
 use crate::choices;
 use crate::decode::{Cx, Decode, Fields};
@@ -51,7 +52,7 @@ object! {
         /// `connectionPool`.
         pub connection_pool: Option<Arc<ConnectionPool>> = optional "connectionPool",
         /// `outlierDetection`.
-        pub outlier: Option<Arc<Outlier>> = with(later) "outlierDetection",
+        pub outlier: Option<Arc<Detection>> = with(later) "outlierDetection",
     }
 }
 
@@ -153,7 +154,7 @@ impl Decode for MeshConfig {
             service_export_to: exports(&mut fields, "defaultServiceExportTo", cx),
             virtual_service_export_to: exports(&mut fields, "defaultVirtualServiceExportTo", cx),
             destination_rule_export_to: exports(&mut fields, "defaultDestinationRuleExportTo", cx),
-            retries: fields.with("defaultHttpRetryPolicy", cx, later),
+            retries: fields.with("defaultHttpRetryPolicy", cx, mesh_retries),
             policy: fields.optional("defaultTrafficPolicy", cx),
         };
         for key in LATER {

@@ -1,6 +1,7 @@
 //! The kinds of objects that have a meaning here, one file each.
 
 pub mod balancer;
+pub mod circuit_breaker;
 pub mod config_map;
 pub mod cors;
 pub mod daemon_set;
@@ -8,6 +9,7 @@ pub mod deployment;
 pub mod destination_rule;
 pub mod endpoint_slice;
 pub mod endpoints;
+pub mod failure_accrual;
 pub mod gateway_api;
 pub mod gateway_class;
 pub mod gateway_refs;
@@ -20,15 +22,20 @@ pub mod http_route;
 pub mod http_route_filter;
 pub mod http_route_group;
 pub mod http_route_match;
+pub mod hystrix;
+pub mod hystrix_lines;
 pub mod istio;
 pub mod istio_gateway;
 pub mod job;
 pub mod l4_route;
+pub mod linkerd;
 pub mod listener_set;
 pub mod mesh_config;
 pub mod namespace;
 pub mod node;
+pub mod outlier;
 pub mod pod;
+pub mod policy_target;
 pub mod proxy_protocol;
 pub mod reference_grant;
 pub mod replica_set;

@@ -1,20 +1,66 @@
-//! `retries` and `fault` of a VirtualService: translated completely; but for `perTryTimeout`, obeyed later.
+//! `retries` and `fault` of a VirtualService, and what our own annotation says of retries.
 
 use std::time::Duration;
 
 use outrigger_model::{BackOff, Fault, FaultAbort, FaultDelay, Fraction, RetryOn as Words, RetryPolicy};
 
-use super::istio::{Percent, duration_1ms};
+use super::istio::{Percent, duration_1ms, report_later};
 use crate::codes;
 use crate::decode::{Cx, Decode, Fields, clip, list, nearest};
 use crate::node::{Node, Pos};
 use crate::object;
+use crate::object::Metadata;
 use crate::scalar;
+
+/// The annotation of routes and Services by which a request is repeated that is neither idempotent nor has an idempotency
+/// key, although the application may have acted on it: `true` or `false`.
+pub const REPEAT: &str = "outrigger.dev/retry-non-idempotent";
+
+/// What [`REPEAT`] says of an object.
+pub fn repeats(meta: &Metadata) -> Option<bool> {
+    match meta.annotation(REPEAT)? {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
+/// Judges [`REPEAT`]; where it is absent and `asks` names a place that asks for retries of what may have reached the
+/// application, says once for the object what that does not mean.
+pub(super) fn check_repeats(meta: &Metadata, asks: Option<(String, Pos)>, cx: &mut Cx) {
+    match (meta.annotations.get(REPEAT), asks) {
+        (Some(annotation), _) if repeats(meta).is_none() => {
+            let message = format!(
+                "metadata.annotations[{REPEAT}]: found {:?}, expected \"true\" or \"false\"; it has no effect",
+                clip(&annotation.value)
+            );
+            cx.report(codes::NO_EFFECT, annotation.pos, message, "");
+        }
+        (None, Some((path, pos))) => {
+            let message = format!(
+                "{path}: requests that are not idempotent (POST, PATCH) and have no Idempotency-Key are not repeated once \
+                 they may have reached the application"
+            );
+            let hint = format!("if they may be, annotate the object or its Service with `{REPEAT}: \"true\"`");
+            cx.report(codes::SAFE_RETRIES_ONLY, pos, message, hint);
+        }
+        _ => {}
+    }
+}
+
+/// What ends a try that the application may have acted on.
+pub(super) const MAY_HAVE_ACTED: Words = Words::FIVE_XX
+    .and(Words::GATEWAY_ERROR)
+    .and(Words::RESET)
+    .and(Words::RETRIABLE_4XX)
+    .and(Words::RETRIABLE_STATUS_CODES)
+    .and(Words::DEADLINE_EXCEEDED)
+    .and(Words::INTERNAL);
 
 object! {
     /// `retries`; also `meshConfig.defaultHttpRetryPolicy`.
     pub struct Retries {
-        /// `attempts` after the first; 0 turns retries off.
+        /// `attempts` after the first; 0 turns retries off, absent is 2.
         pub attempts: Option<u32> = with(scalar::within(0..=i32::MAX.into())) "attempts",
         /// `perTryTimeout`.
         pub per_try_timeout: Option<Duration> = optional "perTryTimeout",
@@ -35,6 +81,17 @@ fn check_retries(retries: &Retries, pos: Pos, cx: &mut Cx) {
     if off && (retries.per_try_timeout.is_some() || retries.retry_on.is_some()) {
         cx.report(codes::NO_EFFECT, pos, "`attempts` is 0, which turns retries off", "remove the other fields");
     }
+}
+
+/// Reads `meshConfig.defaultHttpRetryPolicy`.
+pub(super) fn mesh_retries(node: &Node<'_>, cx: &mut Cx) -> Option<Retries> {
+    report_later(node, cx);
+    let retries = Retries::decode(node, cx)?;
+    if retries.per_try_timeout.is_some() {
+        let message = "`perTryTimeout` has no effect in the policy of the mesh";
+        cx.report(codes::NO_EFFECT, node.pos, message, "set it in the `retries` of a route");
+    }
+    Some(Retries { per_try_timeout: None, ..retries })
 }
 
 /// Reads `retries`, and says what of it is not enforced yet: everything but the time of one try.
@@ -59,14 +116,39 @@ pub fn read_retries(node: &Node<'_>, cx: &mut Cx) -> Option<Retries> {
 pub struct RetryOn {
     /// Envoy's words.
     pub words: Words,
-    /// Status codes.
+    /// Status codes, ascending, each once.
     pub codes: Vec<u16>,
+    /// Where they stand.
+    pub pos: Pos,
 }
 
 impl RetryOn {
     /// As the data plane has it: a status code is a word of its own to Istio, and [`Words::RETRIABLE_STATUS_CODES`] to Envoy.
     pub fn model(&self) -> Words {
         if self.codes.is_empty() { self.words } else { self.words.and(Words::RETRIABLE_STATUS_CODES) }
+    }
+
+    /// Whether nothing is named: the default counts.
+    fn is_empty(&self) -> bool {
+        self.words == Words::default() && self.codes.is_empty()
+    }
+
+    /// Says which words mean nothing.
+    fn report_idle(&self, cx: &mut Cx) {
+        let mut idle = |word: &str, why: &str, hint: &str| {
+            let message = format!("`{word}` has no effect: {why}");
+            cx.report(codes::NO_EFFECT, self.pos, message, hint);
+        };
+        if self.words.has(Words::RETRIABLE_HEADERS) {
+            let why = "Istio has no field for the names of the headers";
+            idle("retriable-headers", why, "name status codes instead, or remove it");
+        }
+        if self.words.has(Words::HTTP3_POST_CONNECT_FAILURE) {
+            idle("http3-post-connect-failure", "HTTP/3 is not spoken to upstreams", "remove it");
+        }
+        if self.words.has(Words::RETRIABLE_STATUS_CODES) && self.codes.is_empty() {
+            idle("retriable-status-codes", "no status code stands beside it", "add the codes, such as `503`");
+        }
     }
 }
 
@@ -81,7 +163,7 @@ impl Decode for RetryOn {
             }
         };
         let words: Vec<&str> = Words::WORDS.iter().map(|(word, _)| *word).collect();
-        let mut on = Self::default();
+        let mut on = Self { pos: node.pos, ..Self::default() };
         for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
             if let Ok(code) = word.parse::<u16>() {
                 if (100..=599).contains(&code) {
@@ -97,6 +179,9 @@ impl Decode for RetryOn {
                 cx.report(codes::SCHEMA, node.pos, message, hint);
             }
         }
+        on.codes.sort_unstable();
+        on.codes.dedup();
+        on.report_idle(cx);
         Some(on)
     }
 }
@@ -105,12 +190,20 @@ impl Retries {
     /// Istio's policy where neither route nor mesh say anything.
     pub const DEFAULT_ATTEMPTS: u32 = 2;
 
-    /// The policy of a route: what it leaves out comes from the mesh's default.
-    pub fn model(&self, default: &RetryPolicy) -> RetryPolicy {
+    /// Where it asks for retries of what the application may have acted on.
+    pub(super) fn may_repeat(&self) -> Option<Pos> {
+        let on = self.retry_on.as_ref().filter(|on| on.model().has(MAY_HAVE_ACTED));
+        on.filter(|_| self.attempts != Some(0)).map(|on| on.pos)
+    }
+
+    /// The policy. What it leaves out is Istio's own default, also where the mesh has another one: that is for routes
+    /// without any `retries`.
+    pub fn model(&self) -> RetryPolicy {
+        let default = default_retry();
         let base = self.back_off.unwrap_or(default.back_off.base);
-        let (retry_on, status_codes) = match self.retry_on.as_ref().filter(|on| **on != RetryOn::default()) {
+        let (retry_on, status_codes) = match self.retry_on.as_ref().filter(|on| !on.is_empty()) {
             Some(on) => (on.model(), on.codes.clone()),
-            None => (default.retry_on, default.status_codes.clone()),
+            None => (default.retry_on, Vec::new()),
         };
         let attempts = self.attempts.unwrap_or(default.attempts);
         RetryPolicy {
@@ -118,11 +211,11 @@ impl Retries {
             per_try_timeout: self.per_try_timeout.filter(|t| attempts > 0 && !t.is_zero()),
             retry_on,
             status_codes,
-            headers: default.headers.clone(),
-            back_off: BackOff { base, max: base * 10 },
+            headers: Vec::new(),
+            back_off: BackOff { min: Duration::ZERO, base, max: base * 10 },
             remote_localities: self.remote_localities.unwrap_or(default.remote_localities),
             avoid_previous_hosts: self.avoid_previous_hosts.unwrap_or(default.avoid_previous_hosts),
-            non_idempotent: default.non_idempotent,
+            non_idempotent: false,
         }
     }
 }
@@ -136,7 +229,7 @@ pub fn default_retry() -> RetryPolicy {
         retry_on: ["connect-failure", "refused-stream", "unavailable", "cancelled"].into_iter().collect(),
         status_codes: Vec::new(),
         headers: Vec::new(),
-        back_off: BackOff { base, max: base * 10 },
+        back_off: BackOff { min: Duration::ZERO, base, max: base * 10 },
         remote_localities: false,
         avoid_previous_hosts: true,
         non_idempotent: false,
@@ -248,7 +341,7 @@ mod tests {
             back_off: None,
         };
         for (attempts, expected) in [(None, Some(2)), (Some(1), Some(2)), (Some(0), None)] {
-            let policy = retries(attempts).model(&default_retry());
+            let policy = retries(attempts).model();
             assert_eq!(policy.per_try_timeout, expected.map(Duration::from_secs), "{attempts:?}");
         }
     }

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use super::linkerd;
+use super::resilience::check_repeats;
 use crate::codes;
 use crate::decode::Cx;
 use crate::node::{Pos, Spanned};
@@ -166,6 +168,8 @@ fn check_service(service: &Service, _pos: Pos, cx: &mut Cx) {
     }
     check_ports(&spec.ports, cx);
     not_enforced(service, cx);
+    linkerd::check(&service.meta, linkerd::Of::Service, cx);
+    check_repeats(&service.meta, linkerd::may_repeat(&service.meta, linkerd::Of::Service), cx);
 }
 
 fn check_ports(ports: &[Spanned<ServicePort>], cx: &mut Cx) {

@@ -13,7 +13,7 @@ use super::header_edits::Headers;
 use super::http_match::HttpMatch;
 use super::istio::{Destination, ExportTo, Percent, header_value, pattern, report_later};
 use super::l4_route::{TcpRoute, TlsRoute, check_sni_hosts, check_weights};
-use super::resilience::{Retries, read_fault, read_retries};
+use super::resilience::{Retries, check_repeats, read_fault, read_retries};
 use crate::address;
 use crate::codes;
 use crate::decode::{Cx, Decode, Fields, clip};
@@ -28,6 +28,15 @@ object! {
         pub spec: VirtualServiceSpec = required "spec",
     }
     ignore ["status"]
+    check check_service
+}
+
+fn check_service(service: &VirtualService, _: Pos, cx: &mut Cx) {
+    let mut retries = service.spec.http.iter().enumerate().filter_map(|(index, rule)| {
+        let pos = rule.retries.as_ref()?.may_repeat()?;
+        Some((format!("spec.http[{index}].retries.retryOn"), pos))
+    });
+    check_repeats(&service.meta, retries.next(), cx);
 }
 
 object! {

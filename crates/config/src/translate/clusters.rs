@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use outrigger_model::{
-    Balance, BalancePolicy, Cluster, ClusterName, Diagnostic, Discovery, Endpoint, LocalityMode, ServiceRef,
+    Balance, BalancePolicy, Breaker, BreakerScope, Cluster, ClusterName, Diagnostic, Discovery, Endpoint, LocalityMode,
+    ServiceRef,
 };
 
+use super::breakers::Breakers;
 use super::client::Client;
+use super::ejections::{Ejections, Never};
 use super::endpoints::{Instances, ServiceEndpoints};
 use super::fingerprint;
 use super::lender::Lender;
@@ -33,6 +36,8 @@ pub(crate) struct ClusterContext<'c> {
     pub(crate) before: &'c HashMap<ClusterName, Arc<Cluster>>,
     /// Lends the clusters of other clients.
     pub(crate) lender: &'c RefCell<Lender>,
+    /// Circuit breakers, by service.
+    pub(crate) breakers: &'c Breakers,
 }
 
 /// The clusters of one service.
@@ -44,22 +49,28 @@ pub(crate) struct ServiceClusters {
     pub(crate) fingerprint: u64,
     /// What was found wrong.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// A cluster whose outlier detection is the mesh's and can never eject.
+    pub(crate) never_ejects: Option<Never>,
 }
 
 impl ClusterContext<'_> {
-    /// Builds the clusters of a service.
+    /// Builds the clusters of a service, whose index in the registry is `index`.
     pub(crate) fn build(
         &self,
+        index: u32,
         info: &ServiceInfo,
         endpoints: &ServiceEndpoints,
         rule: Option<&Arc<Merged>>,
     ) -> ServiceClusters {
         let mut out = ServiceClusters::default();
         let mut fingerprints = Vec::new();
+        let mut ejections = Ejections::default();
         for (port, found) in info.ports.iter().zip(&endpoints.ports) {
             let subsets = rule.into_iter().flat_map(|r| r.subsets().map(|(_, subset)| Some(subset)));
             for subset in std::iter::once(None).chain(subsets) {
-                let (cluster, fingerprint) = self.cluster(info, port, found, rule, subset);
+                let effective = self.effective(rule, subset, port);
+                let (cluster, fingerprint) = self.cluster((index, info), port, found, rule, subset, &effective);
+                ejections.add(effective.outlier, &cluster);
                 if subset.is_none() && vhosts::has_pod_names(info, port) && cluster.discovery == Discovery::Static {
                     out.clusters.push(self.of_pods(&cluster));
                 }
@@ -71,13 +82,34 @@ impl ClusterContext<'_> {
         if let Some(rule) = rule {
             out.diagnostics.extend(empty_subsets(info, endpoints, rule));
         }
+        out.diagnostics.extend(rule.map(|rule| ejections.never(rule)).unwrap_or_default());
+        out.never_ejects = self.mesh.policy.as_ref().and_then(|p| ejections.of(p.outlier.as_ref()?));
         out
+    }
+
+    /// What counts for a port and perhaps a subset, the mesh's blocks where there is none else.
+    fn effective<'p>(
+        &'p self,
+        rule: Option<&'p Arc<Merged>>,
+        subset: Option<&'p Subset>,
+        port: &PortInfo,
+    ) -> Effective<'p> {
+        let mut effective = rule.map(|r| r.effective(subset, port.number)).unwrap_or_default();
+        if let Some(default) = &self.mesh.policy {
+            effective.connection_pool = effective.connection_pool.or(default.connection_pool.as_ref());
+            effective.outlier = effective.outlier.or(default.outlier.as_ref());
+        }
+        effective
     }
 
     /// The cluster behind the names of a headless Service's pods: the same endpoints, each by its own name.
     fn of_pods(&self, cluster: &Arc<Cluster>) -> Arc<Cluster> {
         let name = ClusterName::outbound(cluster.service.port, "", &hosts::any_below(&cluster.service.host));
-        let of_pods = Cluster { name, discovery: Discovery::PodName, ..Cluster::clone(cluster) };
+        // Each name is that of one instance: what one does says nothing about the others.
+        let each =
+            |breaker: &Arc<Breaker>| Arc::new(Breaker { scope: BreakerScope::Endpoint, ..Breaker::clone(breaker) });
+        let breaker = cluster.breaker.as_ref().map(each);
+        let of_pods = Cluster { name, discovery: Discovery::PodName, breaker, ..Cluster::clone(cluster) };
         match self.before.get(&of_pods.name) {
             Some(before) if **before == of_pods => before.clone(),
             _ => self.lender.borrow_mut().cluster(of_pods).0,
@@ -86,17 +118,13 @@ impl ClusterContext<'_> {
 
     fn cluster(
         &self,
-        info: &ServiceInfo,
+        (index, info): (u32, &ServiceInfo),
         port: &PortInfo,
         instances: &Instances,
         rule: Option<&Arc<Merged>>,
         subset: Option<&Subset>,
+        effective: &Effective<'_>,
     ) -> (Arc<Cluster>, u64) {
-        let mut effective = rule.map(|r| r.effective(subset, port.number)).unwrap_or_default();
-        if let Some(default) = &self.mesh.policy {
-            effective.connection_pool = effective.connection_pool.or(default.connection_pool.as_ref());
-            effective.outlier = effective.outlier.or(default.outlier.as_ref());
-        }
         let subset_name: Arc<str> = subset.map(|s| s.name.value.clone()).unwrap_or_default();
         let mut selected = match subset {
             Some(subset) if !subset.labels.is_empty() => instances.with_labels(&subset.labels),
@@ -104,7 +132,7 @@ impl ClusterContext<'_> {
         };
         let name = ClusterName::outbound(port.number, &subset_name, &info.host);
         let before = self.before.get(&name);
-        let balance = self.balance(&effective, &mut selected);
+        let balance = self.balance(effective, &mut selected);
         let discovery = match balance.policy {
             BalancePolicy::Passthrough => Discovery::OriginalDestination,
             _ => info.discovery,
@@ -119,14 +147,16 @@ impl ClusterContext<'_> {
             }
         }
         let connect = effective.connection_pool.and_then(|p| p.tcp.as_ref()).and_then(|t| t.connect_timeout);
+        let service = ServiceRef {
+            host: info.host.clone(),
+            name: info.name.clone(),
+            namespace: info.namespace.clone(),
+            port: port.number,
+            subset: subset_name,
+        };
+        let breaker = self.breakers.of(index, &service).filter(|_| port.protocol.is_http());
         let cluster = Cluster {
-            service: ServiceRef {
-                host: info.host.clone(),
-                name: info.name.clone(),
-                namespace: info.namespace.clone(),
-                port: port.number,
-                subset: subset_name,
-            },
+            service,
             discovery,
             endpoints: selected.endpoints,
             names: selected.names,
@@ -136,8 +166,8 @@ impl ClusterContext<'_> {
             connect_timeout: connect.unwrap_or(self.mesh.connect_timeout),
             pool: effective.pool(self.mesh),
             outlier: effective.outlier.map(|o| o.model()),
-            breaker: None,
-            retry_budget: None,
+            breaker,
+            retry_budget: effective.retry_budget.map(|b| b.model()),
             tls: effective.tls.map(|t| t.model()),
             destination_rule: rule.map(|r| format!("{}/{}", r.rule.meta.namespace, r.rule.meta.name).into()),
             name,

@@ -17,24 +17,26 @@
 //! which a client of gRPC reads as `UNAVAILABLE`.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use outrigger_model::{
     Action, BackOff, ClusterName, Destination, Forward, Fraction, HeaderEdits, Mirror, Missing, Origin, PathMatch,
-    RetryPolicy, Rewrite, Route, RouteMatch,
+    RetryOn, RetryPolicy, Rewrite, Route, RouteMatch,
 };
 
 use super::backends::{Backends, Reason, RefProblem, Referring, Sent, nowhere_status};
 use super::gateways::grants::Grants;
 use super::resolve::{Resolved, Resolver};
+use super::retries::{Defaults, Own};
 use super::route_filters::{Effects, redirect};
 use crate::codes;
 use crate::kind::grpc_route::GRPC_ROUTE;
-use crate::kind::http_route::{BackendRef, HttpRoute, HttpRouteRule};
+use crate::kind::http_route::{BackendRef, HttpRoute, HttpRouteRule, Retry};
 use crate::kind::http_route_filter::{Filter, FilterType};
 use crate::kind::http_route_match::HttpRouteMatch;
+use crate::kind::linkerd::Of;
 use crate::node::{Pos, Spanned};
 
 /// What comes before what: the least rank is asked first.
@@ -97,18 +99,19 @@ pub(crate) struct HttpRoutes {
 /// Makes routes of HTTPRoutes and GRPCRoutes.
 pub(crate) struct HttpRouteBuilder<'b> {
     backends: Backends<'b>,
-    retry: &'b RetryPolicy,
+    defaults: Defaults<'b>,
 }
 
 impl<'b> HttpRouteBuilder<'b> {
     /// For Gateways, whose routes may refer to other namespaces where a grant says so.
-    pub(crate) fn of_gateway(resolver: &'b Resolver<'b>, grants: Grants<'b>, retry: &'b RetryPolicy) -> Self {
-        Self { backends: Backends { resolver, sent: Sent::Requests, grants: Some(grants) }, retry }
+    pub(crate) fn of_gateway(resolver: &'b Resolver<'b>, grants: Grants<'b>, mesh: &'b RetryPolicy) -> Self {
+        let backends = Backends { resolver, sent: Sent::Requests, grants: Some(grants) };
+        Self { backends, defaults: Defaults::of_mesh(mesh) }
     }
 
     /// For Services of the mesh.
-    pub(crate) fn of_mesh(resolver: &'b Resolver<'b>, retry: &'b RetryPolicy) -> Self {
-        Self { backends: Backends { resolver, sent: Sent::Requests, grants: None }, retry }
+    pub(crate) fn of_mesh(resolver: &'b Resolver<'b>, defaults: Defaults<'b>) -> Self {
+        Self { backends: Backends { resolver, sent: Sent::Requests, grants: None }, defaults }
     }
 
     /// The routes of an HTTPRoute or GRPCRoute; never none.
@@ -163,6 +166,14 @@ impl<'b> HttpRouteBuilder<'b> {
         };
         let forwards = matches!(action, Action::Forward(_));
         let meta = &object.meta;
+        let retry = rule.retry.as_ref().map(|retry| self.retry(retry));
+        let own = Own {
+            object: Some((meta, Some(if object.is_grpc() { Of::GrpcRoute } else { Of::HttpRoute }))),
+            retry: retry.as_ref(),
+            per_try_timeout: rule.timeouts.backend_request,
+            timeout: rule.timeouts.request,
+        };
+        let tries = self.defaults.of(own, &action, self.backends.resolver);
         let origin = Origin {
             kind: meta.kind.into(),
             namespace: meta.namespace.clone(),
@@ -179,8 +190,8 @@ impl<'b> HttpRouteBuilder<'b> {
             request_headers: effects.request,
             response_headers: effects.response,
             cors: effects.cors.cloned(),
-            timeout: rule.timeouts.request.filter(|t| !t.is_zero()),
-            retry: forwards.then(|| self.retry(rule)),
+            timeout: tries.timeout,
+            retry: forwards.then_some(tries.retry),
             fault: None,
             rate_limits: Vec::new(),
             body_limits: Default::default(),
@@ -313,19 +324,26 @@ impl<'b> HttpRouteBuilder<'b> {
         mirrors
     }
 
-    /// The mesh's policy for what the route leaves open, as with VirtualServices.
-    fn retry(&self, rule: &HttpRouteRule) -> RetryPolicy {
-        let per_try_timeout = rule.timeouts.backend_request.filter(|t| !t.is_zero());
-        let Some(retry) = &rule.retry else { return RetryPolicy { per_try_timeout, ..self.retry.clone() } };
-        let base = retry.back_off.unwrap_or(self.retry.back_off.base);
+    /// A policy of the route; the mesh's for what it leaves open.
+    fn retry(&self, retry: &Retry) -> RetryPolicy {
+        let mesh = self.defaults.mesh;
+        // "Not retried before the configured minimum duration": jitter comes on top of it.
+        let back_off = retry.back_off.map_or(mesh.back_off, |min| BackOff {
+            min,
+            base: mesh.back_off.base.min(min),
+            max: min * 10,
+        });
+        let status_codes: Vec<u16> =
+            retry.codes.iter().map(|code| code.0).collect::<BTreeSet<_>>().into_iter().collect();
+        // "Implementations SHOULD retry on connection errors (disconnect, reset, timeout, TCP failure)".
+        let failures = RetryOn::CONNECT_FAILURE.and(RetryOn::REFUSED_STREAM).and(RetryOn::RESET);
         RetryPolicy {
-            attempts: retry.attempts.unwrap_or(self.retry.attempts.max(1)),
-            per_try_timeout,
-            // "Implementations SHOULD retry on connection errors (disconnect, reset, timeout, TCP failure)".
-            retry_on: ["connect-failure", "refused-stream", "reset", "retriable-status-codes"].into_iter().collect(),
-            status_codes: retry.codes.iter().map(|code| code.0).collect(),
-            back_off: BackOff { base, max: base * 10 },
-            ..self.retry.clone()
+            attempts: retry.attempts.unwrap_or(mesh.attempts.max(1)),
+            per_try_timeout: None,
+            retry_on: if status_codes.is_empty() { failures } else { failures.and(RetryOn::RETRIABLE_STATUS_CODES) },
+            status_codes,
+            back_off,
+            ..mesh.clone()
         }
     }
 }

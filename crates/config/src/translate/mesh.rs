@@ -10,12 +10,17 @@ use crate::document::decode_nested;
 use crate::kind::config_map::{ConfigMap, ConfigText};
 use crate::kind::istio::Unmodelled;
 use crate::kind::mesh_config::MeshConfig;
-use crate::kind::resilience::default_retry;
+use crate::kind::resilience::{Retries, default_retry};
 use crate::resources::Resources;
 
 /// Where Istio's settings stand before they can say anything else.
 const NAMESPACE: &str = "istio-system";
 const NAME: &str = "istio";
+
+/// The object that holds the mesh settings.
+pub(crate) fn config_map(resources: &Resources) -> Option<&ConfigMap> {
+    resources.config_maps.get(NAMESPACE, NAME).map(|map| &**map)
+}
 
 /// The mesh settings of an input; a broken text leaves those of before (or Istio's defaults) in force.
 pub(crate) fn read(resources: &Resources, before: Option<&Arc<MeshConfig>>) -> (Arc<MeshConfig>, Vec<Diagnostic>) {
@@ -56,6 +61,5 @@ fn decode<T: crate::decode::Decode>(
 
 /// The retry policy of routes that have none.
 pub(crate) fn retry(mesh: &MeshConfig) -> RetryPolicy {
-    let default = default_retry();
-    mesh.retries.as_ref().map_or_else(|| default.clone(), |retries| retries.model(&default))
+    mesh.retries.as_ref().map_or_else(default_retry, Retries::model)
 }

@@ -14,10 +14,12 @@
 
 mod backends;
 mod bindings;
+mod breakers;
 pub(crate) mod captures;
 mod client;
 mod clusters;
 mod connections;
+mod ejections;
 mod endpoints;
 pub(crate) mod fingerprint;
 mod forwards;
@@ -34,6 +36,7 @@ mod protocol;
 mod reach;
 mod registry;
 mod resolve;
+mod retries;
 mod route_filters;
 mod routes;
 mod scope;
@@ -218,6 +221,8 @@ impl Translator {
         for service in &services {
             diagnostics.extend(service.endpoints.diagnostics.iter().chain(&service.clusters.diagnostics).cloned());
         }
+        let never = services.iter().filter_map(|service| service.clusters.never_ejects.as_ref());
+        diagnostics.extend(ejections::never_of_mesh(never, mesh::config_map(resources)));
         let snapshot = pass.snapshot(&config, &services);
         self.before = Some(Memo {
             resources: resources.clone(),
@@ -328,7 +333,8 @@ impl Pass<'_> {
         let used = resolver.used.take();
         let diagnostics = resolver.diagnostics.take();
         let is_needed = |i: usize| (visible[i] && imports[i] != Import::Nothing) || used.contains(&(i as u32));
-        let needed: Vec<bool> = (0..visible.len()).map(is_needed).collect();
+        let mut needed: Vec<bool> = (0..visible.len()).map(is_needed).collect();
+        self.common.breakers.add_fallbacks(&mut needed);
         let order = in_name_order(&registry, &needed);
         let served = self.served(listeners, captures);
         Config { registry, rules, needed, order, served, diagnostics, refuted, conditions }

@@ -17,10 +17,11 @@ use crate::decode::clip;
 use crate::hosts;
 use crate::kind::balancer::LoadBalancer;
 use crate::kind::destination_rule::{
-    ConnectionPool, DestinationRule, H2Upgrade, Outlier, ProxyProtocol, Subset, TcpKeepalive, Tls, TrafficPolicy,
+    ConnectionPool, DestinationRule, H2Upgrade, ProxyProtocol, RetryBudget, Subset, TcpKeepalive, Tls, TrafficPolicy,
 };
 use crate::kind::istio::ExportTo;
 use crate::kind::mesh_config::{MeshConfig, MeshUpgrade};
+use crate::kind::outlier::Detection;
 use crate::resources::Resources;
 
 /// Rules for one host in one namespace that count together.
@@ -50,6 +51,17 @@ impl Merged {
         self.subsets().map(|(_, subset)| subset).find(|s| **s.name == *name)
     }
 
+    /// The rule in which a block stands; `None` for one of the mesh.
+    pub(crate) fn owner(&self, block: &Arc<Detection>) -> Option<&Arc<DestinationRule>> {
+        let has = |policy: &TrafficPolicy| {
+            let ports = policy.ports.iter().filter_map(|port| port.outlier.as_ref());
+            policy.outlier.iter().chain(ports).any(|outlier| Arc::ptr_eq(outlier, block))
+        };
+        let of_subset = self.subsets().find(|(_, subset)| subset.policy.as_ref().is_some_and(has));
+        let of_rule = || self.policy.as_ref().filter(|rule| rule.spec.policy.as_ref().is_some_and(has));
+        of_subset.map(|(rule, _)| rule).or_else(of_rule)
+    }
+
     /// What counts for a port and perhaps a subset of this rule.
     pub(crate) fn effective<'p>(&'p self, subset: Option<&'p Subset>, port: u16) -> Effective<'p> {
         let mut effective = Effective::default();
@@ -68,11 +80,13 @@ pub(crate) struct Effective<'p> {
     /// `connectionPool`.
     pub(crate) connection_pool: Option<&'p Arc<ConnectionPool>>,
     /// `outlierDetection`.
-    pub(crate) outlier: Option<&'p Arc<Outlier>>,
+    pub(crate) outlier: Option<&'p Arc<Detection>>,
     /// `tls`.
     pub(crate) tls: Option<&'p Arc<Tls>>,
     /// `proxyProtocol`.
     pub(crate) proxy_protocol: Option<&'p ProxyProtocol>,
+    /// `retryBudget`.
+    pub(crate) retry_budget: Option<&'p RetryBudget>,
 }
 
 impl<'p> Effective<'p> {
@@ -87,6 +101,7 @@ impl<'p> Effective<'p> {
                     tls: own.tls.as_ref(),
                     // No port has one of its own. That of the rule ends at its port settings, as in Istio.
                     proxy_protocol: self.proxy_protocol,
+                    retry_budget: self.retry_budget,
                 };
             }
             None => {
@@ -95,6 +110,7 @@ impl<'p> Effective<'p> {
                 self.outlier = policy.outlier.as_ref().or(self.outlier);
                 self.tls = policy.tls.as_ref().or(self.tls);
                 self.proxy_protocol = policy.proxy_protocol.as_ref().or(self.proxy_protocol);
+                self.retry_budget = policy.retry_budget.as_ref().or(self.retry_budget);
             }
         }
     }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use outrigger_model::{
-    Action, Destination, Forward, Mirror, Origin, PathMatch, PathRewrite, Redirect, RedirectPath, RetryPolicy, Rewrite,
-    Route, RouteMatch, StringMatch,
+    Action, BalancePolicy, Destination, Forward, Mirror, Origin, PathMatch, PathRewrite, Redirect, RedirectPath,
+    Rewrite, Route, RouteMatch, StringMatch,
 };
 
 use super::bindings::{MESH, full_name};
 use super::reach::is_catch_all;
 use super::resolve::Resolver;
+use super::retries::{Defaults, Own};
 use super::virtual_services::{Candidate, Rule};
 use super::workloads::has_labels;
 use crate::kind::header_edits::HeaderOperations;
@@ -21,8 +22,10 @@ use crate::kind::virtual_service::HttpRoute;
 pub(crate) struct RouteBuilder<'b> {
     /// Finds clusters.
     pub(crate) resolver: &'b Resolver<'b>,
-    /// The mesh's retry policy.
-    pub(crate) retry: &'b RetryPolicy,
+    /// What routes get that say nothing themselves.
+    pub(crate) defaults: Defaults<'b>,
+    /// What the mesh's retry policy says of hosts already tried.
+    pub(crate) avoid_of_mesh: Option<bool>,
     /// The gateway whose server gets the routes, as `namespace/name`; `mesh` for a sidecar.
     pub(crate) gateway: &'b str,
 }
@@ -122,6 +125,14 @@ impl RouteBuilder<'_> {
         }
         let edits = |operations: Option<&HeaderOperations>| operations.map(|o| o.edits.clone()).unwrap_or_default();
         let headers = route.headers.as_ref();
+        let own = route.retries.as_ref().map(|retries| retries.model());
+        let object = Some((&rule.object.meta, None));
+        let own = Own { object, retry: own.as_ref(), per_try_timeout: None, timeout: route.timeout };
+        let mut tries = self.defaults.of(own, &action, self.resolver);
+        let said = route.retries.as_ref().and_then(|retries| retries.avoid_previous_hosts).or(self.avoid_of_mesh);
+        if said.is_none() && self.is_sticky(&action) {
+            tries.retry.avoid_previous_hosts = false;
+        }
         let forwards = matches!(action, Action::Forward(_));
         Route {
             name: route_name(route, block),
@@ -131,13 +142,26 @@ impl RouteBuilder<'_> {
             request_headers: edits(headers.map(|h| &h.request)),
             response_headers: edits(headers.map(|h| &h.response)),
             cors: route.cors.clone(),
-            timeout: route.timeout.filter(|t| !t.is_zero()),
-            retry: forwards.then(|| route.retries.as_ref().map_or_else(|| self.retry.clone(), |r| r.model(self.retry))),
+            timeout: tries.timeout,
+            retry: forwards.then_some(tries.retry),
             fault: route.fault.clone(),
             rate_limits: Vec::new(),
             body_limits: Default::default(),
             mirrors: mirrors.to_vec(),
         }
+    }
+
+    /// Whether the only destination is chosen by a hash: a retry stays with the host that it names, as in Istio.
+    fn is_sticky(&self, action: &Action) -> bool {
+        let Action::Forward(Forward { destinations, .. }) = action else { return false };
+        let [only] = &**destinations else { return false };
+        let Some((port, subset, host)) = only.cluster.outbound_parts() else { return false };
+        self.resolver.registry.named(host).iter().any(|index| {
+            let info = self.resolver.registry.at(*index);
+            let rule = self.resolver.rules.find(info, self.resolver.client);
+            let balancer = rule.and_then(|rule| rule.effective(rule.subset(subset), port).load_balancer);
+            balancer.is_some_and(|b| matches!(b.policy, BalancePolicy::RingHash { .. } | BalancePolicy::Maglev { .. }))
+        })
     }
 
     fn origin(&self, rule: &Rule) -> Origin {

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use outrigger_model::{
-    Action, ClusterName, Destination, Forward, HeaderEdits, Origin, PathMatch, RetryPolicy, Rewrite, Route, RouteMatch,
+    Action, ClusterName, Destination, Forward, HeaderEdits, Origin, PathMatch, Rewrite, Route, RouteMatch,
 };
 
 use super::registry::ServiceInfo;
 use super::resolve::{Resolved, Resolver};
+use super::retries::{Defaults, Own, Tries};
 use crate::codes;
 use crate::decode::{clip, nearest};
 use crate::hosts;
@@ -54,7 +55,7 @@ pub(crate) fn routes(
     port: u16,
     resources: &Resources,
     resolver: &Resolver<'_>,
-    retry: &RetryPolicy,
+    defaults: Defaults<'_>,
 ) -> Vec<Arc<Route>> {
     let destinations = destinations(split, root, port, resolver);
     if destinations.is_empty() {
@@ -69,7 +70,9 @@ pub(crate) fn routes(
             rule: name.into(),
             place: Some(split.meta.source.place(split.meta.pos)),
         };
-        Arc::new(plain(name, Some(Arc::new(origin)), matches, Action::Forward(forward), retry))
+        let action = Action::Forward(forward);
+        let tries = defaults.of(Own::default(), &action, resolver);
+        Arc::new(plain(name, Some(Arc::new(origin)), matches, action, tries))
     };
     if split.spec.matches.is_empty() {
         return vec![route("default", RouteMatch::default())];
@@ -91,13 +94,13 @@ pub(crate) fn routes(
     conditions.iter().map(|condition| route(&condition.name, condition_match(condition))).collect()
 }
 
-/// A route without header operations and resilience of its own.
+/// A route that says nothing of its own but where requests go.
 pub(crate) fn plain(
     name: &str,
     origin: Option<Arc<Origin>>,
     matches: RouteMatch,
     action: Action,
-    retry: &RetryPolicy,
+    tries: Tries,
 ) -> Route {
     Route {
         name: name.into(),
@@ -107,8 +110,8 @@ pub(crate) fn plain(
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
         cors: None,
-        timeout: None,
-        retry: Some(retry.clone()),
+        timeout: tries.timeout,
+        retry: Some(tries.retry),
         fault: None,
         rate_limits: Vec::new(),
         body_limits: Default::default(),

@@ -17,6 +17,7 @@ use super::mesh_routes::MeshRoutes;
 use super::reach;
 use super::registry::{PortInfo, ServiceInfo};
 use super::resolve::Resolver;
+use super::retries::{Defaults, Own};
 use super::routes::RouteBuilder;
 use super::scope::Import;
 use super::splits::{self, Splits};
@@ -289,11 +290,12 @@ impl VhostBuilder<'_> {
         port: &PortInfo,
         candidate: Option<(&Candidate, Pos)>,
     ) -> Vec<Arc<Route>> {
-        let builder = RouteBuilder { resolver: self.resolver, retry: self.retry, gateway: bindings::MESH };
+        let defaults = self.defaults(info);
+        let builder = self.rules(defaults, bindings::MESH);
         let of_rules = candidate.map(|(candidate, _)| builder.routes(candidate, port.number)).unwrap_or_default();
         let split = self.splits.get(&info.host);
         let of_split =
-            split.map(|split| splits::routes(split, info, port.number, self.resources, self.resolver, self.retry));
+            split.map(|split| splits::routes(split, info, port.number, self.resources, self.resolver, defaults));
         let of_split = of_split.unwrap_or_default();
         let http_routes = self.mesh_routes.of(service, info, port, &self.resolver.client.namespace);
         let claims = Claims {
@@ -306,7 +308,7 @@ impl VhostBuilder<'_> {
         match winner {
             Winner::VirtualService => of_rules,
             Winner::HttpRoutes => {
-                let builder = HttpRouteBuilder::of_mesh(self.resolver, self.retry);
+                let builder = HttpRouteBuilder::of_mesh(self.resolver, defaults);
                 let ranked = http_routes.iter().flat_map(|(route, _)| builder.routes(route).routes);
                 http_routes::in_order(ranked.collect(), self.resolver)
             }
@@ -320,6 +322,17 @@ impl VhostBuilder<'_> {
             }
             Winner::Default => vec![self.default_route(service, info, port)],
         }
+    }
+
+    /// What the routes of a service get that say nothing themselves.
+    fn defaults<'s>(&'s self, info: &'s ServiceInfo) -> Defaults<'s> {
+        Defaults { mesh: self.retry, service: info.is_kubernetes().then(|| info.meta()) }
+    }
+
+    /// A builder for the routes of VirtualServices at a gateway, or in the mesh.
+    pub(crate) fn rules<'s>(&'s self, defaults: Defaults<'s>, gateway: &'s str) -> RouteBuilder<'s> {
+        let avoid_of_mesh = self.mesh.retries.as_ref().and_then(|retries| retries.avoid_previous_hosts);
+        RouteBuilder { resolver: self.resolver, defaults, avoid_of_mesh, gateway }
     }
 
     fn default_route(&self, service: u32, info: &ServiceInfo, port: &PortInfo) -> Arc<Route> {
@@ -339,12 +352,14 @@ impl VhostBuilder<'_> {
         };
         let forward = Forward { destinations: vec![destination], rewrite: Rewrite::default() };
         let origin = Some(info.origin.clone());
-        Arc::new(splits::plain("default", origin, RouteMatch::default(), Action::Forward(forward), self.retry))
+        let action = Action::Forward(forward);
+        let tries = self.defaults(info).of(Own::default(), &action, self.resolver);
+        Arc::new(splits::plain("default", origin, RouteMatch::default(), action, tries))
     }
 
     /// Virtual hosts for hosts that are in no registry.
     fn unknown_hosts(&self, index: &HostIndex<'_>, matched: &[bool]) -> Vec<Draft> {
-        let builder = RouteBuilder { resolver: self.resolver, retry: self.retry, gateway: bindings::MESH };
+        let builder = self.rules(Defaults::of_mesh(self.retry), bindings::MESH);
         let mut drafts = Vec::new();
         for (entry, (host, candidate, _)) in index.entries.iter().enumerate() {
             let known = matched[entry] || self.resolver.registry.named(host).iter().any(|i| self.is_addressable(*i));

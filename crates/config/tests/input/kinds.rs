@@ -102,7 +102,7 @@ fn of_retries_the_time_of_one_try_is_enforced() {
         ("{perTryTimeout: 2s}", ""),
         ("{attempts: 0}", ""),
         ("{attempts: 3, perTryTimeout: 2s}", LATER),
-        ("{retryOn: 5xx}", LATER),
+        ("{retryOn: unavailable}", LATER),
         ("{backoff: 1s}", LATER),
     ] {
         check(&rule(retries), expected);

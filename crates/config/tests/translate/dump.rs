@@ -200,11 +200,69 @@ pub(crate) fn route(route: &Route) -> String {
 fn tries(retry: &RetryPolicy) -> String {
     let default = default_retry();
     let mut out = retry.per_try_timeout.map_or_else(String::new, |timeout| format!(" per-try={timeout:?}"));
-    if (RetryPolicy { per_try_timeout: None, ..retry.clone() }) != default {
-        let on: Vec<String> = std::iter::once(retry.retry_on.to_string())
-            .chain(retry.status_codes.iter().map(ToString::to_string))
-            .collect();
-        write!(out, " tries=1+{}/{:?}:{}", retry.attempts, retry.back_off.base, on.join(",")).unwrap();
+    let RetryPolicy { attempts, retry_on, status_codes, back_off, .. } = retry;
+    let shown = (*attempts, *retry_on, status_codes, *back_off);
+    if shown != (default.attempts, default.retry_on, &default.status_codes, default.back_off) {
+        write!(out, " tries=1+{attempts}/").unwrap();
+        if !back_off.min.is_zero() {
+            write!(out, "{:?}+", back_off.min).unwrap();
+        }
+        let on: Vec<String> = std::iter::once(retry_on.to_string()).chain(ranges(status_codes)).collect();
+        write!(out, "{:?}-{:?}:{}", back_off.base, back_off.max, on.join(",")).unwrap();
+    }
+    for (differs, word) in [
+        (retry.remote_localities, "elsewhere"),
+        (!retry.avoid_previous_hosts, "same-host"),
+        (retry.non_idempotent, "any-method"),
+    ] {
+        if differs {
+            write!(out, " {word}").unwrap();
+        }
+    }
+    out
+}
+
+/// `500-504`, `429`.
+fn ranges(codes: &[u16]) -> Vec<String> {
+    let follows = |a: &u16, b: &u16| *b == *a + 1;
+    let range = |codes: &[u16]| match codes {
+        [only] => only.to_string(),
+        [first, .., last] => format!("{first}-{last}"),
+        [] => String::new(),
+    };
+    codes.chunk_by(follows).map(range).collect()
+}
+
+/// `5XX/PERCENT`, and what differs from the defaults.
+fn ejections(outlier: &OutlierDetection) -> String {
+    let mut out = format!(" outlier={}/{}%", outlier.consecutive_5xx, outlier.ejection_percent_max);
+    let seconds = |value: std::time::Duration| value.as_secs_f64();
+    for (name, value, default) in [
+        ("gateway", f64::from(outlier.consecutive_gateway), 0.0),
+        ("every", seconds(outlier.interval), 10.0),
+        ("base", seconds(outlier.base_ejection), 30.0),
+        ("max", seconds(outlier.ejection_max), 300.0),
+        ("jitter", seconds(outlier.ejection_jitter_max), 0.0),
+        ("health", f64::from(outlier.health_percent_min), 0.0),
+    ] {
+        if value != default {
+            write!(out, ",{name}={value}").unwrap();
+        }
+    }
+    if outlier.split_local_origin {
+        write!(out, ",local={}", outlier.consecutive_local_origin).unwrap();
+    }
+    if outlier.always_eject_one {
+        out.push_str(",one-always");
+    }
+    if !outlier.error_codes.is_empty() {
+        write!(out, ",codes={}", ranges(&outlier.error_codes).join("+")).unwrap();
+    }
+    if let Some(SuccessRate { enforcing, hosts_min, volume_min, stdev_factor }) = outlier.success_rate {
+        write!(out, ",rate={enforcing}/{hosts_min}/{volume_min}/{stdev_factor}").unwrap();
+    }
+    if let Some(FailurePercentage { enforcing, threshold, hosts_min, volume_min }) = outlier.failure_percentage {
+        write!(out, ",failures={enforcing}/{threshold}/{hosts_min}/{volume_min}").unwrap();
     }
     out
 }
@@ -292,6 +350,7 @@ fn cluster(cluster: &Cluster, endpoints: bool, out: &mut String) {
             ("connections", cluster.pool.connections_max),
             ("pending", cluster.pool.pending_max),
             ("requests", cluster.pool.requests_max),
+            ("retries", cluster.pool.retries_max),
             ("per-connection", cluster.pool.requests_per_connection_max),
             ("streams", cluster.pool.streams_max),
         ] {
@@ -299,7 +358,11 @@ fn cluster(cluster: &Cluster, endpoints: bool, out: &mut String) {
                 write!(out, ",{name}={value}").unwrap();
             }
         }
-        for (name, value) in [("idle", cluster.pool.idle_timeout), ("tcp-idle", cluster.pool.tcp_idle_timeout)] {
+        for (name, value) in [
+            ("idle", cluster.pool.idle_timeout),
+            ("tcp-idle", cluster.pool.tcp_idle_timeout),
+            ("age", cluster.pool.connection_duration_max),
+        ] {
             if let Some(value) = value {
                 write!(out, ",{name}={value:?}").unwrap();
             }
@@ -314,7 +377,13 @@ fn cluster(cluster: &Cluster, endpoints: bool, out: &mut String) {
         }
     }
     if let Some(outlier) = &cluster.outlier {
-        write!(out, " outlier={}/{}%", outlier.consecutive_5xx, outlier.ejection_percent_max).unwrap();
+        out.push_str(&ejections(outlier));
+    }
+    if let Some(RetryBudget { percent, concurrency_min, interval }) = cluster.retry_budget {
+        write!(out, " budget={}/{concurrency_min}/{interval:?}", percent.millionths()).unwrap();
+    }
+    if let Some(breaker) = &cluster.breaker {
+        write!(out, " {}", crate::breakers::text(breaker)).unwrap();
     }
     if let Some(tls) = &cluster.tls {
         write!(out, " tls={:?}", tls.mode).unwrap();

@@ -263,7 +263,7 @@ fn time_limits_hold_and_retries_come_later() {
   sessionPersistence: {cookie: {name: session}}
   backendRefs: [{name: b, port: 9080}]",
         &format!(
-            "default path=/retry/* -> {B}*1 tries=1+4/100ms:reset,connect-failure,refused-stream,retriable-status-codes,500,503
+            "default path=/retry/* -> {B}*1 tries=1+4/100ms+25ms-1s:reset,connect-failure,refused-stream,retriable-status-codes,500,503
              default path=/off/* -> {B}*1 per-try=2s
              default path=/* -> {B}*1 timeout=60s per-try=500ms
              warning [OUT0103] HTTPRoute default/r f.yaml:13:12: spec.rules[2].retry: {LATER}

@@ -1,5 +1,7 @@
 //! Translation as data: YAML in, routes, clusters, endpoints and findings out.
 
+mod breakers;
+mod breakers_annotations;
 mod captures;
 mod dump;
 mod endpoints;

@@ -351,14 +351,14 @@ fn what_is_not_enforced_yet_is_said_once_a_place_and_translated() {
   mirrorPercentage: {value: 50}
   corsPolicy: {allowOrigins: [{exact: '*'}, {regex: 'x.*'}], allowMethods: [GET], maxAge: 24h}
   route: [{destination: {host: a}}]";
-    check("", "codes", &(base() + &virtual_service(http)), "OUT0103 38\nOUT0103 39");
+    check("", "codes", &(base() + &virtual_service(http)), "OUT0103 38\nOUT0230 38\nOUT0103 39");
     check(
         "",
         "routes host=a.default",
         &(base() + &virtual_service(http)),
         &format!(
             "a.default.svc.cluster.local:9080
-             default -> {A}*1 timeout=3s per-try=1s tries=1+3/25ms:gateway-error,retriable-status-codes,503 fault=Fault {{ delay: Some(FaultDelay {{ delay: 5s, share: Fraction(1000) }}), abort: Some(FaultAbort {{ http_status: Some(555), grpc_status: None, share: Fraction(0) }}) }} mirror=outbound|9080||b.default.svc.cluster.local@500000 cors=[Prefix(\"\"), Regex(Pattern(\"x.*\"))]"
+             default -> {A}*1 timeout=3s per-try=1s tries=1+3/25ms-250ms:gateway-error,retriable-status-codes,503 fault=Fault {{ delay: Some(FaultDelay {{ delay: 5s, share: Fraction(1000) }}), abort: Some(FaultAbort {{ http_status: Some(555), grpc_status: None, share: Fraction(0) }}) }} mirror=outbound|9080||b.default.svc.cluster.local@500000 cors=[Prefix(\"\"), Regex(Pattern(\"x.*\"))]"
         ),
     );
 }

@@ -261,11 +261,11 @@ impl Drop for Tries<'_> {
     }
 }
 
-/// The wait before the n-th retry: drawn from 0 to (2^n − 1) × base, at most the longest.
+/// The wait before the n-th retry: drawn from 0 to (2^n − 1) × base, at most the longest, never less than the least.
 fn back_off(back_off: BackOff, n: u32, rng: &mut fastrand::Rng) -> Duration {
     let factor = 2_u32.saturating_pow(n).saturating_sub(1);
     let longest = back_off.base.saturating_mul(factor).min(back_off.max);
-    longest.mul_f64(rng.f64())
+    longest.mul_f64(rng.f64()).max(back_off.min)
 }
 
 #[cfg(test)]
@@ -274,7 +274,8 @@ mod tests {
 
     #[test]
     fn waits_are_drawn_from_a_range_that_doubles_up_to_the_longest() {
-        let policy = BackOff { base: Duration::from_millis(25), max: Duration::from_millis(250) };
+        let (min, base, max) = (Duration::ZERO, Duration::from_millis(25), Duration::from_millis(250));
+        let policy = BackOff { min, base, max };
         let mut rng = fastrand::Rng::with_seed(1);
         for (n, longest_ms) in [(1, 25), (2, 75), (3, 175), (4, 250), (40, 250)] {
             let waits: Vec<Duration> = (0..2_000).map(|_| back_off(policy, n, &mut rng)).collect();
@@ -282,6 +283,8 @@ mod tests {
             assert!(waits.iter().all(|wait| *wait < longest), "retry {n}");
             assert!(waits.iter().any(|wait| *wait > longest.mul_f64(0.98)), "retry {n}");
             assert!(waits.iter().any(|wait| *wait < longest.mul_f64(0.02)), "retry {n}: full jitter begins at zero");
+            let least = BackOff { min: Duration::from_millis(20), ..policy };
+            assert!((0..100).all(|_| back_off(least, n, &mut rng) >= least.min), "retry {n}");
         }
     }
 }

@@ -113,7 +113,7 @@ mod tests {
             retry_on: words.split(',').collect(),
             status_codes: codes.to_vec(),
             headers: Vec::new(),
-            back_off: BackOff { base: Duration::from_millis(25), max: Duration::from_millis(250) },
+            back_off: BackOff { min: Duration::ZERO, base: Duration::from_millis(25), max: Duration::from_millis(250) },
             remote_localities: false,
             avoid_previous_hosts: true,
             non_idempotent: false,

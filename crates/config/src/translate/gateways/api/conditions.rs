@@ -21,6 +21,7 @@ use crate::translate::l4_routes::ConnectionRouteBuilder;
 use crate::translate::l4_routes_mesh::MeshConnections;
 use crate::translate::mesh_routes::MeshRoutes;
 use crate::translate::resolve::Resolver;
+use crate::translate::retries::Defaults;
 
 /// The conditions of everything that is served here, and a finding for each that is false. `resolver` is used up by it:
 /// it is told of references that are not those of the proxy being translated.
@@ -140,7 +141,7 @@ impl Review<'_> {
 
     fn routes(&mut self) {
         let of_gateways = HttpRouteBuilder::of_gateway(self.resolver, Grants::new(self.sites.resources), self.retry);
-        let of_mesh = HttpRouteBuilder::of_mesh(self.resolver, self.retry);
+        let of_mesh = HttpRouteBuilder::of_mesh(self.resolver, Defaults::of_mesh(self.retry));
         let mut states = self.sites.routes.iter().peekable();
         for route in self.sites.resources.request_routes() {
             let any = AnyRoute::Http(route);

@@ -17,7 +17,7 @@ use super::servers::{Served, Wanted};
 use crate::codes;
 use crate::hosts;
 use crate::translate::bindings::server_hosts;
-use crate::translate::routes::RouteBuilder;
+use crate::translate::retries::Defaults;
 use crate::translate::vhosts::VhostBuilder;
 
 /// Builds the route tables of one port.
@@ -91,10 +91,10 @@ impl<'t> Tables<'t> {
             }
             let key = (index, gateway.clone());
             let (builder, port) = (self.builder, self.port);
-            let routes = self.routes.entry(key.clone()).or_insert_with(|| {
-                let routes = RouteBuilder { resolver: builder.resolver, retry: builder.retry, gateway: &gateway };
-                routes.routes(candidate, port)
-            });
+            let routes = self
+                .routes
+                .entry(key.clone())
+                .or_insert_with(|| builder.rules(Defaults::of_mesh(builder.retry), &gateway).routes(candidate, port));
             if routes.is_empty() {
                 continue;
             }
