@@ -96,6 +96,11 @@ impl Deadlines {
         .await
     }
 
+    /// Awaits `future`, at most until a limit on the whole strikes.
+    pub(crate) async fn limit_whole<F: Future>(&self, future: Pin<&mut F>) -> Result<F::Output, Reason> {
+        self.limit(future, &Cell::new(u16::MAX)).await
+    }
+
     /// Whether the limits on the whole leave time for a wait and something after it.
     pub(crate) fn leaves(&self, wait: Duration) -> bool {
         let whole = self.route.strikes.get().into_iter().chain(self.call);

@@ -171,7 +171,8 @@ pub(crate) async fn forward<T: Talks>(
             forwarding.give_up_body(client, exchange);
             return Forwarded { endpoint, flags, result };
         };
-        let waited = deadlines.limit(pin!(tokio::time::sleep(wait)), &Cell::new(0)).await;
+        // The time of one try does not count between two.
+        let waited = deadlines.limit_whole(pin!(tokio::time::sleep(wait))).await;
         if let Err(reason) = waited {
             let flags = tries.flags();
             forwarding.give_up_body(client, exchange);
