@@ -37,6 +37,7 @@ pub mod outlier;
 pub mod pod;
 pub mod policy_target;
 pub mod proxy_protocol;
+pub mod rate_limit;
 pub mod reference_grant;
 pub mod replica_set;
 pub mod resilience;
