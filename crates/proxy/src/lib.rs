@@ -64,6 +64,9 @@ mod tunnel;
 mod upgrade;
 mod worker;
 
+pub use circuit::{
+    CircuitCause, CircuitCounts, CircuitEvent, CircuitReport, CircuitState, Forced, Percentiles, Transition,
+};
 pub use dns::NameServers;
 pub use outlier::{EjectionReason, EjectionReport, OutlierReport};
 pub use proxy::{Options, Proxy};
