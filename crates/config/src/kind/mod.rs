@@ -4,6 +4,8 @@ pub mod balancer;
 pub mod circuit_breaker;
 pub mod config_map;
 pub mod cors;
+#[cfg(test)]
+pub(crate) mod crds;
 pub mod daemon_set;
 pub mod deployment;
 pub mod destination_rule;
