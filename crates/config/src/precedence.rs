@@ -18,6 +18,7 @@
 //! | connections to a service's port (`--forward`): VirtualService with `tls` or `tcp` rules for it, TLSRoutes and TCPRoutes, Service | VirtualService, then the routes, then the service itself | as with requests |
 //! | what says how a cluster's circuit breaks: CircuitBreaker, annotation `outrigger.dev/hystrix`, Linkerd's failure accrual | CircuitBreaker, then the annotation, then Linkerd's | the more deliberate statement first |
 //! | CircuitBreakers for one cluster | the one for its subset, then for its port, then for the whole service; of two for the same the oldest | Gateway API (GEP-713, "conflict resolution") |
+//! | RateLimits for one route | the one that names its rule, then the one for the object, of two the oldest; beside it the oldest for the Service | GEP-713; what protects a service and what a route allows are two questions, and a request must pass both |
 //! | TrafficSplits for one root service | the oldest | SMI says nothing; stable |
 //! | Services and ServiceEntries with one host and port | the client's own namespace, then Services, then the oldest | |
 //!

@@ -53,7 +53,6 @@ const TO_COME: &[(&str, &str)] = &[
     ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy"),
     ("networking.istio.io", "EnvoyFilter"),
     ("networking.istio.io", "ProxyConfig"),
-    ("outrigger.dev", "RateLimit"),
     ("security.istio.io", "AuthorizationPolicy"),
     ("security.istio.io", "PeerAuthentication"),
     ("security.istio.io", "RequestAuthentication"),
@@ -248,6 +247,7 @@ kinds! {
     TCPRoute tcp_routes: kind::tcp_route::TcpRoute, namespaced,
         ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"];
     CircuitBreaker circuit_breakers: kind::circuit_breaker::CircuitBreaker, namespaced, ["outrigger.dev/v1alpha1"];
+    RateLimit rate_limits: kind::rate_limit::RateLimit, namespaced, ["outrigger.dev/v1alpha1"];
 }
 
 impl Resources {

@@ -4,13 +4,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use outrigger_model::{Action, Cluster};
 use outrigger_telemetry::{Collect, Families, catalogue};
 use tokio::sync::watch;
 
 use crate::balance::{expected_shares, fairness_index};
+use crate::circuit;
 use crate::cluster::LiveCluster;
 use crate::dns::{Age, Name, Names};
 use crate::labels::{cluster_labels, endpoint_labels, route_labels};
@@ -61,6 +62,7 @@ impl Collect for Collector {
         history.0.retain(|id, _| known.contains(id));
         let manager = [];
         out.gauge(&catalogue::ENVOY_CLUSTER_MANAGER_ACTIVE_CLUSTERS, &manager, policy.clusters.len() as f64);
+        circuit::collect(&policy.circuits, now, SystemTime::now(), out);
         route_weights(&policy, out);
         if policy.has_names() {
             lookups(&self.names, &policy.names(), now, out);

@@ -67,6 +67,9 @@ mod upgrade;
 mod watch;
 mod worker;
 
+pub use circuit::{
+    CircuitCause, CircuitCounts, CircuitEvent, CircuitReport, CircuitState, Forced, Percentiles, Transition,
+};
 pub use dns::NameServers;
 pub use outlier::{EjectionReason, EjectionReport, OutlierReport};
 pub use proxy::{Options, Proxy};

@@ -10,7 +10,7 @@ use std::time::Instant;
 use outrigger_model::{ClusterName, Snapshot};
 
 use crate::capture::Captures;
-use crate::circuit::Circuits;
+use crate::circuit::{Circuit, Circuits};
 use crate::cluster::LiveCluster;
 use crate::dns::{Name, Names};
 use crate::site::Site;
@@ -59,7 +59,9 @@ impl Policy {
             })
             .collect();
         let captures = Captures::compile(&snapshot.captures, previous.map(|policy| &policy.captures));
-        Self { snapshot, sites, places: Arc::new(places), captures, circuits, clusters }
+        let policy = Self { snapshot, sites, places: Arc::new(places), captures, circuits, clusters };
+        policy.circuits.keep(policy.circuits_in_force());
+        policy
     }
 
     /// This policy with the addresses that names have now; `None` where they are the same.
@@ -76,16 +78,26 @@ impl Policy {
         clusters.extend(changed);
         let (sites, places) = (self.sites.clone(), self.places.clone());
         let (captures, circuits) = (self.captures.clone(), self.circuits.clone());
-        Some(Self { snapshot: self.snapshot.clone(), sites, places, captures, circuits, clusters })
+        let policy = Self { snapshot: self.snapshot.clone(), sites, places, captures, circuits, clusters };
+        policy.circuits.keep(policy.circuits_in_force());
+        Some(policy)
     }
 
-    /// What is to be done at given times for clusters that had nothing of the kind, or another rule for it, in `previous`.
+    /// The circuits of its clusters and of their endpoints.
+    fn circuits_in_force(&self) -> impl Iterator<Item = &Arc<Circuit>> {
+        let guarded = self.clusters.values().filter(|live| live.model.breaker.is_some());
+        guarded.flat_map(|live| live.circuit.iter().chain(live.hosts.iter().filter_map(|host| host.circuit.as_ref())))
+    }
+
+    /// What is to be done at given times for clusters that had nothing of the kind, or another rule for it, in `previous`;
+    /// and for circuits, which say themselves whether there is anything to do.
     pub(crate) fn chores_since<'p>(&'p self, previous: Option<&'p Self>) -> impl Iterator<Item = Arc<dyn Chore>> + 'p {
-        self.clusters.iter().filter_map(move |(name, live)| {
+        let of_clusters = self.clusters.iter().filter_map(move |(name, live)| {
             let outliers = live.outliers.as_ref()?;
             let before = previous.and_then(|policy| policy.clusters.get(name)).and_then(|live| live.outliers.as_ref());
             before.is_none_or(|before| !Arc::ptr_eq(before, outliers)).then(|| outliers.chore())
-        })
+        });
+        of_clusters.chain(std::iter::once(self.circuits.clone() as Arc<dyn Chore>))
     }
 
     /// Whether any cluster has endpoints by name.

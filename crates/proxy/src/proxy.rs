@@ -11,6 +11,7 @@ use outrigger_model::Snapshot;
 use outrigger_telemetry::Registry;
 use tokio::sync::{mpsc, watch};
 
+use crate::circuit::{CircuitReport, Forced};
 use crate::collect::Collector;
 use crate::in_force::InForce;
 use crate::report::{self, ClusterReport};
@@ -153,6 +154,22 @@ impl Proxy {
         report::clusters(&self.in_force.policy())
     }
 
+    /// Every circuit in force, by name.
+    pub fn circuits(&self) -> Vec<CircuitReport> {
+        self.in_force.policy().circuits.all(Instant::now())
+    }
+
+    /// Forces a circuit to be open or closed for so long, a year at most; whether there is one of that name.
+    pub fn force_circuit(&self, name: &str, forced: Forced, lasts: Duration) -> bool {
+        let now = Instant::now();
+        self.in_force.policy().circuits.force(name, forced, now + lasts.min(YEAR), now)
+    }
+
+    /// Ends what [`Self::force_circuit`] began, before its time; whether there is a circuit of that name.
+    pub fn release_circuit(&self, name: &str) -> bool {
+        self.in_force.policy().circuits.release(name, Instant::now())
+    }
+
     /// Connections of clients now.
     pub fn connections(&self) -> usize {
         (0..self.orders.len()).map(|i| self.shared.load(i).load(Ordering::Relaxed)).sum()
@@ -188,6 +205,9 @@ impl Proxy {
         let _ = self.ended.lock().await.recv().await;
     }
 }
+
+/// Whoever wants more than this means for ever, and a moment must be one that can be told.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How the names of listeners of containers' ports begin.
 const INBOUND: &str = "inbound|";

@@ -4,6 +4,8 @@ pub mod balancer;
 pub mod circuit_breaker;
 pub mod config_map;
 pub mod cors;
+#[cfg(test)]
+pub(crate) mod crds;
 pub mod daemon_set;
 pub mod deployment;
 pub mod destination_rule;
@@ -37,6 +39,7 @@ pub mod outlier;
 pub mod pod;
 pub mod policy_target;
 pub mod proxy_protocol;
+pub mod rate_limit;
 pub mod reference_grant;
 pub mod replica_set;
 pub mod resilience;

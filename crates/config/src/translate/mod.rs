@@ -33,6 +33,7 @@ mod mesh;
 mod mesh_routes;
 mod policy;
 mod protocol;
+mod rate_limits;
 mod reach;
 mod registry;
 mod resolve;
@@ -59,6 +60,7 @@ use outrigger_model::{
 
 pub(crate) use mesh::read as read_mesh;
 pub(crate) use protocol::Spoken;
+pub(crate) use rate_limits::ServerLimits;
 pub(crate) use workloads::{has_labels, owner_name};
 
 use crate::hosts;
@@ -317,6 +319,7 @@ impl Pass<'_> {
             now: self.view.now(),
             before: self.before.map_or(&lent, |memo| &memo.config.served.vhosts),
             lender: self.lender,
+            limits: &self.common.limits,
         };
         let mut listeners = match &self.view.gateway {
             None => {

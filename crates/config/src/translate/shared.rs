@@ -13,6 +13,7 @@ use super::client::{ByWorkload, Client};
 use super::clusters;
 use super::endpoints::{self, ServiceEndpoints, Slices};
 use super::lender::Lender;
+use super::rate_limits::RateLimits;
 use super::registry::{Registry, ServiceInfo, Source};
 use super::workloads::{Naming, PodIndex, Workloads};
 use super::{View, mesh, policy};
@@ -47,6 +48,8 @@ pub(super) struct Common {
     pub(super) registry: Arc<Registry>,
     /// Circuit breakers, by service.
     pub(super) breakers: Arc<Breakers>,
+    /// Limits on requests and bodies, by what they are for.
+    pub(super) limits: Arc<RateLimits>,
     /// What was found wrong with rules, whoever the client is.
     review: Arc<Vec<Diagnostic>>,
     /// By index of the registry.
@@ -99,11 +102,17 @@ impl Shared {
             self.common = Some(self.common_of(resources, view, before.as_ref()));
         }
         let (common, _) = self.parts();
-        [&common.mesh_diagnostics, &*common.review, &common.breakers.diagnostics, &common.orphans]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
+        [
+            &common.mesh_diagnostics,
+            &*common.review,
+            &common.breakers.diagnostics,
+            &common.limits.diagnostics,
+            &common.orphans,
+        ]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect()
     }
 
     /// What [`Self::update`] made of the input, and the lender.
@@ -156,6 +165,11 @@ impl Shared {
             Some(common) => common.breakers.clone(),
             None => Arc::new(Breakers::build(resources, &registry, &view.domain)),
         };
+        let same_limits = same_hosts.filter(|common| RateLimits::are_same(&common.resources, resources));
+        let limits = match same_limits {
+            Some(common) => common.limits.clone(),
+            None => Arc::new(RateLimits::build(resources, &registry, &view.domain)),
+        };
         self.by_workload.forget();
         let mut pods = self.workloads.index(resources, &naming, same_owners);
         let gatherer = Gatherer { resources, before: same_hosts, same_owners };
@@ -170,6 +184,7 @@ impl Shared {
             mesh_diagnostics,
             registry,
             breakers,
+            limits,
             review,
             services,
             orphans,

@@ -187,6 +187,16 @@ pub(crate) fn route(route: &Route) -> String {
     if let Some(fault) = &route.fault {
         write!(out, " fault={fault:?}").unwrap();
     }
+    for limit in &route.rate_limits {
+        let each = if limit.per_source { " each source" } else { "" };
+        write!(out, " limit={}/{:?}+{}{each} of {}", limit.requests, limit.interval, limit.burst, limit.key).unwrap();
+    }
+    let BodyLimits { request_bytes, response_bytes } = route.body_limits;
+    for (name, bytes) in [("request", request_bytes), ("response", response_bytes)] {
+        if let Some(bytes) = bytes {
+            write!(out, " {name}<={bytes}").unwrap();
+        }
+    }
     for mirror in &route.mirrors {
         write!(out, " mirror={}@{}", mirror.cluster, mirror.share.millionths()).unwrap();
     }

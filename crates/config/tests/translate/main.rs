@@ -28,6 +28,7 @@ mod oracle;
 mod policies;
 mod protocols;
 mod proxy_protocol;
+mod rate_limits;
 mod reuse;
 mod samples;
 mod scope;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use outrigger_model::{BreakerScope, Cluster, ClusterName, Endpoint};
 
@@ -11,12 +11,14 @@ use super::Circuit;
 use super::core::{Core, Forced};
 use super::report::CircuitReport;
 use crate::health::Health;
+use crate::sweeper::Chore;
 
 /// The circuits of one proxy. They outlive snapshots; one that the policy in force does not have any more ends.
 #[derive(Debug, Default)]
 pub(crate) struct Circuits {
     cores: Mutex<BTreeMap<Arc<str>, Arc<Core>>>,
     rng: Mutex<fastrand::Rng>,
+    last_tick: Mutex<Option<Instant>>,
 }
 
 /// What a circuit is the circuit of.
@@ -135,11 +137,6 @@ impl Circuits {
         });
     }
 
-    /// Lets time pass for circuits that get no calls.
-    pub(crate) fn tick(&self, now: Instant) {
-        self.cores().values().for_each(|core| core.keep_up(core.at(now)));
-    }
-
     /// Every circuit as it is now, by name.
     pub(crate) fn all(&self, now: Instant) -> Vec<CircuitReport> {
         // Not under the lock: there may be thousands.
@@ -162,7 +159,29 @@ impl Circuits {
         core.as_deref().map(act).is_some()
     }
 
+    fn last_tick(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.last_tick.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn cores(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<Core>>> {
         self.cores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Chore for Circuits {
+    fn due(&self) -> Option<Instant> {
+        if self.cores().is_empty() {
+            return None;
+        }
+        Some(self.last_tick().map_or_else(Instant::now, |last| last + TICK))
+    }
+
+    /// Lets time pass for circuits that get no calls: what they decide has its moment anyway, but the log has to hear of it.
+    fn run(&self, now: Instant) {
+        *self.last_tick() = Some(now);
+        self.cores().values().for_each(|core| core.keep_up(core.at(now)));
+    }
+}
+
+/// Hystrix's health interval, if nobody says otherwise.
+const TICK: Duration = Duration::from_millis(500);

@@ -2,6 +2,8 @@
 
 mod hystrix;
 mod linkerd;
+mod registry;
+mod told;
 
 use std::collections::HashMap;
 use std::sync::Arc;
