@@ -15,6 +15,7 @@ use crate::circuit;
 use crate::cluster::LiveCluster;
 use crate::dns::{Age, Name, Names};
 use crate::labels::{cluster_labels, endpoint_labels, route_labels};
+use crate::outlier;
 use crate::policy::Policy;
 
 /// The collector of one proxy.
@@ -51,6 +52,9 @@ impl Collect for Collector {
         let mut known = std::collections::HashSet::new();
         for cluster in policy.clusters.values() {
             let used = cluster.hosts.iter().any(|h| h.begun() > 0);
+            if let Some(outliers) = cluster.outliers.as_ref().filter(|_| all || used) {
+                outlier::collect(cluster, outliers, Self::ENDPOINTS_MAX, now, out);
+            }
             if all || used {
                 membership(&cluster.model, cluster, now, out);
             }
@@ -78,7 +82,8 @@ fn membership(model: &Cluster, live: &LiveCluster, now: Instant, out: &mut Famil
 }
 
 fn endpoints(live: &LiveCluster, history: &mut History, now: Instant, out: &mut Families) {
-    let shares = expected_shares(&live.model.balance, &live.hosts, now);
+    let panic_percent = live.outliers.as_ref().map_or(0, |outliers| outliers.panic_percent());
+    let shares = expected_shares(&live.model.balance, panic_percent, &live.hosts, now);
     let mut served = Vec::with_capacity(shares.len());
     for (host, share) in live.hosts.iter().zip(&shares) {
         let labels = endpoint_labels(&live.model, &host.endpoint);

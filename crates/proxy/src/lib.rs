@@ -21,6 +21,7 @@ mod deadlines;
 mod detect;
 mod dns;
 mod downstream;
+mod drains;
 mod exchange;
 mod failure;
 mod first_answer;
@@ -71,6 +72,7 @@ pub use circuit::{
     CircuitCause, CircuitCounts, CircuitEvent, CircuitReport, CircuitState, Forced, Percentiles, Transition,
 };
 pub use dns::NameServers;
+pub use drains::EndpointError;
 pub use outlier::{EjectionReason, EjectionReport, OutlierReport};
 pub use proxy::{Options, Proxy};
 pub use report::{ClusterReport, EndpointReport};

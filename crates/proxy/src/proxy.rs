@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::circuit::{CircuitReport, Forced};
 use crate::collect::Collector;
+use crate::drains::EndpointError;
 use crate::in_force::InForce;
 use crate::report::{self, ClusterReport};
 use crate::runtime::{Hosting, Order, Phase};
@@ -151,7 +152,29 @@ impl Proxy {
 
     /// Clusters and endpoints in force, with their load.
     pub fn clusters(&self) -> Vec<ClusterReport> {
-        report::clusters(&self.in_force.policy())
+        report::clusters(&self.in_force.policy(), self.in_force.drains())
+    }
+
+    /// Sends an endpoint no more requests for so long, or until [`Self::restore_endpoint`]; those on their way go on. It
+    /// outlives new snapshots. A drain that it has already is replaced.
+    ///
+    /// # Errors
+    /// When there is no such endpoint, or too many are drained.
+    pub fn drain_endpoint(&self, cluster: &str, address: SocketAddr, ttl: Duration) -> Result<(), EndpointError> {
+        self.in_force.drain(cluster, address, ttl)
+    }
+
+    /// Ends [`Self::drain_endpoint`]; whether it was drained.
+    pub fn restore_endpoint(&self, cluster: &str, address: SocketAddr) -> bool {
+        self.in_force.restore(cluster, address)
+    }
+
+    /// Ends the ejection of an endpoint by outlier detection; whether it was ejected.
+    ///
+    /// # Errors
+    /// When there is no such endpoint.
+    pub fn reset_ejection(&self, cluster: &str, address: SocketAddr) -> Result<bool, EndpointError> {
+        self.in_force.reset_ejection(cluster, address)
     }
 
     /// Every circuit in force, by name.

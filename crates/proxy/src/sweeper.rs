@@ -114,3 +114,76 @@ impl fmt::Debug for Sweeper {
         f.debug_struct("Sweeper").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Is due at each of these times, and tells when it was done.
+    struct Times(Mutex<Vec<Instant>>, mpsc::Sender<Instant>);
+
+    impl Chore for Times {
+        fn due(&self) -> Option<Instant> {
+            self.0.lock().unwrap().last().copied()
+        }
+
+        fn run(&self, now: Instant) {
+            let due = self.0.lock().unwrap().pop().unwrap();
+            assert!(now >= due, "too early");
+            self.1.send(now).unwrap();
+        }
+    }
+
+    fn chore(mut after_ms: Vec<u64>, done: &mpsc::Sender<Instant>) -> Arc<dyn Chore> {
+        let now = Instant::now();
+        after_ms.reverse();
+        let times = after_ms.into_iter().map(|ms| now + Duration::from_millis(ms)).collect();
+        Arc::new(Times(Mutex::new(times), done.clone()))
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn what_is_due_is_done_again_and_again() {
+        let (done, wire) = mpsc::channel();
+        let sweeper = Sweeper::default();
+        let far = chore(vec![1_000_000], &done);
+        sweeper.take(&far);
+        let near = chore(vec![0, 20, 40], &done);
+        sweeper.take(&near);
+        // Handed in twice it is not done more often.
+        sweeper.take(&near);
+        (0..3).for_each(|_| drop(wire.recv_timeout(PATIENCE).expect("it is done")));
+        assert!(near.due().is_none() && far.due().is_some());
+    }
+
+    #[test]
+    fn what_nobody_holds_is_not_done_and_does_not_hold_the_thread_up() {
+        let (done, wire) = mpsc::channel();
+        let sweeper = Sweeper::default();
+        sweeper.take(&chore(vec![0], &done));
+        let kept = chore(vec![30], &done);
+        sweeper.take(&kept);
+        wire.recv_timeout(PATIENCE).expect("the other one is done");
+        assert!(wire.try_recv().is_err(), "and that one only");
+    }
+
+    #[test]
+    fn the_thread_ends_with_the_last_handle() {
+        let (done, _wire) = mpsc::channel();
+        let sweeper = Sweeper::default();
+        let inner = Arc::downgrade(&sweeper.0.0);
+        let far = chore(vec![1_000_000], &done);
+        sweeper.take(&far);
+        drop(sweeper.clone());
+        assert!(inner.upgrade().is_some());
+        drop(sweeper);
+        let deadline = Instant::now() + PATIENCE;
+        while inner.strong_count() > 0 {
+            assert!(Instant::now() < deadline, "the thread goes on");
+            std::thread::yield_now();
+        }
+    }
+}

@@ -289,7 +289,8 @@ fn destination(route: &Route, index: usize) -> &Destination {
 impl WorkerCluster {
     /// A cluster that this worker has not used yet.
     pub(crate) fn new(live: Arc<LiveCluster>, recorder: &Recorder, budget: Rc<retry::Own>) -> Self {
-        let balancer = Balancer::new(&live.model.balance, live.hosts.clone(), live.table.clone());
+        let balancer = Balancer::new(&live.model.balance, live.hosts.clone(), live.table.clone())
+            .with_outliers(live.outliers.clone());
         Self {
             balancer: RefCell::new(balancer),
             stats: recorder.cluster(&live.model),

@@ -95,6 +95,9 @@ pub(crate) struct Shared {
     desk: Mutex<Desk>,
     /// Picks while too few endpoints were available.
     panics: AtomicU64,
+    /// What was told, for tests.
+    #[cfg(test)]
+    told: Mutex<Vec<News>>,
 }
 
 /// The book, and the dice of its decisions.
@@ -200,7 +203,13 @@ impl Outliers {
 impl Shared {
     fn new(cluster: ClusterName, rule: &OutlierDetection, now: Instant, rng: fastrand::Rng) -> Self {
         let desk = Mutex::new(Desk { book: Book::new(rule, now), rng });
-        Self { cluster, desk, panics: AtomicU64::new(0) }
+        Self {
+            cluster,
+            desk,
+            panics: AtomicU64::new(0),
+            #[cfg(test)]
+            told: Mutex::default(),
+        }
     }
 
     /// Writes into the book, and tells what happened when the lock is free again.
@@ -211,6 +220,8 @@ impl Shared {
             write(book, rng, &mut news)
         };
         news.iter().for_each(|news| news.tell(&self.cluster));
+        #[cfg(test)]
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(news);
         result
     }
 
@@ -229,3 +240,24 @@ impl Chore for Shared {
         self.change(|book, rng, news| book.sweep(now, rng, news));
     }
 }
+
+#[cfg(test)]
+impl Outliers {
+    /// With this `minHealthPercent`, for tests of balancing.
+    pub(crate) fn for_panic(health_percent_min: u32) -> Arc<Self> {
+        let rule = OutlierDetection { health_percent_min, ..testing::rule("") };
+        let (name, now) = (ClusterName::new("panic"), Instant::now());
+        let shared = Arc::new(Shared::new(name, &rule, now, fastrand::Rng::with_seed(0)));
+        Arc::new(Self { rule, shared })
+    }
+
+    /// How many picks found too few endpoints available.
+    pub(crate) fn picks_in_panic(&self) -> u64 {
+        self.shared.panics.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

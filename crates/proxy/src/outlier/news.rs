@@ -41,7 +41,7 @@ pub(super) enum Return {
 }
 
 impl Return {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Over => "its time is over",
             Self::Manual => "reset by hand",
