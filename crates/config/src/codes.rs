@@ -138,6 +138,8 @@ codes! {
     GRPC_OVER_HTTP1 = "OUT0218" Warning;
     /// A Gateway is of a class that another controller serves; it is not served here.
     GATEWAY_OF_OTHERS = "OUT0220" Info;
+    /// The fallback of a CircuitBreaker leads back to what it stands in for; there is no fallback.
+    FALLBACK_CIRCLE = "OUT0219" Error;
     /// A GatewayClass, Gateway or ListenerSet is not accepted: nothing of it is served.
     GATEWAY_REFUSED = "OUT0221" Error;
     /// A listener of a Gateway or ListenerSet is not served: it conflicts with another, or asks for what is not supported.

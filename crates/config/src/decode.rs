@@ -265,6 +265,8 @@ impl<'n, 't> Fields<'n, 't> {
 
     /// Reports every field that nobody asked for.
     pub fn finish(self, cx: &mut Cx) {
+        #[cfg(test)]
+        crate::kind::crds::note(cx, &self.known);
         if !self.known.contains(&"*") {
             self.report_unknown(cx);
         }

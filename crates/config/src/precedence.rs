@@ -16,6 +16,9 @@
 //! | HTTPRoutes, or GRPCRoutes, at one listener of the Gateway API | all: that with the longer host name comes first, then by what they match | Gateway API, see `translate/gateways/api/chains.rs` and `translate/http_routes.rs` |
 //! | TLSRoutes and TCPRoutes at one listener or Service for one server name; TCPRoutes for one port | the oldest | Gateway API (`TCPRouteMultipleRoutesAttachment`): all are attached, a connection goes one way; see `translate/gateways/api/relays.rs` and `translate/l4_routes_mesh.rs` |
 //! | connections to a service's port (`--forward`): VirtualService with `tls` or `tcp` rules for it, TLSRoutes and TCPRoutes, Service | VirtualService, then the routes, then the service itself | as with requests |
+//! | what says how a cluster's circuit breaks: CircuitBreaker, annotation `outrigger.dev/hystrix`, Linkerd's failure accrual | CircuitBreaker, then the annotation, then Linkerd's | the more deliberate statement first |
+//! | CircuitBreakers for one cluster | the one for its subset, then for its port, then for the whole service; of two for the same the oldest | Gateway API (GEP-713, "conflict resolution") |
+//! | RateLimits for one route | the one that names its rule, then the one for the object, of two the oldest; beside it the oldest for the Service | GEP-713; what protects a service and what a route allows are two questions, and a request must pass both |
 //! | TrafficSplits for one root service | the oldest | SMI says nothing; stable |
 //! | Services and ServiceEntries with one host and port | the client's own namespace, then Services, then the oldest | |
 //!
@@ -30,6 +33,32 @@ use crate::hosts;
 use crate::kind::istio::ExportTo;
 use crate::node::Pos;
 use crate::object::Metadata;
+
+/// What says how a cluster's circuit breaks, the weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BreakerSource {
+    /// Linkerd's annotations.
+    Linkerd,
+    /// Annotation `outrigger.dev/hystrix`.
+    Hystrix,
+    /// A CircuitBreaker.
+    Kind,
+}
+
+/// How strong a breaker is for a cluster that it is for; the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BreakerRank {
+    source: BreakerSource,
+    of_subset: bool,
+    of_port: bool,
+}
+
+impl BreakerRank {
+    /// Of one that is said by `source`, perhaps of a subset or port alone.
+    pub fn of(source: BreakerSource, of_subset: bool, of_port: bool) -> Self {
+        Self { source, of_subset, of_port }
+    }
+}
 
 /// Whose routes a host's port gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -50,10 +50,9 @@ pub(crate) struct ObjectKey {
 const TO_COME: &[(&str, &str)] = &[
     ("gateway.networking.k8s.io", "BackendTLSPolicy"),
     ("gateway.networking.k8s.io", "UDPRoute"),
+    ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy"),
     ("networking.istio.io", "EnvoyFilter"),
     ("networking.istio.io", "ProxyConfig"),
-    ("outrigger.dev", "CircuitBreaker"),
-    ("outrigger.dev", "RateLimit"),
     ("security.istio.io", "AuthorizationPolicy"),
     ("security.istio.io", "PeerAuthentication"),
     ("security.istio.io", "RequestAuthentication"),
@@ -247,6 +246,8 @@ kinds! {
         ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha3", "gateway.networking.k8s.io/v1alpha2"];
     TCPRoute tcp_routes: kind::tcp_route::TcpRoute, namespaced,
         ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"];
+    CircuitBreaker circuit_breakers: kind::circuit_breaker::CircuitBreaker, namespaced, ["outrigger.dev/v1alpha1"];
+    RateLimit rate_limits: kind::rate_limit::RateLimit, namespaced, ["outrigger.dev/v1alpha1"];
 }
 
 impl Resources {

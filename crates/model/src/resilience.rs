@@ -239,8 +239,11 @@ pub struct FaultAbort {
 /// A local rate limit of a route, from a `RateLimit` (`outrigger.dev/v1alpha1`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// The object that says so, `namespace/name`; the state of a limit is kept under it and the route.
+    /// The object that says so, `namespace/name`.
     pub name: Arc<str>,
+    /// What the state is kept under. Limits of several routes with one key share it: they are one limit of one object for
+    /// one target, such as a Service, a route with all of its rules, or one rule.
+    pub key: Arc<str>,
     /// Requests in [`Self::interval`], at least 1.
     pub requests: u32,
     /// The time for so many.

@@ -6,7 +6,7 @@ use crate::answer::Answer;
 use crate::downstream::Downstream;
 use crate::failure::{Blame, Reason, grpc_status_of};
 use crate::flag::Flags;
-use crate::forward::{Talks, forward};
+use crate::forward::{Broken, Talks, forward};
 use crate::h1::body::Framing;
 use crate::h1::head::Version;
 use crate::plan::{Client, Exchange, Plan, Refused};
@@ -74,13 +74,13 @@ async fn carry_out<T: Talks>(
             return answer_request(worker, client, side, exchange, answer, Some(reason), (&*destination, None)).await;
         }
     };
-    let forwarded = forward::<T>(worker, client, who, exchange, &forwarding).await;
+    let forwarded = forward::<T>(worker, client, who, exchange, &mut forwarding).await;
     let cluster = forwarding.cluster().cloned();
     let stats = cluster.as_ref().map(|c| &c.stats);
     worker.buffers.give_head(std::mem::take(&mut forwarding.head));
     match forwarded.result {
         Ok(answered) => {
-            let mut outcome = exchange.outcome(answered.status, Flags::default());
+            let mut outcome = exchange.outcome(answered.status, forwarded.flags);
             if let Some(upgraded) = answered.upgraded {
                 let (direction, endpoint) = (side.direction.clone(), forwarded.endpoint);
                 let started = exchange.started;
@@ -93,21 +93,22 @@ async fn carry_out<T: Talks>(
             worker.recorder.exchange(side, &outcome, stats, &forwarded.endpoint);
             if exchange.keep_alive.get() { After::Next } else { After::Linger }
         }
-        Err(broken) if broken.status_sent == 0 && broken.reason != Reason::ClientGone => {
-            worker.recorder.proxy_reply(broken.reason);
-            let answer = Answer::failure(broken.reason, &broken.cause);
+        Err(Broken { lost, cause }) if lost.status_sent == 0 && lost.reason != Reason::ClientGone => {
+            worker.recorder.proxy_reply(lost.reason);
+            exchange.flags.set(exchange.flags.get().and(forwarded.flags));
+            let answer = Answer::failure(lost.reason, &cause);
             // The request body may be half read: the connection has no next request.
             if exchange.framing != Framing::None {
                 exchange.keep_alive.set(false);
             }
             let endpoint = (&*forwarded.endpoint, stats);
-            answer_request(worker, client, side, exchange, answer, Some(broken.reason), endpoint).await
+            answer_request(worker, client, side, exchange, answer, Some(lost.reason), endpoint).await
         }
-        Err(broken) => {
-            let outcome = exchange.outcome(broken.status_sent, broken.reason.row().flag.into());
+        Err(Broken { lost, .. }) => {
+            let outcome = exchange.outcome(lost.status_sent, forwarded.flags.with(lost.reason.row().flag));
             worker.recorder.exchange(side, &outcome, stats, &forwarded.endpoint);
             debug_assert!(
-                broken.status_sent != 0 || broken.reason == Reason::ClientGone,
+                lost.status_sent != 0 || lost.reason == Reason::ClientGone,
                 "a client that waits gets an answer"
             );
             client.cut();
@@ -163,7 +164,7 @@ impl Exchange {
     fn outcome(&self, status: u16, flags: Flags) -> Outcome {
         Outcome {
             status,
-            flags: self.applied.get().map_or(flags, |applied| flags.and(applied.flags())),
+            flags: flags.and(self.flags.get()),
             grpc: None,
             bytes_received: self.bytes_received.get(),
             bytes_sent: self.bytes_sent.get(),

@@ -19,7 +19,7 @@ use crate::answer::Answer;
 use crate::downstream::Downstream;
 use crate::failure::Reason;
 use crate::fault::Faults;
-use crate::flag::{Flag, Flags};
+use crate::flag::Flag;
 use crate::h1::body::Framing;
 use crate::h1::buffer::Buffer;
 use crate::headers::write_field;
@@ -43,8 +43,6 @@ pub(crate) struct Applied {
     delay: RefCell<Option<Delay>>,
     /// Seconds until a request that was refused may come again.
     retry_after: Option<u64>,
-    /// Flags of what was done to it.
-    flags: Flags,
 }
 
 /// A request that is held back.
@@ -129,7 +127,7 @@ impl Before {
                     stats.delays.inc();
                     let delay = Delay { length, _slot: slot, _active: HeldGauge::new(&stats.active) };
                     applied.delay = RefCell::new(Some(delay));
-                    applied.flags = applied.flags.with(Flag::DelayInjected);
+                    exchange.flags.set(exchange.flags.get().with(Flag::DelayInjected));
                 }
                 None => {
                     stats.overflow.inc();
@@ -152,11 +150,6 @@ fn destination(worker: &Worker, exchange: &Exchange, route: &Route) -> Rc<Endpoi
 }
 
 impl Applied {
-    /// Flags of what was done to the request.
-    pub(crate) fn flags(&self) -> Flags {
-        self.flags
-    }
-
     /// Adds what an answer to the request has to say.
     fn complete(&self, answer: &mut Answer) {
         let Some(seconds) = self.retry_after else { return };

@@ -17,7 +17,8 @@ use crate::dns::{Name, Names};
 use crate::health::{Health, Out};
 use crate::limits::Limits;
 use crate::named::{self, Held, Place};
-use crate::outlier::Outliers;
+use crate::outlier::{Monitor, Outliers};
+use crate::retry::Offered;
 
 /// One endpoint of one cluster, shared by all workers.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(crate) struct EndpointState {
     pub(crate) health: Arc<Health>,
     /// Its own circuit, where endpoints have some.
     pub(crate) circuit: Option<Arc<Circuit>>,
+    /// What is counted of it, where somebody looks for outliers.
+    pub(crate) monitor: Option<Arc<Monitor>>,
 }
 
 /// Counts over all workers: least request is only right when it is global.
@@ -82,13 +85,14 @@ impl EndpointState {
 
     /// An endpoint with an id of the caller's.
     pub(crate) fn new(id: u64, endpoint: Arc<Endpoint>, since: Instant) -> Self {
-        Self { id, endpoint, since, place: None, load: Arc::default(), health: Arc::default(), circuit: None }
+        let (load, health) = (Arc::default(), Arc::default());
+        Self { id, endpoint, since, place: None, load, health, circuit: None, monitor: None }
     }
 
     /// The same endpoint as a new snapshot, or a new answer for its name, describes it.
     pub(crate) fn described_by(&self, endpoint: Arc<Endpoint>, place: Option<Arc<Place>>) -> Self {
         let (load, health, circuit) = (self.load.clone(), self.health.clone(), self.circuit.clone());
-        Self { id: self.id, endpoint, since: self.since, place, load, health, circuit }
+        Self { id: self.id, endpoint, since: self.since, place, load, health, circuit, monitor: self.monitor.clone() }
     }
 
     /// The same endpoint with the circuit that its cluster asks for.
@@ -99,6 +103,16 @@ impl EndpointState {
         }
         let mut other = self.described_by(self.endpoint.clone(), self.place.clone());
         other.circuit = asks.and_then(|_| circuits.of_endpoint(model, &other.endpoint, &other.health));
+        Arc::new(other)
+    }
+
+    /// The same endpoint with a monitor where somebody looks for outliers, and only there.
+    fn monitored(self: Arc<Self>, is_monitored: bool) -> Arc<Self> {
+        if self.monitor.is_some() == is_monitored {
+            return self;
+        }
+        let mut other = self.described_by(self.endpoint.clone(), self.place.clone());
+        other.monitor = is_monitored.then(|| Arc::new(Monitor::new(self.id, self.health.clone())));
         Arc::new(other)
     }
 
@@ -132,11 +146,18 @@ impl EndpointState {
         self.health.is_fine() || self.may_be_probed(now)
     }
 
+    /// Whether it may be picked where too few others are available: an ejection does not count then.
+    pub(crate) fn is_usable(&self, now: Instant) -> bool {
+        !self.health.is(Out::Drained) && (!self.health.is(Out::Circuit) || self.is_let_through(now))
+    }
+
     /// Whether nothing but its circuit keeps it out, and that would let a request through.
     fn may_be_probed(&self, now: Instant) -> bool {
-        !self.health.is(Out::Ejected)
-            && !self.health.is(Out::Drained)
-            && self.circuit.as_ref().is_none_or(|circuit| circuit.would_admit(now))
+        !self.health.is(Out::Ejected) && !self.health.is(Out::Drained) && self.is_let_through(now)
+    }
+
+    fn is_let_through(&self, now: Instant) -> bool {
+        self.circuit.as_ref().is_none_or(|circuit| circuit.would_admit(now))
     }
 
     /// Counts a request until the result is dropped.
@@ -171,6 +192,8 @@ pub(crate) struct LiveCluster {
     pub(crate) table: Option<Arc<HashTable>>,
     /// What is under way in it.
     pub(crate) limits: Arc<Limits>,
+    /// What a `retryBudget` goes by.
+    pub(crate) offered: Arc<Offered>,
     /// Who looks for outliers among its endpoints.
     pub(crate) outliers: Option<Arc<Outliers>>,
     /// Its circuit, where it has one for all its endpoints.
@@ -224,12 +247,17 @@ impl LiveCluster {
         } else {
             named::hosts(model, from_snapshot.collect(), &held, before, now)
         };
-        let hosts: Arc<[_]> = hosts.iter().map(|host| host.clone().guarded(model, circuits)).collect();
+        let outliers = Outliers::of(model, previous.and_then(|previous| previous.outliers.as_ref()), now);
+        let guarded = hosts.iter().map(|host| host.clone().guarded(model, circuits));
+        let hosts: Arc<[_]> = guarded.map(|host| host.monitored(outliers.is_some())).collect();
+        if let Some(outliers) = &outliers {
+            outliers.set_members(&hosts);
+        }
         let table = HashTable::build(&model.balance.policy, &hosts);
         let limits = previous.map_or_else(Arc::default, |previous| previous.limits.clone());
-        let outliers = Outliers::of(model, previous.and_then(|previous| previous.outliers.as_ref()));
+        let offered = previous.map_or_else(|| Arc::new(Offered::new(now)), |previous| previous.offered.clone());
         let circuit = circuits.of_cluster(model);
-        Arc::new(Self { model: model.clone(), hosts, held, table, limits, outliers, circuit })
+        Arc::new(Self { model: model.clone(), hosts, held, table, limits, offered, outliers, circuit })
     }
 
     /// The names that give it addresses.

@@ -4,16 +4,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use outrigger_model::{Action, Cluster};
 use outrigger_telemetry::{Collect, Families, catalogue};
 use tokio::sync::watch;
 
 use crate::balance::{expected_shares, fairness_index};
+use crate::circuit;
 use crate::cluster::LiveCluster;
 use crate::dns::{Age, Name, Names};
 use crate::labels::{cluster_labels, endpoint_labels, route_labels};
+use crate::outlier;
 use crate::overload::Overload;
 use crate::policy::Policy;
 
@@ -52,6 +54,9 @@ impl Collect for Collector {
         let mut known = std::collections::HashSet::new();
         for cluster in policy.clusters.values() {
             let used = cluster.hosts.iter().any(|h| h.begun() > 0);
+            if let Some(outliers) = cluster.outliers.as_ref().filter(|_| all || used) {
+                outlier::collect(cluster, outliers, Self::ENDPOINTS_MAX, now, out);
+            }
             if all || used {
                 membership(&cluster.model, cluster, now, out);
             }
@@ -63,6 +68,7 @@ impl Collect for Collector {
         history.0.retain(|id, _| known.contains(id));
         let manager = [];
         out.gauge(&catalogue::ENVOY_CLUSTER_MANAGER_ACTIVE_CLUSTERS, &manager, policy.clusters.len() as f64);
+        circuit::collect(&policy.circuits, now, SystemTime::now(), out);
         out.gauge(&catalogue::OUTRIGGER_OVERLOAD_LEVEL, &[], f64::from(self.overload.level() as u8));
         if let Some(ratio) = self.overload.used_ratio() {
             out.gauge(&catalogue::OUTRIGGER_OVERLOAD_MEMORY_RATIO, &[], ratio);
@@ -82,7 +88,8 @@ fn membership(model: &Cluster, live: &LiveCluster, now: Instant, out: &mut Famil
 }
 
 fn endpoints(live: &LiveCluster, history: &mut History, now: Instant, out: &mut Families) {
-    let shares = expected_shares(&live.model.balance, &live.hosts, now);
+    let panic_percent = live.outliers.as_ref().map_or(0, |outliers| outliers.panic_percent());
+    let shares = expected_shares(&live.model.balance, panic_percent, &live.hosts, now);
     let mut served = Vec::with_capacity(shares.len());
     for (host, share) in live.hosts.iter().zip(&shares) {
         let labels = endpoint_labels(&live.model, &host.endpoint);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::choose::Choice;
 use crate::failure::Reason;
-use crate::forward::Choice;
 use crate::h1::stream::Stream;
 use crate::keepalive;
 use crate::pool::Upstream;

@@ -19,6 +19,8 @@ use crate::failure::Reason;
 pub(crate) struct Deadlines {
     route: Limit,
     per_try: Limit,
+    /// What a circuit allows a try; set when the try begins.
+    of_circuit: Cell<Option<Instant>>,
     /// When a call of gRPC has taken as long as its client gave it.
     call: Option<Instant>,
     request_is_here: Cell<bool>,
@@ -35,7 +37,13 @@ impl Deadlines {
     /// With these limits; `None` is none.
     pub(crate) fn new(route: Option<Duration>, per_try: Option<Duration>) -> Self {
         let limit = |length| Limit { length, strikes: Cell::new(None) };
-        Self { route: limit(route), per_try: limit(per_try), call: None, request_is_here: Cell::new(false) }
+        Self {
+            route: limit(route),
+            per_try: limit(per_try),
+            of_circuit: Cell::new(None),
+            call: None,
+            request_is_here: Cell::new(false),
+        }
     }
 
     /// As well as at a moment that the client named (`grpc-timeout`), whatever has come until then.
@@ -51,8 +59,9 @@ impl Deadlines {
         }
     }
 
-    /// Another try begins.
-    pub(crate) fn try_begins(&self) {
+    /// Another try begins, for which a circuit allows so much time.
+    pub(crate) fn try_begins(&self, of_circuit: Option<Duration>) {
+        self.of_circuit.set(of_circuit.and_then(|length| Instant::now().checked_add(length)));
         if self.request_is_here.get() {
             self.per_try.set();
         }
@@ -64,7 +73,10 @@ impl Deadlines {
         mut future: Pin<&mut F>,
         answer_begun: &Cell<u16>,
     ) -> Result<F::Output, Reason> {
-        let unlimited = self.route.length.is_none() && self.per_try.length.is_none() && self.call.is_none();
+        let unlimited = self.route.length.is_none()
+            && self.per_try.length.is_none()
+            && self.call.is_none()
+            && self.of_circuit.get().is_none();
         let mut timer: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
@@ -84,13 +96,25 @@ impl Deadlines {
         .await
     }
 
+    /// Awaits `future`, at most until a limit on the whole strikes.
+    pub(crate) async fn limit_whole<F: Future>(&self, future: Pin<&mut F>) -> Result<F::Output, Reason> {
+        self.limit(future, &Cell::new(u16::MAX)).await
+    }
+
+    /// Whether the limits on the whole leave time for a wait and something after it.
+    pub(crate) fn leaves(&self, wait: Duration) -> bool {
+        let whole = self.route.strikes.get().into_iter().chain(self.call);
+        whole.min().is_none_or(|strikes| Instant::now() + wait < strikes)
+    }
+
     /// Which limit strikes next.
     fn next(&self, answer_begun: bool) -> Option<(Instant, Reason)> {
         let route = self.route.strikes.get().map(|at| (at, Reason::RouteTimeout));
         let per_try = self.per_try.strikes.get().filter(|_| !answer_begun).map(|at| (at, Reason::PerTryTimeout));
+        let of_circuit = self.of_circuit.get().filter(|_| !answer_begun).map(|at| (at, Reason::CircuitTimeout));
         let call = self.call.map(|at| (at, Reason::CallTimeout));
         // Of two at one time, the one of the whole: no other try could help.
-        call.into_iter().chain(route).chain(per_try).min_by_key(|(at, _)| *at)
+        call.into_iter().chain(route).chain(per_try).chain(of_circuit).min_by_key(|(at, _)| *at)
     }
 }
 
@@ -134,7 +158,7 @@ mod tests {
         ] {
             let deadlines = Deadlines::new(route.map(ms), per_try.map(ms));
             deadlines.request_is_here();
-            deadlines.try_begins();
+            deadlines.try_begins(None);
             assert_eq!(struck(&deadlines, 0).await, (reason, after), "{route:?} {per_try:?}");
         }
     }
@@ -142,7 +166,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_on_its_way_has_all_the_time() {
         let deadlines = Deadlines::new(Some(ms(100)), Some(ms(50)));
-        deadlines.try_begins();
+        deadlines.try_begins(None);
         let upload = async {
             tokio::time::advance(ms(5_000)).await;
             deadlines.request_is_here();
@@ -177,7 +201,7 @@ mod tests {
         let deadlines = Deadlines::new(Some(ms(250)), Some(ms(100)));
         deadlines.request_is_here();
         for expected in [(Reason::PerTryTimeout, 100), (Reason::PerTryTimeout, 100), (Reason::RouteTimeout, 50)] {
-            deadlines.try_begins();
+            deadlines.try_begins(None);
             assert_eq!(struck(&deadlines, 0).await, expected);
         }
     }
@@ -186,7 +210,7 @@ mod tests {
     async fn what_is_done_in_time_is_done_and_no_limit_never_strikes() {
         let deadlines = Deadlines::new(None, None);
         deadlines.request_is_here();
-        deadlines.try_begins();
+        deadlines.try_begins(None);
         assert_eq!(deadlines.limit(pin!(after(86_400_000)), &Cell::new(0)).await, Ok(86_400_000));
         let deadlines = Deadlines::new(Some(Duration::MAX), Some(ms(100)));
         deadlines.request_is_here();

@@ -9,9 +9,10 @@ use std::time::Instant;
 use outrigger_model::HeaderEdits;
 
 use crate::bridge::MessageCount;
+use crate::choose::Chosen;
 use crate::deadlines::Deadlines;
 use crate::failure::Reason;
-use crate::forward::{Answered, Chosen, Forwarding};
+use crate::forward::{Answered, Forwarding, Link};
 use crate::h1::body::{Decoder, Framing};
 use crate::h1::head::{self, Bounds, ResponseHead, Version};
 use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
@@ -22,11 +23,13 @@ use crate::plan::{Exchange, write_framing};
 use crate::pool::{Upstream, give_back};
 use crate::progress::{Lost, Progress};
 use crate::relay::{Coding, Relay, RelayFailure};
+use crate::retry::Tries;
 use crate::upgrade::{self, Upgraded, UpstreamEnd};
+use crate::watch::Watch;
 use crate::worker::Worker;
 
 /// A request and the connection to the endpoint it goes to.
-pub(crate) struct Conversation<'c> {
+pub(crate) struct Conversation<'c, 'w> {
     pub(crate) worker: &'c Rc<Worker>,
     pub(crate) exchange: &'c Exchange,
     pub(crate) forwarding: &'c Forwarding,
@@ -38,6 +41,10 @@ pub(crate) struct Conversation<'c> {
     pub(crate) held_body: Option<&'c HeldBody>,
     /// Where the messages of a gRPC call are counted.
     pub(crate) messages: Option<MessageCount>,
+    /// Who decides whether an answer is given up for another try.
+    pub(crate) tries: &'c Tries<'c>,
+    /// Who wants to know how it ends.
+    pub(crate) watch: &'c Watch<'w>,
 }
 
 /// What the bytes of an answer's head came to, with the head for the client.
@@ -59,15 +66,17 @@ struct Download {
 /// Milliseconds the upstream took until its answer began.
 const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
 
-impl Conversation<'_> {
+impl Conversation<'_, '_> {
     /// Runs it; the connection goes back to the pool when it can be used again.
-    pub(crate) async fn run(&self, client: &mut Stream, mut upstream: Upstream) -> Result<Answered, Lost> {
+    pub(crate) async fn run(&self, client: &mut Stream, link: &mut Option<Link>) -> Result<Answered, Lost> {
         let progress = Progress::default();
         let outcome = {
+            let Some(Link::Http1(upstream)) = link else { unreachable!("only links of HTTP/1 come here") };
             let conversation = pin!(self.converse(client, &mut upstream.stream, &progress));
             self.deadlines.limit(conversation, &progress.status_sent).await
         };
         self.exchange.bytes_received.set(self.exchange.bytes_received.get() + progress.body_bytes_read.get());
+        let Some(Link::Http1(upstream)) = link.take() else { unreachable!("it was there before") };
         match outcome.flatten() {
             Ok(download) => {
                 let upgraded = match download.status {
@@ -224,10 +233,19 @@ impl Conversation<'_> {
             return Ok(Heard::Interim(answer.status, out));
         }
         upgrade::check(self.exchange, answer).map_err(Reason::UpstreamProtocol)?;
+        let grpc = grpc_status(answer);
+        if !self.exchange.is_grpc || grpc.is_some() || answer.status != 200 {
+            self.watch.answered(answer.status, grpc.filter(|_| self.exchange.is_grpc));
+        }
+        let is_at_hand = self.held_body.is_some() || progress.is_at_hand();
+        if self.tries.declines(answer, grpc, is_at_hand) {
+            return Err(Reason::Declined(answer.status));
+        }
+        progress.accepted.set(true);
         let mut out = self.worker.buffers.take_head();
         let framing = self.answer_framing(answer);
         self.exchange.judge_length(framing)?;
-        let begun = Begun::of(answer, framing, grpc_status(answer));
+        let begun = Begun::of(answer, framing, grpc);
         self.write_answer(answer, framing, asked, progress, &mut out);
         Ok(Heard::Answer(begun, out))
     }

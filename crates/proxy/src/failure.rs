@@ -75,6 +75,8 @@ pub(crate) enum Reason {
     CallTimeout,
     /// The upstream reset the stream of the request.
     UpstreamReset,
+    /// The answer, of this status, was given up for another try or for what stands in for it.
+    Declined(u16),
     /// A limit of `connectionPool` is reached; with its name.
     Overflow(&'static str),
     /// The circuit is open.
@@ -188,6 +190,9 @@ impl Reason {
                 "upstream_reset_before_response_started{remote_reset}",
                 "connection_terminated",
             ),
+            Self::Declined(status) => {
+                (status, Flag::UpstreamRetryLimitExceeded, "via_upstream", "http_response_incomplete")
+            }
             Self::Overflow(_) => (
                 503,
                 Flag::UpstreamOverflow,
@@ -249,6 +254,7 @@ impl Reason {
             | Self::CallTimeout
             | Self::CircuitTimeout
             | Self::AnswerLong
+            | Self::Declined(_)
             | Self::UpstreamReset => Blame::Upstream,
         }
     }
@@ -350,6 +356,10 @@ impl Reason {
                 "upstream connect error or disconnect/reset before headers. reset reason: overflow",
                 "As many connections or requests are under way as the DestinationRule's `connectionPool` allows; the rule \
                  names the field.",
+            ),
+            Self::Declined(_) => (
+                "upstream answer given up",
+                "The instance's answer was given up for another try, which could not be made.",
             ),
             Self::CircuitOpen => (
                 "circuit open",

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::forward::{self, Choice, Chosen, NoChoice};
+use crate::choose::{self, Choice, Chosen, NoChoice};
 use crate::policy::Policy;
 use crate::worker::{Worker, WorkerCluster};
 
@@ -19,9 +19,9 @@ pub(crate) async fn choose_in<'c>(
     now: Instant,
 ) -> Result<Choice<'c>, NoChoice> {
     let Some(answered) = answered(worker, cluster).await else {
-        return forward::choose_in(worker, cluster, key, now);
+        return choose::choose_in(worker, cluster, key, now);
     };
-    forward::choose_in(worker, &answered, key, now).map(|choice| Choice {
+    choose::choose_in(worker, &answered, key, now).map(|choice| Choice {
         // Of the cluster that will be in use from the next request on.
         state: Chosen::Dynamic(choice.state.shared()),
         stats: choice.stats,
@@ -48,5 +48,5 @@ async fn answered(worker: &Worker, cluster: &WorkerCluster) -> Option<WorkerClus
     };
     tokio::time::timeout(worker.settings.resolve_timeout, first).await.ok()?;
     let live = worker.shared.policies.borrow().clusters.get(name)?.clone();
-    Some(WorkerCluster::new(live, &worker.recorder))
+    Some(WorkerCluster::new(live, &worker.recorder, cluster.budget.clone()))
 }

@@ -4,35 +4,34 @@
 //! before the first byte of an answer is sent again once, on a fresh connection, if that is safe (RFC 9110 §9.2.2,
 //! RFC 9112 §9.3.1): the server may have closed it just then.
 
-use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
-use std::ops::Deref;
+use std::cell::{Cell, OnceCell};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use outrigger_model::UpstreamHttp;
 
 use crate::bridge;
-use crate::cluster::EndpointState;
+use crate::choose::{Choice, choose};
 use crate::connect::connect;
 use crate::deadlines::Deadlines;
 use crate::downstream::Downstream;
 use crate::exchange::Conversation;
 use crate::failure::{Blame, Reason};
-use crate::first_answer;
+use crate::flag::Flags;
 use crate::h1::body::Framing;
 use crate::h1::head::Version;
 use crate::h2::client::{Lease, lease};
 use crate::held_body::{HeldBody, Needs};
-use crate::mirror;
+use crate::mirror::{self, Tee};
 use crate::plan::{Client, Exchange};
 use crate::pool::Upstream;
 use crate::progress::Lost;
 use crate::record::{EndpointStats, Raised, Side};
+use crate::retry::Tries;
 use crate::tunnel;
 use crate::upgrade::Upgraded;
+use crate::watch::Watch;
 use crate::worker::{Target, Worker, WorkerCluster};
 
 /// A request that is ready to be sent.
@@ -42,6 +41,12 @@ pub(crate) struct Forwarding {
     pub(crate) target: Option<Rc<Target>>,
     /// The head as the upstream gets it.
     pub(crate) head: Vec<u8>,
+    /// Where the number of the try stands in the head, if this proxy tells it.
+    pub(crate) attempt_at: Option<usize>,
+    /// The body, where it is held to be sent again.
+    pub(crate) held_body: OnceCell<HeldBody>,
+    /// Set when the copies of the route were sent; where the body goes on to them while it is relayed.
+    pub(crate) mirrored: OnceCell<Option<Tee>>,
     /// Hash for consistent balancing.
     pub(crate) key: Option<u64>,
     /// Value of a `Set-Cookie` that keeps the client with its endpoint.
@@ -66,6 +71,8 @@ pub(crate) enum Destination {
 pub(crate) struct Forwarded {
     /// The endpoint it went to, for the metrics.
     pub(crate) endpoint: Rc<EndpointStats>,
+    /// Flags that it has because of its tries.
+    pub(crate) flags: Flags,
     /// Whether the whole answer went through; otherwise why not.
     pub(crate) result: Result<Answered, Broken>,
 }
@@ -80,46 +87,9 @@ pub(crate) struct Answered {
 
 /// The exchange failed.
 pub(crate) struct Broken {
-    pub(crate) reason: Reason,
-    /// The status that was sent already; 0 when the client still waits for an answer.
-    pub(crate) status_sent: u16,
+    pub(crate) lost: Lost,
     /// The object at fault.
     pub(crate) cause: String,
-}
-
-/// One chosen endpoint.
-pub(crate) struct Choice<'f> {
-    pub(crate) state: Chosen<'f>,
-    pub(crate) stats: Rc<EndpointStats>,
-    pub(crate) connect_timeout: Duration,
-}
-
-/// The state of a chosen endpoint. That of a cluster is borrowed: to count one more reference to it would be a write to
-/// memory that all workers share.
-pub(crate) enum Chosen<'f> {
-    OfCluster(&'f Arc<EndpointState>),
-    Dynamic(Arc<EndpointState>),
-}
-
-impl Chosen<'_> {
-    /// For what outlives the request.
-    pub(crate) fn shared(&self) -> Arc<EndpointState> {
-        match self {
-            Self::OfCluster(state) => Arc::clone(state),
-            Self::Dynamic(state) => state.clone(),
-        }
-    }
-}
-
-impl Deref for Chosen<'_> {
-    type Target = EndpointState;
-
-    fn deref(&self) -> &EndpointState {
-        match self {
-            Self::OfCluster(state) => state,
-            Self::Dynamic(state) => state,
-        }
-    }
 }
 
 /// A connection for one request.
@@ -133,8 +103,12 @@ pub(crate) enum Link {
 /// How the conversations of a kind of client are held. A type and no branch, so that what only the other kind needs takes no
 /// room in the future of a request.
 pub(crate) trait Talks {
-    /// Holds one.
-    async fn talk(conversation: &Conversation<'_>, client: &mut Downstream<'_>, link: Link) -> Result<Answered, Lost>;
+    /// Holds one; the link is taken when it is over.
+    async fn talk(
+        conversation: &Conversation<'_, '_>,
+        client: &mut Downstream<'_>,
+        link: &mut Option<Link>,
+    ) -> Result<Answered, Lost>;
 }
 
 /// Clients of HTTP/1.
@@ -144,91 +118,174 @@ pub(crate) enum OfHttp1 {}
 pub(crate) enum OfHttp2 {}
 
 impl Talks for OfHttp1 {
-    async fn talk(conversation: &Conversation<'_>, client: &mut Downstream<'_>, link: Link) -> Result<Answered, Lost> {
-        match (client, link) {
-            (Downstream::Http1(client), Link::Http1(upstream)) => conversation.run(client, upstream).await,
+    async fn talk(
+        conversation: &Conversation<'_, '_>,
+        client: &mut Downstream<'_>,
+        link: &mut Option<Link>,
+    ) -> Result<Answered, Lost> {
+        match client {
+            Downstream::Http1(client) if matches!(link, Some(Link::Http1(_))) => conversation.run(client, link).await,
             // Apart: most endpoints speak HTTP/1, too.
-            (client, link) => Box::pin(bridge::run(conversation, client, link)).await,
+            client => Box::pin(bridge::run(conversation, client, link)).await,
         }
     }
 }
 
 impl Talks for OfHttp2 {
-    async fn talk(conversation: &Conversation<'_>, client: &mut Downstream<'_>, link: Link) -> Result<Answered, Lost> {
+    async fn talk(
+        conversation: &Conversation<'_, '_>,
+        client: &mut Downstream<'_>,
+        link: &mut Option<Link>,
+    ) -> Result<Answered, Lost> {
         bridge::run(conversation, client, link).await
     }
 }
 
-/// Sends a request on and relays the answer.
+/// Sends a request on and relays the answer, with as many tries as its policy and the circumstances allow.
 pub(crate) async fn forward<T: Talks>(
     worker: &Rc<Worker>,
     client: &mut Downstream<'_>,
     who: &Client,
     exchange: &Exchange,
-    forwarding: &Forwarding,
+    forwarding: &mut Forwarding,
 ) -> Forwarded {
     let deadlines = forwarding.deadlines(exchange);
     if exchange.framing == Framing::None {
         deadlines.request_is_here();
     }
-    let choice = match choose(worker, forwarding, exchange.started).await {
-        Ok(choice) => choice,
-        Err((stats, reason, cause)) => {
-            return Forwarded { endpoint: stats, result: Err(Broken { reason, status_sent: 0, cause }) };
+    let (target, cluster) = (forwarding.target.clone(), forwarding.cluster().cloned());
+    let policy = target.as_ref().and_then(|target| target.route.retry.as_ref());
+    let tries = Tries::new(worker, exchange, &deadlines, cluster.as_deref(), policy);
+    loop {
+        let trying = Trying { worker, who, exchange, forwarding, deadlines: &deadlines, tries: &tries };
+        let (endpoint, result) = trying.run::<T>(client).await;
+        let again = match &result {
+            Ok(_) => {
+                tries.answered();
+                None
+            }
+            Err(broken) => tries.after(&broken.lost),
+        };
+        let Some(wait) = again else {
+            let flags = tries.flags();
+            forwarding.give_up_body(client, exchange);
+            return Forwarded { endpoint, flags, result };
+        };
+        // The time of one try does not count between two.
+        let waited = deadlines.limit_whole(pin!(tokio::time::sleep(wait))).await;
+        if let Err(reason) = waited {
+            let flags = tries.flags();
+            forwarding.give_up_body(client, exchange);
+            let broken = Broken::new(reason, forwarding.name().to_owned());
+            return Forwarded { endpoint, flags, result: Err(broken) };
         }
-    };
-    let cluster = forwarding.cluster();
-    let stats = cluster.as_ref().map(|c| &c.stats);
-    let _cluster_active = stats.map(|s| Raised::new(&s.requests_active));
-    let _endpoint_active = choice.state.begin();
-    if let Some(stats) = stats {
-        stats.requests_total.inc();
+        forwarding.write_attempt(tries.number());
     }
-    if exchange.is_connect {
-        let result = Box::pin(tunnel::open(worker, client, exchange, forwarding, &choice)).await;
-        return Forwarded { endpoint: choice.stats, result };
-    }
-    let over_http2 = forwarding.goes_over_http2(exchange);
-    // A connection that will not come back is not taken from those who share.
-    let is_private = cluster.is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some());
-    let pooled = !exchange.asks_upgrade && !is_private && !over_http2;
-    let reused = pooled.then(|| worker.pool.take(choice.state.id, worker.clock.now_ms())).flatten();
-    let needs = Needs { repetition: reused.is_some(), data: over_http2 };
-    let held_body = match HeldBody::take(worker, client, exchange, needs).await {
-        Ok(body) => body,
-        Err(reason) => {
-            let result = Err(Broken { reason, status_sent: 0, cause: String::new() });
-            return Forwarded { endpoint: choice.stats, result };
+}
+
+/// One try of a request.
+struct Trying<'t> {
+    worker: &'t Rc<Worker>,
+    who: &'t Client,
+    exchange: &'t Exchange,
+    forwarding: &'t Forwarding,
+    deadlines: &'t Deadlines,
+    tries: &'t Tries<'t>,
+}
+
+impl Trying<'_> {
+    async fn run<T: Talks>(&self, client: &mut Downstream<'_>) -> (Rc<EndpointStats>, Result<Answered, Broken>) {
+        let Self { worker, exchange, forwarding, deadlines, tries, .. } = *self;
+        // When the request came is exact enough for the age of endpoints; a retry may come much later.
+        let now = if tries.number() == 1 { exchange.started } else { Instant::now() };
+        let choice = match choose(worker, forwarding, tries, now).await {
+            Ok(choice) => choice,
+            Err((stats, reason, cause)) => return (stats, Err(Broken::new(reason, cause))),
+        };
+        let cluster = forwarding.cluster();
+        let watch = match Watch::begin(cluster.map(|cluster| &*cluster.live), &choice.state) {
+            Ok(watch) => watch,
+            Err(reason) => {
+                let broken = broken(Lost::unsent(reason), forwarding, &choice);
+                return (choice.stats, Err(broken));
+            }
+        };
+        tries.began_at(choice.state.id);
+        let stats = cluster.map(|c| &c.stats);
+        let _cluster_active = stats.map(|s| Raised::new(&s.requests_active));
+        let _endpoint_active = choice.state.begin();
+        if let Some(stats) = stats {
+            stats.requests_total.inc();
         }
-    };
-    if held_body.is_some() {
-        deadlines.request_is_here();
+        deadlines.try_begins(watch.timeout());
+        if exchange.is_connect {
+            let result = Box::pin(tunnel::open(worker, client, exchange, forwarding, &choice)).await;
+            match &result {
+                Ok(answered) => watch.answered(answered.status, None),
+                Err(broken) => watch.failed(broken.lost.reason),
+            }
+            return (choice.stats, result);
+        }
+        let result = self.talk::<T>(client, &choice, &watch).await;
+        (choice.stats, result)
     }
-    // Made for copies alone: framing it again may cost a copy of its own.
-    let whole_body = held_body.as_ref().filter(|_| forwarding.is_mirrored()).map(|body| body.wire(client));
-    // A copy would be half of a conversation.
-    let tee =
-        if exchange.asks_upgrade { None } else { mirror::send(worker, exchange, forwarding, whole_body.as_deref()) };
-    let messages = exchange.is_grpc.then(|| {
-        let side = Side { direction: &exchange.site().listener.direction, peer: who.workload.as_ref() };
-        choice.stats.messages(&worker.recorder, side)
-    });
-    let conversation = Conversation {
-        worker,
-        exchange,
-        forwarding,
-        endpoint: &choice.state,
-        deadlines: &deadlines,
-        tee: tee.as_ref(),
-        held_body: held_body.as_ref(),
-        messages,
-    };
-    let reused = reused.map(Link::Http1);
-    let result = converse::<T>(&conversation, &choice, client, reused, over_http2).await;
-    if let Some(body) = held_body {
-        body.release(client, exchange);
+
+    /// Holds the conversation, on a connection that is there or a new one.
+    async fn talk<T: Talks>(
+        &self,
+        client: &mut Downstream<'_>,
+        choice: &Choice<'_>,
+        watch: &Watch<'_>,
+    ) -> Result<Answered, Broken> {
+        let Self { worker, exchange, forwarding, deadlines, tries, .. } = *self;
+        let over_http2 = forwarding.goes_over_http2(exchange);
+        // A connection that will not come back is not taken from those who share.
+        let is_private = forwarding.cluster().is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some());
+        let pooled = !exchange.asks_upgrade && !is_private && !over_http2;
+        let reused = pooled.then(|| worker.pool.take(choice.state.id, worker.clock.now_ms())).flatten();
+        if forwarding.held_body.get().is_none() {
+            let needs = Needs { repetition: reused.is_some() || tries.may_need_body(), data: over_http2 };
+            match HeldBody::take(worker, client, exchange, needs).await {
+                Ok(Some(body)) => _ = forwarding.held_body.set(body),
+                Ok(None) => {}
+                Err(reason) => return Err(Broken::new(reason, String::new())),
+            }
+        }
+        let held_body = forwarding.held_body.get();
+        if held_body.is_some() {
+            deadlines.request_is_here();
+        }
+        let tee = forwarding.mirrored.get_or_init(|| self.mirror(client, held_body));
+        let messages = exchange.is_grpc.then(|| {
+            let side = Side { direction: &exchange.site().listener.direction, peer: self.who.workload.as_ref() };
+            choice.stats.messages(&worker.recorder, side)
+        });
+        let conversation = Conversation {
+            worker,
+            exchange,
+            forwarding,
+            endpoint: &choice.state,
+            deadlines,
+            tee: tee.as_ref(),
+            held_body,
+            messages,
+            tries,
+            watch,
+        };
+        let reused = reused.map(Link::Http1);
+        converse::<T>(&conversation, choice, client, reused, over_http2).await
     }
-    Forwarded { endpoint: choice.stats, result }
+
+    /// Sends the copies of the route, once.
+    fn mirror(&self, client: &Downstream<'_>, held_body: Option<&HeldBody>) -> Option<Tee> {
+        // A copy would be half of a conversation.
+        if self.exchange.asks_upgrade {
+            return None;
+        }
+        // Made for copies alone: framing it again may cost a copy of its own.
+        let whole_body = held_body.filter(|_| self.forwarding.is_mirrored()).map(|body| body.wire(client));
+        mirror::send(self.worker, self.exchange, self.forwarding, whole_body.as_deref())
+    }
 }
 
 /// Times that a request is sent again because a connection took no more requests: several of HTTP/2 may end at one time, but
@@ -237,33 +294,37 @@ const RESENDS_MAX: u32 = 3;
 
 /// Holds the conversation on the `reused` connection or another; once more, where that had been closed and it is safe.
 async fn converse<T: Talks>(
-    conversation: &Conversation<'_>,
+    conversation: &Conversation<'_, '_>,
     choice: &Choice<'_>,
     client: &mut Downstream<'_>,
     mut reused: Option<Link>,
     over_http2: bool,
 ) -> Result<Answered, Broken> {
-    let Conversation { worker, exchange, forwarding, deadlines, .. } = conversation;
+    let Conversation { worker, exchange, forwarding, deadlines, watch, .. } = conversation;
     let cluster = forwarding.cluster().map(Rc::as_ref);
     let mut resends = 0;
     loop {
-        deadlines.try_begins();
         let mut was_reused = reused.is_some();
-        let connection = match reused.take() {
-            Some(link) => Ok(link),
+        let linked = match &reused {
+            Some(_) => Ok(()),
             None => {
                 let linked = pin!(link(worker, choice, cluster, exchange, over_http2));
-                deadlines.limit(linked, &Cell::new(0)).await.flatten()
+                deadlines.limit(linked, &Cell::new(0)).await.flatten().map(|link| reused = Some(link))
             }
         };
-        let lost = match connection {
-            Ok(link) => {
+        let lost = match linked {
+            Ok(()) => {
                 if let Some(counter) = &choice.stats.requests_total {
                     counter.inc();
                 }
-                was_reused |= matches!(&link, Link::Http2(lease) if lease.was_used);
-                match T::talk(conversation, client, link).await {
-                    Ok(answered) => return Ok(answered),
+                was_reused |= matches!(&reused, Some(Link::Http2(lease)) if lease.was_used);
+                match T::talk(conversation, client, &mut reused).await {
+                    Ok(answered) => {
+                        if exchange.is_grpc {
+                            watch.answered(answered.status, answered.grpc_status);
+                        }
+                        return Ok(answered);
+                    }
                     Err(lost) => lost,
                 }
             }
@@ -272,14 +333,18 @@ async fn converse<T: Talks>(
         if (was_reused || lost.refused) && resends < RESENDS_MAX && lost.may_be_sent_again(exchange) {
             resends += 1;
             if let Some(cluster) = cluster {
-                cluster.stats.resends.inc();
+                cluster.stats.retries.inc();
             }
+            deadlines.try_begins(watch.timeout());
             continue;
         }
         if let Some(cluster) = cluster {
             cluster.stats.timed_out(lost.reason);
         }
-        return Err(broken(&lost, forwarding, choice));
+        if !lost.was_declined() {
+            watch.failed(lost.reason);
+        }
+        return Err(broken(lost, forwarding, choice));
     }
 }
 
@@ -306,12 +371,19 @@ async fn link(
 }
 
 /// A failure with what is known of it.
-pub(crate) fn broken(lost: &Lost, forwarding: &Forwarding, choice: &Choice<'_>) -> Broken {
+pub(crate) fn broken(lost: Lost, forwarding: &Forwarding, choice: &Choice<'_>) -> Broken {
     let cause = match lost.reason.row().blame {
         Blame::Upstream | Blame::Proxy => format!("{} at {}", forwarding.name(), choice.state.endpoint.address),
         Blame::Downstream => String::new(),
     };
-    Broken { reason: lost.reason, status_sent: lost.status_sent, cause }
+    Broken { lost, cause }
+}
+
+impl Broken {
+    /// Before anything was sent.
+    fn new(reason: Reason, cause: String) -> Self {
+        Self { lost: Lost::unsent(reason), cause }
+    }
 }
 
 impl Forwarding {
@@ -323,6 +395,20 @@ impl Forwarding {
             | Destination::Original { cluster, .. } => Some(cluster),
             Destination::Passthrough { .. } => None,
         }
+    }
+
+    /// Takes a body that was held off the client: it is not sent again.
+    fn give_up_body(&mut self, client: &mut Downstream<'_>, exchange: &Exchange) {
+        if let Some(body) = self.held_body.take() {
+            body.release(client, exchange);
+        }
+    }
+
+    /// Writes the number of the try into the head, where it has one.
+    fn write_attempt(&mut self, number: u32) {
+        let Some(at) = self.attempt_at else { return };
+        let end = self.head[at..].iter().position(|b| *b == b'\r').map_or(at, |length| at + length);
+        self.head.splice(at..end, itoa::Buffer::new().format(number).bytes());
     }
 
     /// Whether its route wants copies of it.
@@ -345,92 +431,7 @@ impl Forwarding {
         Deadlines::new(route.and_then(|route| route.timeout), per_try).until(call)
     }
 
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.cluster().map_or(outrigger_model::ClusterName::PASSTHROUGH, |c| c.live.model.name.as_str())
-    }
-}
-
-/// What counts the request, why there is no endpoint, and the object at fault.
-pub(crate) type NoChoice = (Rc<EndpointStats>, Reason, String);
-
-/// Chooses the endpoint; `now` is when the request came, which is exact enough for the age of endpoints.
-async fn choose<'f>(worker: &Worker, forwarding: &'f Forwarding, now: Instant) -> Result<Choice<'f>, NoChoice> {
-    match &forwarding.destination {
-        Destination::Cluster(cluster) if cluster.live.is_unanswered() => {
-            Box::pin(first_answer::choose_in(worker, cluster, forwarding.key, now)).await
-        }
-        Destination::Cluster(cluster) => choose_in(worker, cluster, forwarding.key, now),
-        Destination::Pod { cluster, pod } => {
-            let index = cluster.live.hosts.iter().position(|host| *host.endpoint.workload.pod == **pod);
-            chosen(worker, cluster, index)
-        }
-        Destination::Original { cluster, host, port } => {
-            let stats = cluster.no_endpoint.clone();
-            let address =
-                resolve(worker, host, *port).await.map_err(|reason| (stats.clone(), reason, String::new()))?;
-            let state = Chosen::Dynamic(worker.dynamic_endpoint(address));
-            Ok(Choice { state, stats, connect_timeout: cluster.live.model.connect_timeout })
-        }
-        Destination::Passthrough { host, port } => {
-            let stats = worker.recorder.passthrough();
-            let address =
-                resolve(worker, host, *port).await.map_err(|reason| (stats.clone(), reason, String::new()))?;
-            let state = Chosen::Dynamic(worker.dynamic_endpoint(address));
-            Ok(Choice { state, stats, connect_timeout: PASSTHROUGH_CONNECT_TIMEOUT })
-        }
-    }
-}
-
-/// Chooses among the endpoints of a cluster.
-pub(crate) fn choose_in<'c>(
-    worker: &Worker,
-    cluster: &'c WorkerCluster,
-    key: Option<u64>,
-    now: Instant,
-) -> Result<Choice<'c>, NoChoice> {
-    let index = cluster.pick(key, &mut worker.rng.borrow_mut(), now);
-    chosen(worker, cluster, index)
-}
-
-/// The address a redirected connection was to go to, under the policies of a cluster.
-pub(crate) fn choose_original<'c>(
-    worker: &Worker,
-    cluster: &'c WorkerCluster,
-    original: Option<SocketAddr>,
-) -> Result<Choice<'c>, NoChoice> {
-    let stats = cluster.no_endpoint.clone();
-    let Some(address) = original else {
-        return Err((stats, Reason::NoEndpoint, cluster.live.model.name.to_string()));
-    };
-    let state = Chosen::Dynamic(worker.dynamic_endpoint(address));
-    Ok(Choice { state, stats, connect_timeout: cluster.live.model.connect_timeout })
-}
-
-/// The endpoint at an index, if there is one.
-fn chosen<'c>(worker: &Worker, cluster: &'c WorkerCluster, index: Option<usize>) -> Result<Choice<'c>, NoChoice> {
-    let Some(index) = index else {
-        cluster.stats.none_healthy.inc();
-        return Err((cluster.no_endpoint.clone(), Reason::NoEndpoint, cluster.live.why_empty()));
-    };
-    Ok(Choice {
-        state: Chosen::OfCluster(&cluster.live.hosts[index]),
-        stats: cluster.endpoint_stats(index, &worker.recorder),
-        connect_timeout: cluster.live.model.connect_timeout,
-    })
-}
-
-/// Istio's default `connectTimeout`.
-const PASSTHROUGH_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The address of a host that the client named. The answer is used for this request only, so that a name cannot point
-/// somewhere else between check and use.
-async fn resolve(worker: &Worker, host: &str, port: u16) -> Result<SocketAddr, Reason> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(address, port));
-    }
-    let lookup = tokio::net::lookup_host((host, port));
-    match tokio::time::timeout(worker.settings.resolve_timeout, lookup).await {
-        Ok(Ok(mut addresses)) => addresses.next().ok_or(Reason::Unresolved),
-        Ok(Err(_)) | Err(_) => Err(Reason::Unresolved),
     }
 }

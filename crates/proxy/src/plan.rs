@@ -17,11 +17,12 @@ use crate::answer::Answer;
 use crate::balance::{Key, hash_key};
 use crate::before::Applied;
 use crate::failure::Reason;
+use crate::flag::Flags;
 use crate::forward::{Destination, Forwarding};
 use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, Version, split_port};
 use crate::h2::request::grpc_timeout;
-use crate::headers::{Edits, Nominated, is_hop_by_hop, is_identity, write_field};
+use crate::headers::{Edits, Nominated, append_list, is_framed_anew, is_hop_by_hop, is_identity, write_field};
 use crate::overload;
 use crate::policy::Policy;
 use crate::proxy_protocol::Ends;
@@ -64,6 +65,8 @@ pub(crate) struct Exchange {
     pub(crate) keep_alive: Cell<bool>,
     pub(crate) bytes_received: Cell<u64>,
     pub(crate) bytes_sent: Cell<u64>,
+    /// Flags that it has whatever comes of it.
+    pub(crate) flags: Cell<Flags>,
     /// What came of limits and faults of its route, where it has some.
     pub(crate) applied: OnceCell<Box<Applied>>,
 }
@@ -156,7 +159,7 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client,
         version: head.version,
         framing: head.framing,
         is_head: head.method == "HEAD",
-        is_idempotent: matches!(head.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE"),
+        is_idempotent: is_idempotent(head),
         is_grpc,
         grpc_timeout: if is_grpc { grpc_timeout(head.headers) } else { None },
         takes_trailers: is_grpc || (head.version == Version::Http2 && takes_trailers(head)),
@@ -166,8 +169,19 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client,
         keep_alive: Cell::new(head.keep_alive && !is_connect && !worker.draining.get()),
         bytes_received: Cell::new(head.len as u64),
         bytes_sent: Cell::new(0),
+        flags: Cell::default(),
         applied: OnceCell::new(),
     })
+}
+
+/// Whether a request may be acted on twice: by its method (RFC 9110 §9.2.2), or because the application knows it again by the
+/// key it carries (`Idempotency-Key`).
+fn is_idempotent(head: &RequestHead<'_>) -> bool {
+    matches!(head.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE")
+        || head.headers.iter().any(|h| {
+            (h.name.len() == 15 && h.name.eq_ignore_ascii_case("idempotency-key"))
+                || (h.name.len() == 17 && h.name.eq_ignore_ascii_case("x-idempotency-key"))
+        })
 }
 
 fn takes_trailers(head: &RequestHead<'_>) -> bool {
@@ -247,11 +261,11 @@ fn by_route(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>, client
             let stated_port = stated_port.filter(|_| exchange.site().listener.direction != Direction::Gateway);
             let local_port = stated_port.unwrap_or(port);
             let location = redirect::location(action, &route.route.matches, &request, local_port);
-            Plan::Answer(configured(&route.route, action.status, Some(("location", &location)), Arc::default()))
+            Plan::Answer(Answer::of_route(&route.route, action.status, Some(("location", &location)), Arc::default()))
         }
         Action::Respond(action) => {
             let plain = (!action.body.is_empty()).then_some(("content-type", &b"text/plain"[..]));
-            Plan::Answer(configured(&route.route, action.status, plain, action.body.clone()))
+            Plan::Answer(Answer::of_route(&route.route, action.status, plain, action.body.clone()))
         }
     }
 }
@@ -269,18 +283,6 @@ fn no_cluster(chosen: &outrigger_model::Destination, destination: Rc<EndpointSta
         None => (Reason::NoCluster, chosen.cluster.to_string()),
     };
     Plan::Fail(Refused { reason, cause, destination })
-}
-
-/// An answer from configuration, with one field of its own and the route's header operations.
-fn configured(route: &Route, status: u16, field: Option<(&str, &[u8])>, body: Arc<[u8]>) -> Answer {
-    let none = outrigger_model::HeaderEdits::default();
-    let edits = Edits::new(&none, &route.response_headers);
-    let mut fields = Vec::new();
-    if let Some((name, value)) = field.filter(|(name, _)| !edits.replaces(name)) {
-        write_field(name, value, &mut fields);
-    }
-    edits.write(&mut fields);
-    Answer::configured(status, fields, body)
 }
 
 /// Writes the head that is sent on.
@@ -378,7 +380,7 @@ impl HeadWriter<'_> {
         }
         out.extend_from_slice(b" HTTP/1.1\r\n");
         write_field("host", authority.as_bytes(), &mut out);
-        self.fields(
+        let attempt_at = self.fields(
             route.map(|(route, forward, index)| (&*route.route, &forward.destinations[index])),
             rewritten,
             &mut out,
@@ -388,14 +390,22 @@ impl HeadWriter<'_> {
             destination,
             target: None,
             head: out,
+            attempt_at,
+            held_body: Default::default(),
+            mirrored: Default::default(),
             key: None,
             set_cookie: None,
             cors: Vec::new(),
         }))
     }
 
-    /// Copies the fields that pass, and adds what a proxy adds.
-    fn fields(&self, route: Option<(&Route, &outrigger_model::Destination)>, rewritten: bool, out: &mut Vec<u8>) {
+    /// Copies the fields that pass, and adds what a proxy adds; returns where the number of the try stands, if it does.
+    fn fields(
+        &self,
+        route: Option<(&Route, &outrigger_model::Destination)>,
+        rewritten: bool,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
         let none = outrigger_model::HeaderEdits::default();
         let edits = match route {
             Some((route, destination)) => Edits::new(&destination.request_headers, &route.request_headers),
@@ -410,7 +420,7 @@ impl HeadWriter<'_> {
         let mut forwarded_for: Cow<'_, [u8]> = Cow::Borrowed(b"");
         for header in self.head.headers {
             let name = header.name;
-            if is_rewritten_here(name) || is_hop_by_hop(name) || (!vouched && is_identity(name)) {
+            if is_framed_anew(name) || is_hop_by_hop(name) || (!vouched && is_identity(name)) {
                 continue;
             }
             if edits.replaces(name) || nominated.contains(name) {
@@ -442,8 +452,10 @@ impl HeadWriter<'_> {
         if !has_id && !edits.replaces("x-request-id") {
             write_field("x-request-id", &request_id(&mut self.worker.rng.borrow_mut()), out);
         }
+        let mut attempt_at = None;
         if !vouched {
             write_field("x-envoy-attempt-count", b"1", out);
+            attempt_at = Some(out.len() - b"1\r\n".len());
         }
         if rewritten {
             write_field("x-envoy-original-path", self.head.target.path_and_query.as_bytes(), out);
@@ -453,6 +465,7 @@ impl HeadWriter<'_> {
             upgrade::write_fields(out);
         }
         write_framing(self.head.framing, out);
+        attempt_at
     }
 
     fn write_forwarded_for(&self, before: &[u8], out: &mut Vec<u8>) {
@@ -466,15 +479,6 @@ impl HeadWriter<'_> {
     }
 }
 
-/// Fields that this module writes itself.
-fn is_rewritten_here(name: &str) -> bool {
-    match name.len() {
-        4 => name.eq_ignore_ascii_case("host"),
-        14 => name.eq_ignore_ascii_case("content-length"),
-        _ => false,
-    }
-}
-
 /// Writes the field that frames a message.
 pub(crate) fn write_framing(framing: Framing, out: &mut Vec<u8>) {
     match framing {
@@ -482,14 +486,4 @@ pub(crate) fn write_framing(framing: Framing, out: &mut Vec<u8>) {
         Framing::Length(bytes) => write_field("content-length", itoa::Buffer::new().format(bytes).as_bytes(), out),
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-}
-
-fn append_list<'b>(list: Cow<'b, [u8]>, value: &'b [u8]) -> Cow<'b, [u8]> {
-    if list.is_empty() {
-        return Cow::Borrowed(value);
-    }
-    let mut joined = list.into_owned();
-    joined.extend_from_slice(b", ");
-    joined.extend_from_slice(value);
-    Cow::Owned(joined)
 }

@@ -10,11 +10,12 @@ use std::time::Instant;
 use outrigger_model::{ClusterName, Snapshot};
 
 use crate::capture::Captures;
-use crate::circuit::Circuits;
+use crate::circuit::{Circuit, Circuits};
 use crate::cluster::LiveCluster;
 use crate::dns::{Name, Names};
 use crate::rate_limit::RateLimits;
 use crate::site::Site;
+use crate::sweeper::Chore;
 
 /// What the workers obey.
 #[derive(Debug)]
@@ -63,7 +64,9 @@ impl Policy {
         let rate_limits = previous.map_or_else(|| Arc::new(RateLimits::new(now)), |policy| policy.rate_limits.clone());
         sites.iter().for_each(|site| site.prepare(&rate_limits));
         let captures = Captures::compile(&snapshot.captures, previous.map(|policy| &policy.captures));
-        Self { snapshot, sites, places: Arc::new(places), captures, circuits, rate_limits, clusters }
+        let policy = Self { snapshot, sites, places: Arc::new(places), captures, circuits, rate_limits, clusters };
+        policy.circuits.keep(policy.circuits_in_force());
+        policy
     }
 
     /// This policy with the addresses that names have now; `None` where they are the same.
@@ -81,7 +84,26 @@ impl Policy {
         let (sites, places) = (self.sites.clone(), self.places.clone());
         let (captures, circuits) = (self.captures.clone(), self.circuits.clone());
         let rate_limits = self.rate_limits.clone();
-        Some(Self { snapshot: self.snapshot.clone(), sites, places, captures, circuits, rate_limits, clusters })
+        let policy = Self { snapshot: self.snapshot.clone(), sites, places, captures, circuits, rate_limits, clusters };
+        policy.circuits.keep(policy.circuits_in_force());
+        Some(policy)
+    }
+
+    /// The circuits of its clusters and of their endpoints.
+    fn circuits_in_force(&self) -> impl Iterator<Item = &Arc<Circuit>> {
+        let guarded = self.clusters.values().filter(|live| live.model.breaker.is_some());
+        guarded.flat_map(|live| live.circuit.iter().chain(live.hosts.iter().filter_map(|host| host.circuit.as_ref())))
+    }
+
+    /// What is to be done at given times for clusters that had nothing of the kind, or another rule for it, in `previous`;
+    /// and for circuits, which say themselves whether there is anything to do.
+    pub(crate) fn chores_since<'p>(&'p self, previous: Option<&'p Self>) -> impl Iterator<Item = Arc<dyn Chore>> + 'p {
+        let of_clusters = self.clusters.iter().filter_map(move |(name, live)| {
+            let outliers = live.outliers.as_ref()?;
+            let before = previous.and_then(|policy| policy.clusters.get(name)).and_then(|live| live.outliers.as_ref());
+            before.is_none_or(|before| !Arc::ptr_eq(before, outliers)).then(|| outliers.chore())
+        });
+        of_clusters.chain(std::iter::once(self.circuits.clone() as Arc<dyn Chore>))
     }
 
     /// Whether any cluster has endpoints by name.

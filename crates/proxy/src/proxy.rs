@@ -11,7 +11,9 @@ use outrigger_model::Snapshot;
 use outrigger_telemetry::Registry;
 use tokio::sync::{mpsc, watch};
 
+use crate::circuit::{CircuitReport, Forced};
 use crate::collect::Collector;
+use crate::drains::EndpointError;
 use crate::in_force::InForce;
 use crate::report::{self, ClusterReport};
 use crate::runtime::{Hosting, Order, Phase};
@@ -56,7 +58,7 @@ impl Proxy {
     ) -> io::Result<Self> {
         let Options { settings, own_addresses, source, seed } = options;
         let count = threads.count();
-        let in_force = InForce::new(snapshot, threads.names().clone());
+        let in_force = InForce::new(snapshot, threads.names().clone(), threads.sweeper().clone());
         let policies = in_force.subscribe();
         let shared = Arc::new(Shared::new(settings, registry.clone(), own_addresses, source, count, policies));
         let (phase, phase_wire) = watch::channel(Phase::Serving);
@@ -154,7 +156,45 @@ impl Proxy {
 
     /// Clusters and endpoints in force, with their load.
     pub fn clusters(&self) -> Vec<ClusterReport> {
-        report::clusters(&self.in_force.policy())
+        report::clusters(&self.in_force.policy(), self.in_force.drains())
+    }
+
+    /// Sends an endpoint no more requests for so long, or until [`Self::restore_endpoint`]; those on their way go on. It
+    /// outlives new snapshots. A drain that it has already is replaced.
+    ///
+    /// # Errors
+    /// When there is no such endpoint, or too many are drained.
+    pub fn drain_endpoint(&self, cluster: &str, address: SocketAddr, ttl: Duration) -> Result<(), EndpointError> {
+        self.in_force.drain(cluster, address, ttl)
+    }
+
+    /// Ends [`Self::drain_endpoint`]; whether it was drained.
+    pub fn restore_endpoint(&self, cluster: &str, address: SocketAddr) -> bool {
+        self.in_force.restore(cluster, address)
+    }
+
+    /// Ends the ejection of an endpoint by outlier detection; whether it was ejected.
+    ///
+    /// # Errors
+    /// When there is no such endpoint.
+    pub fn reset_ejection(&self, cluster: &str, address: SocketAddr) -> Result<bool, EndpointError> {
+        self.in_force.reset_ejection(cluster, address)
+    }
+
+    /// Every circuit in force, by name.
+    pub fn circuits(&self) -> Vec<CircuitReport> {
+        self.in_force.policy().circuits.all(Instant::now())
+    }
+
+    /// Forces a circuit to be open or closed for so long, a year at most; whether there is one of that name.
+    pub fn force_circuit(&self, name: &str, forced: Forced, lasts: Duration) -> bool {
+        let now = Instant::now();
+        self.in_force.policy().circuits.force(name, forced, now + lasts.min(YEAR), now)
+    }
+
+    /// Ends what [`Self::force_circuit`] began, before its time; whether there is a circuit of that name.
+    pub fn release_circuit(&self, name: &str) -> bool {
+        self.in_force.policy().circuits.release(name, Instant::now())
     }
 
     /// Connections of clients now.
@@ -192,6 +232,9 @@ impl Proxy {
         let _ = self.ended.lock().await.recv().await;
     }
 }
+
+/// Whoever wants more than this means for ever, and a moment must be one that can be told.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How the names of listeners of containers' ports begin.
 const INBOUND: &str = "inbound|";

@@ -18,8 +18,8 @@ use outrigger_telemetry::{Counter, Gauge, Histogram, Shard};
 
 use crate::bridge::MessageCount;
 use crate::failure::Reason;
-use crate::flag::{Flag, Flags};
-use crate::labels::{endpoint_labels, route_labels, workload_label};
+use crate::flag::Flags;
+use crate::labels::{cluster_labels, endpoint_labels, route_labels, workload_label};
 use crate::mirror::Mirrored;
 
 pub(crate) use downstream::DownstreamStats;
@@ -86,7 +86,11 @@ pub(crate) struct ClusterStats {
     classes: [OnceCell<Counter>; 5],
     codes: RefCell<Vec<(u16, Counter)>>,
     request_time: Histogram,
-    pub(crate) resends: Counter,
+    pub(crate) offered: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) retries_succeeded: Counter,
+    pub(crate) retry_overflows: Counter,
+    pub(crate) retry_limits_exceeded: Counter,
     timeouts: Counter,
     per_try_timeouts: Counter,
     pub(crate) connections_total: Counter,
@@ -178,7 +182,11 @@ impl Recorder {
             classes: Default::default(),
             codes: RefCell::default(),
             request_time: self.shard.histogram(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_TIME, &labels),
-            resends: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_RETRY),
+            offered: self.shard.counter(&catalogue::OUTRIGGER_CLUSTER_REQUESTS_TOTAL, &cluster_labels(cluster)),
+            retries: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_RETRY),
+            retries_succeeded: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_RETRY_SUCCESS),
+            retry_overflows: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_RETRY_OVERFLOW),
+            retry_limits_exceeded: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_RETRY_LIMIT_EXCEEDED),
             timeouts: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_TIMEOUT),
             per_try_timeouts: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_PER_TRY_TIMEOUT),
             connections_total: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_TOTAL),

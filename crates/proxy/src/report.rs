@@ -6,6 +6,9 @@ use std::time::Instant;
 
 use outrigger_model::{Cluster, Endpoint};
 
+use crate::cluster::{EndpointState, LiveCluster};
+use crate::drains::Drains;
+use crate::outlier::{self, OutlierReport};
 use crate::policy::Policy;
 
 /// One cluster in force.
@@ -30,6 +33,10 @@ pub struct EndpointReport {
     pub requests_begun: u32,
     /// Whether it may be picked.
     pub is_available: bool,
+    /// What outlier detection knows of it; `None` where nobody looks for outliers.
+    pub outlier: Option<OutlierReport>,
+    /// Until when it is drained by hand.
+    pub drained_until: Option<Instant>,
 }
 
 impl EndpointReport {
@@ -40,25 +47,24 @@ impl EndpointReport {
 }
 
 /// All clusters, by name.
-pub(crate) fn clusters(policy: &Policy) -> Vec<ClusterReport> {
-    let mut reports: Vec<ClusterReport> = policy
-        .clusters
-        .values()
-        .map(|live| ClusterReport {
-            cluster: live.model.clone(),
-            endpoints: live
-                .hosts
-                .iter()
-                .map(|h| EndpointReport {
-                    endpoint: h.endpoint.clone(),
-                    host: h.host().cloned(),
-                    active_requests: h.active(),
-                    requests_begun: h.begun(),
-                    is_available: h.is_available(Instant::now()),
-                })
-                .collect(),
-        })
-        .collect();
+pub(crate) fn clusters(policy: &Policy, drains: &Drains) -> Vec<ClusterReport> {
+    let now = Instant::now();
+    let mut reports: Vec<ClusterReport> = policy.clusters.values().map(|live| cluster(live, drains, now)).collect();
     reports.sort_by(|a, b| a.cluster.name.cmp(&b.cluster.name));
     reports
+}
+
+fn cluster(live: &LiveCluster, drains: &Drains, now: Instant) -> ClusterReport {
+    let outliers = outlier::report(live);
+    let endpoint = |(host, outlier): (&Arc<EndpointState>, Option<OutlierReport>)| EndpointReport {
+        endpoint: host.endpoint.clone(),
+        host: host.host().cloned(),
+        active_requests: host.active(),
+        requests_begun: host.begun(),
+        is_available: host.is_available(now),
+        outlier,
+        drained_until: drains.until(&live.model.name, host.endpoint.address),
+    };
+    let endpoints = live.hosts.iter().zip(outliers).map(endpoint).collect();
+    ClusterReport { cluster: live.model.clone(), endpoints }
 }

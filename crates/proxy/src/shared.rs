@@ -102,6 +102,11 @@ impl Shared {
         self.accepting.load(Ordering::Relaxed) > 0
     }
 
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.loads.len()
+    }
+
     /// Connections of worker `index`.
     pub(crate) fn load(&self, index: usize) -> &AtomicUsize {
         &self.loads[index].0

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use outrigger_model::{BalancePolicy, ClusterName, Discovery, HashKey};
 
 use crate::balance::{Key, hash_key};
+use crate::choose::{choose_in, choose_original};
 use crate::connect::connect;
 use crate::failure::Reason;
 use crate::first_answer;
-use crate::forward::{choose_in, choose_original};
 use crate::h1::stream::Stream;
 use crate::plan::Client;
 use crate::record::{Connection, EndpointStats, Side};

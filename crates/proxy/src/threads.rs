@@ -19,6 +19,7 @@ use crate::h1::buffer::BufferPool;
 use crate::overload::{Overload, Watch};
 use crate::runtime::{self, Hosting};
 use crate::settings::Settings;
+use crate::sweeper::Sweeper;
 use crate::worker::Worker;
 
 /// Worker threads. Dropping them ends every proxy that still runs on them.
@@ -26,6 +27,7 @@ use crate::worker::Worker;
 pub struct Threads {
     threads: Vec<Thread>,
     names: Names,
+    sweeper: Sweeper,
     overload: Arc<Overload>,
 }
 
@@ -82,7 +84,8 @@ impl Threads {
             ready.recv().map_err(io::Error::other)??;
             threads.push(Thread { orders, handle: Some(handle) });
         }
-        Ok(Self { threads, names: Names::new(servers, settings), overload })
+        let names = Names::new(servers, settings);
+        Ok(Self { threads, names, sweeper: Sweeper::default(), overload })
     }
 
     /// How many there are.
@@ -93,6 +96,11 @@ impl Threads {
     /// The names of the process.
     pub(crate) fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// The thread that does what is due at given times.
+    pub(crate) fn sweeper(&self) -> &Sweeper {
+        &self.sweeper
     }
 
     /// What is known of the memory of the process.

@@ -6,10 +6,11 @@
 
 use outrigger_model::{ClusterName, Direction, Discovery, Unmatched};
 
+use crate::choose::Choice;
 use crate::connect::connect;
 use crate::downstream::Downstream;
 use crate::failure::Reason;
-use crate::forward::{Answered, Broken, Choice, Destination, Forwarding, broken};
+use crate::forward::{Answered, Broken, Destination, Forwarding, broken};
 use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, split_port};
 use crate::h2;
@@ -72,6 +73,9 @@ fn forwarding(destination: Destination) -> Plan {
         destination,
         target: None,
         head: Vec::new(),
+        attempt_at: None,
+        held_body: Default::default(),
+        mirrored: Default::default(),
         key: None,
         set_cookie: None,
         cors: Vec::new(),
@@ -93,7 +97,7 @@ pub(crate) async fn open(
     forwarding: &Forwarding,
     choice: &Choice<'_>,
 ) -> Result<Answered, Broken> {
-    let fail = |reason| broken(&Lost::unsent(reason), forwarding, choice);
+    let fail = |reason| broken(Lost::unsent(reason), forwarding, choice);
     let cluster = forwarding.cluster().map(|cluster| &**cluster);
     let upstream = connect(worker, choice, cluster, Some(&exchange.ends)).await.map_err(fail)?;
     if let Some(counter) = &choice.stats.requests_total {

@@ -26,6 +26,7 @@ use crate::overload::{Level, Overload};
 use crate::policy::Policy;
 use crate::pool::Pool;
 use crate::record::{ClusterStats, EndpointStats, Recorder};
+use crate::retry;
 use crate::route::CompiledRoute;
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -86,6 +87,8 @@ pub(crate) struct WorkerCluster {
     pub(crate) balancer: RefCell<Balancer>,
     pub(crate) stats: ClusterStats,
     pub(crate) no_endpoint: Rc<EndpointStats>,
+    /// How many retries there may be where the configuration does not say so.
+    pub(crate) budget: Rc<retry::Own>,
     endpoints: RefCell<Vec<Option<Rc<EndpointStats>>>>,
 }
 
@@ -162,7 +165,7 @@ impl Worker {
             Some(live) if Arc::ptr_eq(live, &cluster.live) => true,
             Some(live) => {
                 // At once, not when it is used again: the pool keeps connections to endpoints of these clusters only.
-                *cluster = Rc::new(WorkerCluster::new(live.clone(), &self.recorder));
+                *cluster = Rc::new(WorkerCluster::new(live.clone(), &self.recorder, cluster.budget.clone()));
                 true
             }
             None => false,
@@ -258,6 +261,11 @@ impl Worker {
             .clone()
     }
 
+    /// A retry budget of which nothing is used.
+    pub(crate) fn new_budget(&self) -> Rc<retry::Own> {
+        Rc::new(retry::Own::new(self.shared.workers()))
+    }
+
     /// The cluster of this name, if the policy has it.
     pub(crate) fn cluster(&self, current: &Current, name: &ClusterName) -> Option<Rc<WorkerCluster>> {
         let live = current.policy.clusters.get(name)?;
@@ -266,7 +274,9 @@ impl Worker {
         {
             return Some(known.clone());
         }
-        let cluster = Rc::new(WorkerCluster::new(live.clone(), &self.recorder));
+        let budget = self.clusters.borrow().get(name).map(|known| known.budget.clone());
+        let budget = budget.unwrap_or_else(|| self.new_budget());
+        let cluster = Rc::new(WorkerCluster::new(live.clone(), &self.recorder, budget));
         // A request may still follow the policy before: what is in force now must not be replaced by its past.
         if std::ptr::eq(current, &raw const **self.current.borrow()) {
             self.clusters.borrow_mut().insert(name.clone(), cluster.clone());
@@ -310,12 +320,14 @@ fn destination(route: &Route, index: usize) -> &Destination {
 
 impl WorkerCluster {
     /// A cluster that this worker has not used yet.
-    pub(crate) fn new(live: Arc<LiveCluster>, recorder: &Recorder) -> Self {
-        let balancer = Balancer::new(&live.model.balance, live.hosts.clone(), live.table.clone());
+    pub(crate) fn new(live: Arc<LiveCluster>, recorder: &Recorder, budget: Rc<retry::Own>) -> Self {
+        let balancer = Balancer::new(&live.model.balance, live.hosts.clone(), live.table.clone())
+            .with_outliers(live.outliers.clone());
         Self {
             balancer: RefCell::new(balancer),
             stats: recorder.cluster(&live.model),
             no_endpoint: Rc::new(recorder.no_endpoint(&live.model.service)),
+            budget,
             endpoints: RefCell::new(Vec::new()),
             live,
         }

@@ -265,7 +265,7 @@ fn status_codes(text: &str) -> Option<Vec<u16>> {
 const DURATION: &str = "a whole number with a unit (`ms`, `s`, `m`, `h`, `d`), such as `300ms`";
 
 /// A duration as Linkerd writes it.
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

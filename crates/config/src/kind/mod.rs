@@ -1,13 +1,17 @@
 //! The kinds of objects that have a meaning here, one file each.
 
 pub mod balancer;
+pub mod circuit_breaker;
 pub mod config_map;
 pub mod cors;
+#[cfg(test)]
+pub(crate) mod crds;
 pub mod daemon_set;
 pub mod deployment;
 pub mod destination_rule;
 pub mod endpoint_slice;
 pub mod endpoints;
+pub mod failure_accrual;
 pub mod gateway_api;
 pub mod gateway_class;
 pub mod gateway_refs;
@@ -20,6 +24,8 @@ pub mod http_route;
 pub mod http_route_filter;
 pub mod http_route_group;
 pub mod http_route_match;
+pub mod hystrix;
+pub mod hystrix_lines;
 pub mod istio;
 pub mod istio_gateway;
 pub mod job;
@@ -31,7 +37,9 @@ pub mod namespace;
 pub mod node;
 pub mod outlier;
 pub mod pod;
+pub mod policy_target;
 pub mod proxy_protocol;
+pub mod rate_limit;
 pub mod reference_grant;
 pub mod replica_set;
 pub mod resilience;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use outrigger_model::{
-    Capture, ClusterName, Direction, Discovery, Inbound, Listener, Serve, Snapshot, TcpRoute, Workload,
+    BodyLimits, Capture, ClusterName, Direction, Discovery, Inbound, Listener, Serve, Snapshot, TcpRoute, Workload,
 };
 
 use super::SimulatedPort;
@@ -82,6 +82,8 @@ fn unknown() -> Listener {
         protocol: "http".into(),
         http: outrigger_model::UpstreamHttp::AsClient,
         service: None,
+        rate_limits: Vec::new(),
+        body_limits: BodyLimits::default(),
     };
     let destination = destination_of(ClusterName::new(PASSTHROUGH));
     let tcp = TcpRoute { origin: None, destinations: vec![destination.clone()] };

@@ -22,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use outrigger_model::{Diagnostic, ServiceRef, UpstreamHttp, Workload};
+use outrigger_model::{BodyLimits, Diagnostic, RateLimit, ServiceRef, UpstreamHttp, Workload};
 
 use crate::codes;
 use crate::kind::config_map::ConfigMap;
@@ -87,6 +87,10 @@ pub struct SimulatedPort {
     pub http: UpstreamHttp,
     /// The Service whose requests come in here: the first by name that selects the pod and targets the port.
     pub service: Option<ServiceRef>,
+    /// Limits on its requests: of RateLimits with `enforcedBy: Server` for any Service that targets the port.
+    pub rate_limits: Vec<Arc<RateLimit>>,
+    /// The same, on their bodies.
+    pub body_limits: BodyLimits,
 }
 
 impl SimulatedPort {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use outrigger_model::{Diagnostic, ServiceRef, UpstreamHttp};
+use outrigger_model::{BodyLimits, Diagnostic, ServiceRef, UpstreamHttp};
 
 use super::SimulatedPort;
 use super::replaced::selects;
@@ -18,7 +18,7 @@ use crate::node::{Pos, Spanned};
 use crate::object::{Labels, Metadata};
 use crate::resources::Resources;
 use crate::scalar::IntOrString;
-use crate::translate::{Spoken, has_labels};
+use crate::translate::{ServerLimits, Spoken, has_labels};
 
 /// What the sidecar listens on at the pod's address: outbound, inbound, merged metrics, readiness, its own metrics.
 pub(super) const SIDECAR_PORTS: [u16; 5] = [15001, 15006, 15020, 15021, 15090];
@@ -41,6 +41,7 @@ pub(super) fn is_proxy(container: &Container) -> bool {
 pub(super) struct Targets<'r> {
     /// By namespace, Services by name before ServiceEntries as they stand.
     by_namespace: HashMap<&'r str, Vec<Selecting<'r>>>,
+    limits: ServerLimits,
     domain: &'r str,
 }
 
@@ -94,7 +95,7 @@ impl<'r> Targets<'r> {
             let selecting = Selecting { selector: &selector.labels, source: SelectingSource::Entry(entry) };
             by_namespace.entry(&entry.meta.namespace).or_default().push(selecting);
         }
-        Self { by_namespace, domain }
+        Self { by_namespace, limits: ServerLimits::new(resources), domain }
     }
 
     /// Those that select a pod.
@@ -118,6 +119,8 @@ impl<'r> Targets<'r> {
             }
         }
         for port in &mut plan.ports {
+            let services = targets.iter().filter(|target| target.number == port.port).map(|target| &target.service);
+            (port.rate_limits, port.body_limits) = self.limits.of(services);
             match targets.iter().find(|target| target.number == port.port) {
                 Some(target) => {
                     port.service = Some(target.service.clone());
@@ -269,6 +272,8 @@ impl Plan {
                     protocol: Arc::default(),
                     http: UpstreamHttp::default(),
                     service: None,
+                    rate_limits: Vec::new(),
+                    body_limits: BodyLimits::default(),
                 });
             }
         }
@@ -294,6 +299,8 @@ impl Plan {
             protocol: Arc::default(),
             http: UpstreamHttp::default(),
             service: None,
+            rate_limits: Vec::new(),
+            body_limits: BodyLimits::default(),
         });
     }
 }

@@ -94,7 +94,7 @@ pub fn sidecar(
 
 /// The listener of a port.
 pub(super) fn listener(port: &SimulatedPort) -> Listener {
-    let http = || Arc::new(routes(port.port));
+    let http = || Arc::new(routes(port));
     let tcp = || Arc::new(TcpRoute { origin: None, destinations: vec![destination(port.port)] });
     let serve = match (port.is_http(), port.http) {
         (true, UpstreamHttp::AsClient) => Serve::Detect { http: http(), tcp: tcp() },
@@ -112,8 +112,16 @@ pub(super) fn listener(port: &SimulatedPort) -> Listener {
 }
 
 /// Everything goes to the application: who it was meant for was decided on the other side.
-fn routes(port: u16) -> RouteTable {
-    routes_of(format!("inbound|http|{port}").into(), destination(port))
+fn routes(port: &SimulatedPort) -> RouteTable {
+    let number = port.port;
+    let mut table = routes_of(format!("inbound|http|{number}").into(), destination(number));
+    let routes = table.virtual_hosts.iter_mut().flat_map(|vhost| &mut Arc::make_mut(vhost).routes);
+    for route in routes {
+        let route = Arc::make_mut(route);
+        route.rate_limits.clone_from(&port.rate_limits);
+        route.body_limits = port.body_limits;
+    }
+    table
 }
 
 /// A table, with a virtual host of this name, by which everything goes to one destination.

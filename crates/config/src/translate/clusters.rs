@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use outrigger_model::{
-    Balance, BalancePolicy, Cluster, ClusterName, Diagnostic, Discovery, Endpoint, LocalityMode, ServiceRef,
+    Balance, BalancePolicy, Breaker, BreakerScope, Cluster, ClusterName, Diagnostic, Discovery, Endpoint, LocalityMode,
+    ServiceRef,
 };
 
+use super::breakers::Breakers;
 use super::client::Client;
 use super::ejections::{Ejections, Never};
 use super::endpoints::{Instances, ServiceEndpoints};
@@ -34,6 +36,8 @@ pub(crate) struct ClusterContext<'c> {
     pub(crate) before: &'c HashMap<ClusterName, Arc<Cluster>>,
     /// Lends the clusters of other clients.
     pub(crate) lender: &'c RefCell<Lender>,
+    /// Circuit breakers, by service.
+    pub(crate) breakers: &'c Breakers,
 }
 
 /// The clusters of one service.
@@ -50,9 +54,10 @@ pub(crate) struct ServiceClusters {
 }
 
 impl ClusterContext<'_> {
-    /// Builds the clusters of a service.
+    /// Builds the clusters of a service, whose index in the registry is `index`.
     pub(crate) fn build(
         &self,
+        index: u32,
         info: &ServiceInfo,
         endpoints: &ServiceEndpoints,
         rule: Option<&Arc<Merged>>,
@@ -64,7 +69,7 @@ impl ClusterContext<'_> {
             let subsets = rule.into_iter().flat_map(|r| r.subsets().map(|(_, subset)| Some(subset)));
             for subset in std::iter::once(None).chain(subsets) {
                 let effective = self.effective(rule, subset, port);
-                let (cluster, fingerprint) = self.cluster(info, port, found, rule, subset, &effective);
+                let (cluster, fingerprint) = self.cluster((index, info), port, found, rule, subset, &effective);
                 ejections.add(effective.outlier, &cluster);
                 if subset.is_none() && vhosts::has_pod_names(info, port) && cluster.discovery == Discovery::Static {
                     out.clusters.push(self.of_pods(&cluster));
@@ -100,7 +105,11 @@ impl ClusterContext<'_> {
     /// The cluster behind the names of a headless Service's pods: the same endpoints, each by its own name.
     fn of_pods(&self, cluster: &Arc<Cluster>) -> Arc<Cluster> {
         let name = ClusterName::outbound(cluster.service.port, "", &hosts::any_below(&cluster.service.host));
-        let of_pods = Cluster { name, discovery: Discovery::PodName, ..Cluster::clone(cluster) };
+        // Each name is that of one instance: what one does says nothing about the others.
+        let each =
+            |breaker: &Arc<Breaker>| Arc::new(Breaker { scope: BreakerScope::Endpoint, ..Breaker::clone(breaker) });
+        let breaker = cluster.breaker.as_ref().map(each);
+        let of_pods = Cluster { name, discovery: Discovery::PodName, breaker, ..Cluster::clone(cluster) };
         match self.before.get(&of_pods.name) {
             Some(before) if **before == of_pods => before.clone(),
             _ => self.lender.borrow_mut().cluster(of_pods).0,
@@ -109,7 +118,7 @@ impl ClusterContext<'_> {
 
     fn cluster(
         &self,
-        info: &ServiceInfo,
+        (index, info): (u32, &ServiceInfo),
         port: &PortInfo,
         instances: &Instances,
         rule: Option<&Arc<Merged>>,
@@ -138,14 +147,16 @@ impl ClusterContext<'_> {
             }
         }
         let connect = effective.connection_pool.and_then(|p| p.tcp.as_ref()).and_then(|t| t.connect_timeout);
+        let service = ServiceRef {
+            host: info.host.clone(),
+            name: info.name.clone(),
+            namespace: info.namespace.clone(),
+            port: port.number,
+            subset: subset_name,
+        };
+        let breaker = self.breakers.of(index, &service).filter(|_| port.protocol.is_http());
         let cluster = Cluster {
-            service: ServiceRef {
-                host: info.host.clone(),
-                name: info.name.clone(),
-                namespace: info.namespace.clone(),
-                port: port.number,
-                subset: subset_name,
-            },
+            service,
             discovery,
             endpoints: selected.endpoints,
             names: selected.names,
@@ -155,7 +166,7 @@ impl ClusterContext<'_> {
             connect_timeout: connect.unwrap_or(self.mesh.connect_timeout),
             pool: effective.pool(self.mesh),
             outlier: effective.outlier.map(|o| o.model()),
-            breaker: None,
+            breaker,
             retry_budget: effective.retry_budget.map(|b| b.model()),
             tls: effective.tls.map(|t| t.model()),
             destination_rule: rule.map(|r| format!("{}/{}", r.rule.meta.namespace, r.rule.meta.name).into()),

@@ -25,7 +25,7 @@ pub(crate) fn cluster(cluster: &Cluster) -> u64 {
     // The policies print all of their fields; writing to a hash cannot fail.
     let _ = write!(
         sink,
-        "{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}",
+        "{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}",
         cluster.discovery,
         cluster.names,
         cluster.http,
@@ -34,6 +34,7 @@ pub(crate) fn cluster(cluster: &Cluster) -> u64 {
         cluster.connect_timeout,
         cluster.pool,
         cluster.outlier,
+        cluster.breaker,
         cluster.tls,
         cluster.destination_rule
     );

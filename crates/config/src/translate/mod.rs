@@ -14,6 +14,7 @@
 
 mod backends;
 mod bindings;
+mod breakers;
 pub(crate) mod captures;
 mod client;
 mod clusters;
@@ -32,6 +33,7 @@ mod mesh;
 mod mesh_routes;
 mod policy;
 mod protocol;
+mod rate_limits;
 mod reach;
 mod registry;
 mod resolve;
@@ -58,6 +60,7 @@ use outrigger_model::{
 
 pub(crate) use mesh::read as read_mesh;
 pub(crate) use protocol::Spoken;
+pub(crate) use rate_limits::ServerLimits;
 pub(crate) use workloads::{has_labels, owner_name};
 
 use crate::hosts;
@@ -316,6 +319,7 @@ impl Pass<'_> {
             now: self.view.now(),
             before: self.before.map_or(&lent, |memo| &memo.config.served.vhosts),
             lender: self.lender,
+            limits: &self.common.limits,
         };
         let mut listeners = match &self.view.gateway {
             None => {
@@ -332,7 +336,8 @@ impl Pass<'_> {
         let used = resolver.used.take();
         let diagnostics = resolver.diagnostics.take();
         let is_needed = |i: usize| (visible[i] && imports[i] != Import::Nothing) || used.contains(&(i as u32));
-        let needed: Vec<bool> = (0..visible.len()).map(is_needed).collect();
+        let mut needed: Vec<bool> = (0..visible.len()).map(is_needed).collect();
+        self.common.breakers.add_fallbacks(&mut needed);
         let order = in_name_order(&registry, &needed);
         let served = self.served(listeners, captures);
         Config { registry, rules, needed, order, served, diagnostics, refuted, conditions }

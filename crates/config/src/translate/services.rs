@@ -27,6 +27,7 @@ impl Pass<'_> {
             client: self.client,
             before: self.before.map_or(&none, |memo| &memo.clusters),
             lender: self.lender,
+            breakers: &self.common.breakers,
         };
         let before = self.before.filter(|memo| Arc::ptr_eq(&memo.config, config));
         let service = |(index, endpoints): (usize, &Arc<ServiceEndpoints>)| {
@@ -37,7 +38,7 @@ impl Pass<'_> {
             }
             let info = &config.registry.services[index];
             let clusters = if config.needed[index] && info.alias_of.is_none() {
-                Arc::new(context.build(info, endpoints, config.rules.find(info, self.client)))
+                Arc::new(context.build(index as u32, info, endpoints, config.rules.find(info, self.client)))
             } else {
                 Arc::default()
             };

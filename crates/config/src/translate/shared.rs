@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use outrigger_model::{Diagnostic, ServiceSummary};
 
+use super::breakers::Breakers;
 use super::client::{ByWorkload, Client};
 use super::clusters;
 use super::endpoints::{self, ServiceEndpoints, Slices};
 use super::lender::Lender;
+use super::rate_limits::RateLimits;
 use super::registry::{Registry, ServiceInfo, Source};
 use super::workloads::{Naming, PodIndex, Workloads};
 use super::{View, mesh, policy};
@@ -44,6 +46,10 @@ pub(super) struct Common {
     mesh_diagnostics: Vec<Diagnostic>,
     /// All hosts.
     pub(super) registry: Arc<Registry>,
+    /// Circuit breakers, by service.
+    pub(super) breakers: Arc<Breakers>,
+    /// Limits on requests and bodies, by what they are for.
+    pub(super) limits: Arc<RateLimits>,
     /// What was found wrong with rules, whoever the client is.
     review: Arc<Vec<Diagnostic>>,
     /// By index of the registry.
@@ -96,7 +102,17 @@ impl Shared {
             self.common = Some(self.common_of(resources, view, before.as_ref()));
         }
         let (common, _) = self.parts();
-        [&common.mesh_diagnostics, &*common.review, &common.orphans].into_iter().flatten().cloned().collect()
+        [
+            &common.mesh_diagnostics,
+            &*common.review,
+            &common.breakers.diagnostics,
+            &common.limits.diagnostics,
+            &common.orphans,
+        ]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect()
     }
 
     /// What [`Self::update`] made of the input, and the lender.
@@ -143,6 +159,17 @@ impl Shared {
             policy::review(resources, &registry, &view.domain, &mut found);
             Arc::new(found)
         });
+        let same_breakers =
+            same_rules.filter(|common| Arc::ptr_eq(&common.resources.circuit_breakers, &resources.circuit_breakers));
+        let breakers = match same_breakers {
+            Some(common) => common.breakers.clone(),
+            None => Arc::new(Breakers::build(resources, &registry, &view.domain)),
+        };
+        let same_limits = same_hosts.filter(|common| RateLimits::are_same(&common.resources, resources));
+        let limits = match same_limits {
+            Some(common) => common.limits.clone(),
+            None => Arc::new(RateLimits::build(resources, &registry, &view.domain)),
+        };
         self.by_workload.forget();
         let mut pods = self.workloads.index(resources, &naming, same_owners);
         let gatherer = Gatherer { resources, before: same_hosts, same_owners };
@@ -156,6 +183,8 @@ impl Shared {
             mesh,
             mesh_diagnostics,
             registry,
+            breakers,
+            limits,
             review,
             services,
             orphans,

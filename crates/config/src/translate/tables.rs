@@ -22,6 +22,8 @@ pub(super) fn are_same(view: &View, before: &Resources, now: &Resources) -> bool
         && Arc::ptr_eq(&before.grpc_routes, &now.grpc_routes)
         && Arc::ptr_eq(&before.tls_routes, &now.tls_routes)
         && Arc::ptr_eq(&before.tcp_routes, &now.tcp_routes)
+        && Arc::ptr_eq(&before.circuit_breakers, &now.circuit_breakers)
+        && Arc::ptr_eq(&before.rate_limits, &now.rate_limits)
         && Arc::ptr_eq(&before.reference_grants, &now.reference_grants)
         && (view.workload.is_some() || are_same_gateways(before, now))
 }

@@ -14,6 +14,7 @@ use super::bindings;
 use super::http_routes::{self, HttpRouteBuilder};
 use super::lender::Lender;
 use super::mesh_routes::MeshRoutes;
+use super::rate_limits::RateLimits;
 use super::reach;
 use super::registry::{PortInfo, ServiceInfo};
 use super::resolve::Resolver;
@@ -77,6 +78,8 @@ pub(crate) struct VhostBuilder<'b> {
     pub(crate) before: &'b HashMap<Arc<str>, Arc<VirtualHost>>,
     /// Lends the virtual hosts of other clients.
     pub(crate) lender: &'b RefCell<Lender>,
+    /// Limits on requests and bodies.
+    pub(crate) limits: &'b RateLimits,
 }
 
 /// VirtualService hosts, ready for look-ups.
@@ -427,6 +430,7 @@ impl VhostBuilder<'_> {
 
     /// The virtual host, or that of before or of another client if it is the same; so its routes.
     pub(crate) fn lend(&self, mut vhost: VirtualHost) -> Arc<VirtualHost> {
+        self.limits.apply(&mut vhost, self.resolver);
         let mut lender = self.lender.borrow_mut();
         let mut known = lender.vhosts(&vhost.name);
         known.extend(self.before.get(&vhost.name).cloned());

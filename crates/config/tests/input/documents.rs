@@ -116,6 +116,13 @@ fn a_policy_that_nothing_obeys_is_named() {
     let strict = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: strict, namespace: shop}\n\
                   spec: {mtls: {mode: STRICT}}\n";
     let other = strict.replace("security.istio.io/v1", "example.com/v1");
+    let budget = "apiVersion: gateway.networking.x-k8s.io/v1alpha1\nkind: XBackendTrafficPolicy\nmetadata: {name: b}\n\
+                  spec: {retryConstraint: {}}\n";
+    check(
+        budget,
+        "warning [OUT0103] XBackendTrafficPolicy default/b f.yaml:2:7: kind XBackendTrafficPolicy is not enforced yet: this \
+         object has no effect",
+    );
     check(
         &format!("{strict}---\n{other}"),
         "warning [OUT0103] PeerAuthentication shop/strict f.yaml:2:7: kind PeerAuthentication is not enforced yet: this \

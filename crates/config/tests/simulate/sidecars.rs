@@ -178,3 +178,32 @@ spec: {host: s, trafficPolicy: {connectionPool: {http: {useClientProtocol: true}
     use UpstreamHttp::{AsClient, Http1, Http2};
     assert_eq!([1, 2, 3, 4, 5].map(of), [Http1, Http2, AsClient, Http2, Http1]);
 }
+
+#[test]
+fn a_pod_enforces_the_limits_of_its_services_that_servers_enforce() {
+    let limit = |name: &str, by: &str, more: &str| {
+        format!(
+            "---\napiVersion: outrigger.dev/v1alpha1\nkind: RateLimit\nmetadata: {{name: {name}}}\nspec: {{targetRefs: [{{group: '', kind: Service, name: a}}], {by}{more}}}\n"
+        )
+    };
+    let requests = |number: u32| {
+        format!("limits: [{{requests: {number}, interval: 1s, perSource: true}}], bodies: {{requestBytes: 1Ki}}")
+    };
+    let yaml =
+        app("a", 1) + &limit("client", "", &requests(3)) + &limit("server", "enforcedBy: Server, ", &requests(7));
+    let stage = Simulation::new(0).stage(&load_text("f.yaml", &yaml).0);
+    let (outbound, findings) = translate(&stage.resources, &View::of("default", "a"));
+    assert_eq!(findings, []);
+    let snapshot = sidecar(&outbound, &stage.pods[0], &applications(), &Peers::default(), None);
+    let limits = |listener: &str| {
+        let table = snapshot.listener(listener).expect("it is there").route_tables().next().expect("it speaks HTTP");
+        let routes = table.virtual_hosts.iter().flat_map(|vhost| &vhost.routes);
+        let text = |route: &Arc<outrigger_model::Route>| {
+            let numbers: Vec<u32> = route.rate_limits.iter().map(|limit| limit.requests).collect();
+            format!("{numbers:?} {:?}", route.body_limits.request_bytes)
+        };
+        routes.map(text).collect::<Vec<_>>()
+    };
+    assert_eq!(limits(&outrigger_model::Listener::inbound_name(8080)), ["[7] Some(1024)"]);
+    assert_eq!(limits(outrigger_model::Listener::OUTBOUND), ["[3] Some(1024)"]);
+}

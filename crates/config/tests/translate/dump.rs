@@ -187,6 +187,16 @@ pub(crate) fn route(route: &Route) -> String {
     if let Some(fault) = &route.fault {
         write!(out, " fault={fault:?}").unwrap();
     }
+    for limit in &route.rate_limits {
+        let each = if limit.per_source { " each source" } else { "" };
+        write!(out, " limit={}/{:?}+{}{each} of {}", limit.requests, limit.interval, limit.burst, limit.key).unwrap();
+    }
+    let BodyLimits { request_bytes, response_bytes } = route.body_limits;
+    for (name, bytes) in [("request", request_bytes), ("response", response_bytes)] {
+        if let Some(bytes) = bytes {
+            write!(out, " {name}<={bytes}").unwrap();
+        }
+    }
     for mirror in &route.mirrors {
         write!(out, " mirror={}@{}", mirror.cluster, mirror.share.millionths()).unwrap();
     }
@@ -381,6 +391,9 @@ fn cluster(cluster: &Cluster, endpoints: bool, out: &mut String) {
     }
     if let Some(RetryBudget { percent, concurrency_min, interval }) = cluster.retry_budget {
         write!(out, " budget={}/{concurrency_min}/{interval:?}", percent.millionths()).unwrap();
+    }
+    if let Some(breaker) = &cluster.breaker {
+        write!(out, " {}", crate::breakers::text(breaker)).unwrap();
     }
     if let Some(tls) = &cluster.tls {
         write!(out, " tls={:?}", tls.mode).unwrap();

@@ -1,5 +1,7 @@
 //! Translation as data: YAML in, routes, clusters, endpoints and findings out.
 
+mod breakers;
+mod breakers_annotations;
 mod captures;
 mod dump;
 mod endpoints;
@@ -26,6 +28,7 @@ mod oracle;
 mod policies;
 mod protocols;
 mod proxy_protocol;
+mod rate_limits;
 mod reuse;
 mod samples;
 mod scope;

@@ -14,6 +14,7 @@ use super::round_robin::RoundRobin;
 use super::schedule::Schedule;
 use super::{shares, warmup};
 use crate::cluster::EndpointState;
+use crate::outlier::Outliers;
 
 /// Picks endpoints of one cluster for one worker.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Balancer {
     warmup: Option<Warmup>,
     /// Only under a consistent hash.
     table: Option<Arc<HashTable>>,
+    /// Where outliers are looked for: who says when there is panic, and counts the picks in it.
+    outliers: Option<Arc<Outliers>>,
     hosts: Hosts,
     frame: Frame,
 }
@@ -34,6 +37,8 @@ struct Frame {
     levels: Vec<Level>,
     /// Endpoints that were not available, ascending.
     left_out: Vec<u32>,
+    /// Those of them that no level has, ascending.
+    barred: Vec<u32>,
     /// The one of `left_out` to look at next.
     probe: usize,
     validity: Validity,
@@ -54,6 +59,7 @@ enum Validity {
 #[derive(Debug)]
 struct Level {
     percent: u32,
+    is_panicking: bool,
     /// The turns of the groups, where there are several.
     turns: Option<Schedule>,
     groups: Vec<Group>,
@@ -87,9 +93,15 @@ impl Balancer {
             locality: balance.locality,
             warmup: balance.warmup.filter(|_| shares::warms_up(&balance.policy)),
             table: table.or_else(|| HashTable::build(&balance.policy, &hosts)),
+            outliers: None,
             hosts: Hosts::new(hosts),
             frame: Frame::default(),
         }
+    }
+
+    /// With the outlier detection of the cluster.
+    pub(crate) fn with_outliers(self, outliers: Option<Arc<Outliers>>) -> Self {
+        Self { outliers, ..self }
     }
 
     /// Picks an available endpoint, by its position among those the balancer was made for; `None` when there is none.
@@ -103,12 +115,21 @@ impl Balancer {
             if self.frame.is_empty() {
                 return None;
             }
-            if let Some(host) = self.choose(key, now, rng).filter(|host| self.hosts.is_available(*host, now)) {
+            let chosen = self.choose(key, now, rng);
+            if let Some((host, _)) = chosen.filter(|(host, is_panicking)| self.may_be_picked(*host, *is_panicking, now))
+            {
+                if let (Some((_, true)), Some(outliers)) = (chosen, &self.outliers) {
+                    outliers.picked_in_panic();
+                }
                 return Some(host as usize);
             }
             self.lay_out(now, rng);
         }
         None
+    }
+
+    fn may_be_picked(&self, host: u32, is_panicking: bool, now: Instant) -> bool {
+        if is_panicking { self.hosts.is_usable(host, now) } else { self.hosts.is_available(host, now) }
     }
 
     /// Whether the frame is out of date, as far as can be told without looking at every endpoint. A pick that meets one
@@ -131,12 +152,14 @@ impl Balancer {
         self.hosts.is_available(frame.left_out[frame.probe], now)
     }
 
-    fn choose(&mut self, key: Option<u64>, now: Instant, rng: &mut fastrand::Rng) -> Option<u32> {
+    /// An endpoint, and whether its level is in panic.
+    fn choose(&mut self, key: Option<u64>, now: Instant, rng: &mut fastrand::Rng) -> Option<(u32, bool)> {
         if let Some(table) = &self.table {
             let hash = key.unwrap_or_else(|| rng.u64(..));
             let level = self.frame.level((hash % 100) as u32);
             // As of the frame and not as of now: that the frame is out of date must come to light.
-            return table.find(level, hash, |host| self.frame.left_out.binary_search(&host).is_err());
+            let host = table.find(level, hash, |host| self.frame.barred.binary_search(&host).is_err())?;
+            return Some((host, self.frame.levels.get(level)?.is_panicking));
         }
         let level = if self.frame.levels.len() > 1 { self.frame.level(rng.u32(0..100)) } else { 0 };
         let level = self.frame.levels.get_mut(level)?;
@@ -149,15 +172,17 @@ impl Balancer {
             Choice::Random(random) => random.pick(members, rng),
             Choice::Elsewhere => return None,
         };
-        Some(group.members[slot])
+        Some((group.members[slot], level.is_panicking))
     }
 
     fn lay_out(&mut self, now: Instant, rng: &mut fastrand::Rng) {
-        let layout = Layout::new(self.locality, &self.hosts, now);
+        let panic_percent = self.outliers.as_ref().map_or(0, |outliers| outliers.panic_percent());
+        let layout = Layout::new(self.locality, panic_percent, &self.hosts, now);
         let step = self.warmup.and_then(|warmup| warmup::next_step(&warmup, &self.hosts, now));
         self.frame = Frame {
             levels: layout.levels.into_iter().map(|level| self.level(level, now, rng)).collect(),
             left_out: layout.left_out,
+            barred: layout.barred,
             probe: 0,
             validity: step.map_or(Validity::Always, Validity::Until),
         };
@@ -171,7 +196,8 @@ impl Balancer {
             let choice = Choice::new(&self.policy, members, rng);
             Group { weight: group.weight, members: group.members, choice }
         };
-        Level { percent: level.percent, turns, groups: level.groups.into_iter().map(group).collect() }
+        let groups = level.groups.into_iter().map(group).collect();
+        Level { percent: level.percent, is_panicking: level.is_panicking, turns, groups }
     }
 }
 
@@ -205,6 +231,11 @@ impl Balancer {
     /// Says which endpoints are not available from now on.
     fn take_out(&mut self, out: impl IntoIterator<Item = u32>) {
         self.hosts.out = out.into_iter().collect();
+    }
+
+    /// Says which endpoints are ejected from now on.
+    fn eject(&mut self, ejected: impl IntoIterator<Item = u32>) {
+        self.hosts.ejected = ejected.into_iter().collect();
     }
 }
 

@@ -7,6 +7,7 @@ use outrigger_model::{Endpoint, Warmup};
 
 use super::warmup;
 use crate::cluster::EndpointState;
+use crate::health::Out;
 
 /// All endpoints of a cluster, available or not.
 #[derive(Clone, Debug)]
@@ -15,6 +16,9 @@ pub(super) struct Hosts {
     /// Endpoints that a test says are not available.
     #[cfg(test)]
     pub(super) out: std::collections::HashSet<u32>,
+    /// Endpoints that a test says are ejected.
+    #[cfg(test)]
+    pub(super) ejected: std::collections::HashSet<u32>,
 }
 
 /// The available endpoints of one locality, as a policy sees them at one moment.
@@ -36,6 +40,8 @@ impl Hosts {
             states,
             #[cfg(test)]
             out: Default::default(),
+            #[cfg(test)]
+            ejected: Default::default(),
         }
     }
 
@@ -57,10 +63,24 @@ impl Hosts {
 
     pub(super) fn is_available(&self, host: u32, now: Instant) -> bool {
         #[cfg(test)]
-        if self.out.contains(&host) {
+        if self.out.contains(&host) || self.ejected.contains(&host) {
             return false;
         }
         self.states[host as usize].is_available(now)
+    }
+
+    /// Whether it may be picked where too few are available.
+    pub(super) fn is_usable(&self, host: u32, now: Instant) -> bool {
+        #[cfg(test)]
+        if self.out.contains(&host) {
+            return false;
+        }
+        self.states[host as usize].is_usable(now)
+    }
+
+    /// Whether an operator has taken it out.
+    pub(super) fn is_drained(&self, host: u32) -> bool {
+        self.states[host as usize].health.is(Out::Drained)
     }
 }
 

@@ -13,9 +13,14 @@ use crate::cluster::EndpointState;
 /// nobody is available.
 ///
 /// Least request counts by weight, as if all answered equally fast; a consistent hash as if keys were spread evenly.
-pub(crate) fn expected_shares(balance: &Balance, hosts: &[Arc<EndpointState>], now: Instant) -> Vec<f64> {
+pub(crate) fn expected_shares(
+    balance: &Balance,
+    panic_percent: u32,
+    hosts: &[Arc<EndpointState>],
+    now: Instant,
+) -> Vec<f64> {
     let hosts = Hosts::new(hosts.into());
-    let layout = Layout::new(balance.locality, &hosts, now);
+    let layout = Layout::new(balance.locality, panic_percent, &hosts, now);
     let warmup = balance.warmup.filter(|_| warms_up(&balance.policy));
     let mut shares = vec![0.0; hosts.len()];
     for level in &layout.levels {
@@ -58,7 +63,7 @@ mod tests {
     fn check(locality: LocalityMode, texts: &[&str], expected: &[f64]) {
         for policy in policies() {
             let balance = Balance { locality, ..balance(policy) };
-            let found = expected_shares(&balance, &hosts(texts), start());
+            let found = expected_shares(&balance, 0, &hosts(texts), start());
             let close = found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12);
             assert!(close && found.len() == expected.len(), "{texts:?}: {found:?}, not {expected:?}");
         }

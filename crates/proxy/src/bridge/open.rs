@@ -13,7 +13,7 @@ use crate::h2::head;
 use crate::h2::incoming::Incoming;
 use crate::upgrade;
 
-impl Talk<'_> {
+impl Talk<'_, '_> {
     /// Opens a WebSocket over HTTP/2 (RFC 8441): an answer of 2xx grants it.
     pub(super) async fn open(
         &self,

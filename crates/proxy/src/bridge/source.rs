@@ -13,6 +13,7 @@ use crate::h1::stream::Reader;
 use crate::h2::head;
 use crate::h2::incoming::Incoming;
 use crate::held_body::HeldBody;
+use crate::progress::Progress;
 
 /// A part of a message behind its head.
 #[derive(Debug)]
@@ -33,8 +34,8 @@ pub(crate) enum Source<'s> {
     Http1(Http1<'s>),
     /// From a stream of HTTP/2.
     Http2(&'s mut Incoming),
-    /// The same, kept to be sent again until the cell says that an answer has begun.
-    Kept(&'s mut Incoming, &'s Cell<bool>),
+    /// The same, kept to be sent again until an answer is accepted.
+    Kept(&'s mut Incoming, &'s Progress),
 }
 
 /// A body in HTTP/1's framing.
@@ -110,9 +111,9 @@ impl Source<'_> {
             })),
             Self::Http1(source) => source.poll_next(cx),
             Self::Http2(stream) => poll_http2(stream, cx),
-            Self::Kept(stream, answer_begun) => {
+            Self::Kept(stream, progress) => {
                 let piece = ready!(poll_http2(stream, cx));
-                if answer_begun.get() {
+                if progress.accepted.get() {
                     stream.forget();
                 }
                 match &piece {
@@ -120,6 +121,7 @@ impl Source<'_> {
                     Ok(Piece::Trailers(trailers)) => stream.keep_trailers(trailers),
                     Ok(Piece::End) | Err(_) => {}
                 }
+                progress.kept.set(stream.is_kept());
                 Poll::Ready(piece)
             }
         }

@@ -48,53 +48,54 @@ pub(super) enum Out<'a> {
 }
 
 /// What both directions of a conversation share.
-pub(super) struct Talk<'t> {
-    pub(super) conversation: &'t Conversation<'t>,
+pub(super) struct Talk<'t, 'w> {
+    pub(super) conversation: &'t Conversation<'t, 'w>,
     pub(super) progress: &'t Progress,
     moved_ms: &'t Cell<u64>,
 }
 
 /// Runs it; a connection of HTTP/1 goes back to the pool when it can be used again.
 pub(crate) async fn run(
-    conversation: &Conversation<'_>,
+    conversation: &Conversation<'_, '_>,
     client: &mut Downstream<'_>,
-    mut link: Link,
+    link: &mut Option<Link>,
 ) -> Result<Answered, Lost> {
     let Conversation { worker, exchange, deadlines, endpoint, .. } = conversation;
     let progress = Progress::default();
     let moved_ms = worker.moved();
     let talk = Talk { conversation, progress: &progress, moved_ms: &moved_ms };
     let outcome = {
-        let talking = pin!(talk.hold(client, &mut link));
+        let talking = pin!(talk.hold(client, link));
         deadlines.limit(talking, &progress.status_sent).await
     };
     let outcome = outcome.flatten();
     if let (Err(_), Downstream::Http2(call)) = (&outcome, &mut *client)
-        && !progress.heard.get()
+        && !progress.accepted.get()
         && call.body.rewind()
     {
         // It is as if nothing of it had been taken.
         progress.body_bytes_read.set(0);
     }
     exchange.bytes_received.set(exchange.bytes_received.get() + progress.body_bytes_read.get());
+    let link = link.take();
     match outcome {
         Ok(download) => {
             let status = download.status;
             let upgraded = match (download.opened, link) {
-                (Some(opened), Link::Http2(lease)) => Some(UpstreamEnd::Http2 { _lease: lease, opened }),
-                (_, Link::Http1(upstream)) if status == 101 => Some(UpstreamEnd::Http1(upstream)),
-                (_, Link::Http1(upstream)) => {
+                (Some(opened), Some(Link::Http2(lease))) => Some(UpstreamEnd::Http2 { _lease: lease, opened }),
+                (_, Some(Link::Http1(upstream))) if status == 101 => Some(UpstreamEnd::Http1(upstream)),
+                (_, Some(Link::Http1(upstream))) => {
                     keep(conversation, upstream, download.reusable && progress.upload_done.get());
                     None
                 }
-                (None, Link::Http2(_)) => None,
+                (None, Some(Link::Http2(_))) | (_, None) => None,
             };
             let upgraded = upgraded.map(|upstream| Upgraded { upstream, state: endpoint.shared() });
             Ok(Answered { status, grpc_status: download.grpc_status, upgraded })
         }
         Err(reason) => {
             // One that resets a stream takes others; one that says GOAWAY, or broke, takes none.
-            if let (Link::Http2(lease), Reason::UpstreamClosed) = (&link, reason) {
+            if let (Some(Link::Http2(lease)), Reason::UpstreamClosed) = (&link, reason) {
                 lease.retire();
             }
             Err(progress.lost(reason))
@@ -102,15 +103,15 @@ pub(crate) async fn run(
     }
 }
 
-fn keep(conversation: &Conversation<'_>, upstream: Upstream, reusable: bool) {
+fn keep(conversation: &Conversation<'_, '_>, upstream: Upstream, reusable: bool) {
     if reusable && upstream.stream.input.is_empty() {
         let limits = conversation.forwarding.cluster().map(|c| &c.live.model.pool);
         give_back(conversation.worker, limits, conversation.endpoint.id, upstream);
     }
 }
 
-impl Talk<'_> {
-    async fn hold(&self, client: &mut Downstream<'_>, link: &mut Link) -> Result<Download, Reason> {
+impl Talk<'_, '_> {
+    async fn hold(&self, client: &mut Downstream<'_>, link: &mut Option<Link>) -> Result<Download, Reason> {
         let Conversation { worker, exchange, held_body, .. } = self.conversation;
         let (source, out) = match client {
             Downstream::Http1(stream) => {
@@ -125,7 +126,8 @@ impl Talk<'_> {
                     Some(_) => Source::Http2(body),
                     None => {
                         body.keep();
-                        Source::Kept(body, &self.progress.heard)
+                        self.progress.kept.set(true);
+                        Source::Kept(body, self.progress)
                     }
                 };
                 (source, Out::Http2(answering))
@@ -141,14 +143,15 @@ impl Talk<'_> {
         };
         let mut stream: SendStream<Bytes>;
         let (sink, answers) = match link {
-            Link::Http1(upstream) => {
+            None => unreachable!("a conversation has a connection"),
+            Some(Link::Http1(upstream)) => {
                 let (reader, writer) = upstream.stream.split();
                 let mut pending = worker.buffers.take_head();
                 pending.extend_from_slice(&self.conversation.forwarding.head);
                 let coding = if exchange.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain };
                 (Some(Sink::Http1(Http1Sink { writer, coding, pending })), Answers::Http1(reader))
             }
-            Link::Http2(lease) => {
+            Some(Link::Http2(lease)) => {
                 let ends = source.is_at_end() && !exchange.asks_upgrade;
                 let (response, sending) = self.ask(lease, ends)?;
                 stream = sending;

@@ -126,6 +126,11 @@ impl Incoming {
         self.kept = None;
     }
 
+    /// Whether all that was taken since [`Self::keep`] is kept.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// Keeps a piece that was taken, or gives up if that is more than `bytes_max`.
     pub(crate) fn keep_data(&mut self, data: &Bytes, bytes_max: usize) {
         let Some(kept) = &mut self.kept else { return };

@@ -6,8 +6,8 @@ use h2::SendStream;
 
 use super::{Copy, Loss};
 use crate::bridge::{Patience, Sink};
+use crate::choose::Choice;
 use crate::failure::Reason;
-use crate::forward::Choice;
 use crate::h1::body::{BadChunk, Decoder};
 use crate::h2::client::lease;
 use crate::h2::head::{self, Manner};

@@ -23,9 +23,10 @@ use outrigger_telemetry::{Counter, catalogue};
 
 pub(crate) use self::tee::Tee;
 use self::tee::{Budget, Feed, Held, NoMore};
+use crate::choose::{Choice, choose_in};
 use crate::connect::connect;
 use crate::failure::Reason;
-use crate::forward::{Choice, Forwarding, choose_in};
+use crate::forward::Forwarding;
 use crate::h1::body::{Decoder, Framing};
 use crate::h1::head::{self, Bounds, Version};
 use crate::h1::stream::{IoFailure, Reader, Stream, Writer};
@@ -225,7 +226,7 @@ impl Copy {
                 }
                 // The server may have closed the kept connection just then.
                 Err(Loss::Failed(Reason::UpstreamClosed)) if was_reused && !heard.get() && self.may_repeat() => {
-                    self.cluster.stats.resends.inc();
+                    self.cluster.stats.retries.inc();
                 }
                 Err(loss) => return Err(loss),
             }

@@ -307,6 +307,109 @@ metrics! {
         "Requests balanced over all endpoints because too few were healthy.",
         "cluster.{}.lb_healthy_panic",
     );
+    // Outlier detection.
+    /// Endpoints that are out now.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_ACTIVE = cluster_gauge(
+        "envoy_cluster_outlier_detection_ejections_active",
+        "Endpoints that outlier detection leaves out now.",
+        "cluster.{}.outlier_detection.ejections_active",
+    );
+    /// Ejections, whatever the reason.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_ENFORCED_TOTAL = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_enforced_total",
+        "Ejections of endpoints by outlier detection.",
+        "cluster.{}.outlier_detection.ejections_enforced_total",
+    );
+    /// Outliers that had to stay in.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_OVERFLOW = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_overflow",
+        "Endpoints found to be outliers that stayed in because maxEjectionPercent allows no more ejections.",
+        "cluster.{}.outlier_detection.ejections_overflow",
+    );
+    /// Found, ejected or not.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_DETECTED_CONSECUTIVE_5XX = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_detected_consecutive_5xx",
+        "Endpoints found to be outliers for so many 5xx, or failures, in a row, ejected or not.",
+        "cluster.{}.outlier_detection.ejections_detected_consecutive_5xx",
+    );
+    /// Ejected.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_ENFORCED_CONSECUTIVE_5XX = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_enforced_consecutive_5xx",
+        "Ejections of endpoints for so many 5xx, or failures, in a row.",
+        "cluster.{}.outlier_detection.ejections_enforced_consecutive_5xx",
+    );
+    /// Found, ejected or not.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_DETECTED_CONSECUTIVE_GATEWAY_FAILURE = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_detected_consecutive_gateway_failure",
+        "Endpoints found to be outliers for so many 502, 503 or 504, or failures, in a row, ejected or not.",
+        "cluster.{}.outlier_detection.ejections_detected_consecutive_gateway_failure",
+    );
+    /// Ejected.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_ENFORCED_CONSECUTIVE_GATEWAY_FAILURE = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_enforced_consecutive_gateway_failure",
+        "Ejections of endpoints for so many 502, 503 or 504, or failures, in a row.",
+        "cluster.{}.outlier_detection.ejections_enforced_consecutive_gateway_failure",
+    );
+    /// Found, ejected or not.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_DETECTED_CONSECUTIVE_LOCAL_ORIGIN_FAILURE = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_detected_consecutive_local_origin_failure",
+        "Endpoints found to be outliers for so many failures of local origin in a row, ejected or not.",
+        "cluster.{}.outlier_detection.ejections_detected_consecutive_local_origin_failure",
+    );
+    /// Ejected.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_ENFORCED_CONSECUTIVE_LOCAL_ORIGIN_FAILURE = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_enforced_consecutive_local_origin_failure",
+        "Ejections of endpoints for so many failures of local origin in a row.",
+        "cluster.{}.outlier_detection.ejections_enforced_consecutive_local_origin_failure",
+    );
+    /// Found, ejected or not.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_DETECTED_SUCCESS_RATE = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_detected_success_rate",
+        "Endpoints found to be outliers for a success rate far below the mean, ejected or not.",
+        "cluster.{}.outlier_detection.ejections_detected_success_rate",
+    );
+    /// Ejected.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_ENFORCED_SUCCESS_RATE = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_enforced_success_rate",
+        "Ejections of endpoints for a success rate far below the mean.",
+        "cluster.{}.outlier_detection.ejections_enforced_success_rate",
+    );
+    /// Found, ejected or not.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_DETECTED_LOCAL_ORIGIN_SUCCESS_RATE = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_detected_local_origin_success_rate",
+        "Endpoints found to be outliers for a rate of reaching them far below the mean, ejected or not.",
+        "cluster.{}.outlier_detection.ejections_detected_local_origin_success_rate",
+    );
+    /// Ejected.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_ENFORCED_LOCAL_ORIGIN_SUCCESS_RATE = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_enforced_local_origin_success_rate",
+        "Ejections of endpoints for a rate of reaching them far below the mean.",
+        "cluster.{}.outlier_detection.ejections_enforced_local_origin_success_rate",
+    );
+    /// Found, ejected or not.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_DETECTED_FAILURE_PERCENTAGE = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_detected_failure_percentage",
+        "Endpoints found to be outliers for too large a share of failures, ejected or not.",
+        "cluster.{}.outlier_detection.ejections_detected_failure_percentage",
+    );
+    /// Ejected.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_ENFORCED_FAILURE_PERCENTAGE = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_enforced_failure_percentage",
+        "Ejections of endpoints for too large a share of failures.",
+        "cluster.{}.outlier_detection.ejections_enforced_failure_percentage",
+    );
+    /// Found, ejected or not.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_DETECTED_LOCAL_ORIGIN_FAILURE_PERCENTAGE = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_detected_local_origin_failure_percentage",
+        "Endpoints found to be outliers for too large a share of failures to reach them, ejected or not.",
+        "cluster.{}.outlier_detection.ejections_detected_local_origin_failure_percentage",
+    );
+    /// Ejected.
+    ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_ENFORCED_LOCAL_ORIGIN_FAILURE_PERCENTAGE = cluster_counter(
+        "envoy_cluster_outlier_detection_ejections_enforced_local_origin_failure_percentage",
+        "Ejections of endpoints for too large a share of failures to reach them.",
+        "cluster.{}.outlier_detection.ejections_enforced_local_origin_failure_percentage",
+    );
     /// Largest weight among the endpoints of a cluster.
     ENVOY_CLUSTER_MAX_HOST_WEIGHT = cluster_gauge(
         "envoy_cluster_max_host_weight",

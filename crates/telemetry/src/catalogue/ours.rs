@@ -12,6 +12,10 @@ pub const CLUSTER_LABELS: &[&str] = &["cluster_name", "service", "service_namesp
 pub const ENDPOINT_LABELS: &[&str] =
     &["cluster_name", "service", "service_namespace", "subset", "endpoint", "locality"];
 
+/// Which endpoint, and which of the reasons for which outlier detection ejects: seven, in Envoy's words.
+pub const ENDPOINT_REASON_LABELS: &[&str] =
+    &["cluster_name", "service", "service_namespace", "subset", "endpoint", "locality", "reason"];
+
 /// Which backend of which rule, beside the cluster it is sent to.
 pub const ROUTE_LABELS: &[&str] = &[
     "cluster_name",
@@ -25,11 +29,25 @@ pub const ROUTE_LABELS: &[&str] = &[
     "backend",
 ];
 
+/// Which circuit: the cluster's labels, `scope` is `cluster` or `endpoint`, `endpoint` is empty but for the latter.
+pub const CIRCUIT_LABELS: &[&str] =
+    &["cluster_name", "service", "service_namespace", "subset", "scope", "endpoint"];
+
+/// A circuit and one of its states: `closed`, `open`, `half_open`, `forced_open`, `disabled`.
+pub const CIRCUIT_STATE_LABELS: &[&str] =
+    &["cluster_name", "service", "service_namespace", "subset", "scope", "endpoint", "state"];
+
 /// Bounds for the time of protocol detection: most clients speak within a round trip, the limit is 3 s.
 pub const DETECTION_BUCKETS: &[f64] = &[0.001, 0.01, 0.1, 1.0, 3.5, 10.0];
 
 metrics! {
     OURS_METRICS;
+    /// Beside `envoy_cluster_upstream_rq_total`, which counts each try: their ratio is what retries add.
+    OUTRIGGER_CLUSTER_REQUESTS_TOTAL = Desc::counter(
+        "outrigger_cluster_requests_total",
+        "Requests sent on to a cluster, each counted once however often it was tried.",
+    )
+    .labels(CLUSTER_LABELS);
     /// Requests an endpoint was sent, retries included.
     OUTRIGGER_ENDPOINT_REQUESTS_TOTAL = Desc::counter(
         "outrigger_endpoint_requests_total",
@@ -54,6 +72,32 @@ metrics! {
         "Share of the requests of its cluster that an endpoint should get, 0 to 1.",
     )
     .labels(ENDPOINT_LABELS);
+    /// Of clusters with `outlierDetection`.
+    OUTRIGGER_ENDPOINT_EJECTED = Desc::gauge(
+        "outrigger_endpoint_ejected",
+        "Whether outlier detection leaves an endpoint out now: 1 yes, 0 no.",
+    )
+    .labels(ENDPOINT_LABELS);
+    /// How far an endpoint is from its ejection: only for runs that the cluster has a limit for.
+    OUTRIGGER_ENDPOINT_CONSECUTIVE_FAILURES = Desc::gauge(
+        "outrigger_endpoint_consecutive_failures",
+        "Failures of an endpoint in a row, by the reason for which it would be ejected; compare with the outlierDetection \
+         of its cluster.",
+    )
+    .labels(ENDPOINT_REASON_LABELS);
+    /// `enforced` is `false` where the dice of `enforcing_*` kept the endpoint in.
+    OUTRIGGER_ENDPOINT_EJECTIONS_TOTAL = Desc::counter(
+        "outrigger_endpoint_ejections_total",
+        "Times that an endpoint was to be ejected, by reason, and whether it was.",
+    )
+    .labels(&["cluster_name", "service", "service_namespace", "subset", "endpoint", "locality", "reason", "enforced"]);
+    /// Grows while an endpoint is out.
+    OUTRIGGER_ENDPOINT_EJECTED_SECONDS_TOTAL = Desc::counter(
+        "outrigger_endpoint_ejected_seconds_total",
+        "Time that an endpoint has been ejected by outlier detection.",
+    )
+    .labels(ENDPOINT_LABELS)
+    .unit("seconds");
     /// 1 when shares are as expected, 1/n when one endpoint gets all.
     OUTRIGGER_LB_FAIRNESS_INDEX = Desc::gauge(
         "outrigger_lb_fairness_index",
@@ -72,6 +116,81 @@ metrics! {
         "Configured weight of a backend of a rule.",
     )
     .labels(ROUTE_LABELS);
+    /// 1 for the state it is in, 0 for the others.
+    OUTRIGGER_CIRCUIT_STATE = Desc::gauge(
+        "outrigger_circuit_state",
+        "State of a circuit: 1 for the one it is in, 0 for the others.",
+    )
+    .labels(CIRCUIT_STATE_LABELS);
+    /// `reason` is `error_rate`, `consecutive`, `slow`, `sleep_window` (open long enough for a probe), `probe_ok`,
+    /// `probe_failed`, or `manual`: by a policy or an operator.
+    OUTRIGGER_CIRCUIT_TRANSITIONS_TOTAL = Desc::counter(
+        "outrigger_circuit_transitions_total",
+        "Changes of a circuit's state, by reason.",
+    )
+    .labels(&[
+        "cluster_name",
+        "service",
+        "service_namespace",
+        "subset",
+        "scope",
+        "endpoint",
+        "from",
+        "to",
+        "reason",
+    ]);
+    /// The share of time in a state is its rate.
+    OUTRIGGER_CIRCUIT_TIME_IN_STATE_SECONDS_TOTAL = Desc::counter(
+        "outrigger_circuit_time_in_state_seconds_total",
+        "Time that a circuit was in a state; the rate is the share of time.",
+    )
+    .labels(CIRCUIT_STATE_LABELS)
+    .unit("seconds");
+    /// Unix time.
+    OUTRIGGER_CIRCUIT_STATE_SINCE_TIMESTAMP_SECONDS = Desc::gauge(
+        "outrigger_circuit_state_since_timestamp_seconds",
+        "When a circuit came into the state it is in, as Unix time.",
+    )
+    .labels(CIRCUIT_LABELS)
+    .unit("seconds");
+    /// `outcome` is `success`, `failure`, `timeout`, `short_circuited` (it was open), `rejected` (a limit on calls or
+    /// connections), or `ignored` (nobody knows, or the caller's mistake).
+    OUTRIGGER_CIRCUIT_CALLS_TOTAL = Desc::counter(
+        "outrigger_circuit_calls_total",
+        "Calls that asked a circuit, by what became of them.",
+    )
+    .labels(&["cluster_name", "service", "service_namespace", "subset", "scope", "endpoint", "outcome"]);
+    /// 0 to 1.
+    OUTRIGGER_CIRCUIT_ERROR_RATIO = Desc::gauge(
+        "outrigger_circuit_error_ratio",
+        "Share of failures in the window that a circuit judges by, 0 to 1.",
+    )
+    .labels(CIRCUIT_LABELS);
+    /// Compare with `outrigger_circuit_request_volume_threshold`.
+    OUTRIGGER_CIRCUIT_ROLLING_REQUESTS = Desc::gauge(
+        "outrigger_circuit_rolling_requests",
+        "Calls in the window that a circuit judges by.",
+    )
+    .labels(CIRCUIT_LABELS);
+    /// Absent where no share opens it.
+    OUTRIGGER_CIRCUIT_ERROR_THRESHOLD_RATIO = Desc::gauge(
+        "outrigger_circuit_error_threshold_ratio",
+        "Share of failures at which a circuit opens, 0 to 1.",
+    )
+    .labels(CIRCUIT_LABELS);
+    /// Absent where no share opens it.
+    OUTRIGGER_CIRCUIT_REQUEST_VOLUME_THRESHOLD = Desc::gauge(
+        "outrigger_circuit_request_volume_threshold",
+        "Calls in the window without which no share of failures opens a circuit.",
+    )
+    .labels(CIRCUIT_LABELS);
+    /// Linkerd's penalty grows from here.
+    OUTRIGGER_CIRCUIT_SLEEP_WINDOW_SECONDS = Desc::gauge(
+        "outrigger_circuit_sleep_window_seconds",
+        "How long a circuit is open before it lets a call through that decides.",
+    )
+    .labels(CIRCUIT_LABELS)
+    .unit("seconds");
     /// `result`: `answered`, else why not: `limit`, `no_cluster`, `no_endpoint`, `connect`, `slow`, `cut`, `timeout`,
     /// `broken`, `stopped`.
     OUTRIGGER_MIRRORED_REQUESTS_TOTAL = Desc::counter(

@@ -9,7 +9,7 @@ use super::*;
 #[track_caller]
 fn check_shares(balance: &Balance, texts: &[&str], tolerance: f64) {
     let hosts = hosts(texts);
-    let expected = expected_shares(balance, &hosts, start());
+    let expected = expected_shares(balance, 0, &hosts, start());
     let mut balancer = Balancer::new(balance, hosts, None);
     let picks = 60_000;
     let counts = counts(&mut balancer, texts.len(), picks, start(), 1);
@@ -250,7 +250,7 @@ fn a_young_endpoint_gets_its_share_step_by_step() {
             let now = start() + Duration::from_secs(age);
             let counts = counts(&mut balancer, 3, 6_000, now, age);
             let share = counts[2] as f64 / 6_000.0;
-            let expected = expected_shares(&balance, &hosts, now)[2];
+            let expected = expected_shares(&balance, 0, &hosts, now)[2];
             assert!((share - expected).abs() < 0.02, "{balance:?} after {age} s: {share}, not {expected}");
             shares.push(share);
         }
@@ -282,7 +282,7 @@ fn other_policies_do_not_warm_up() {
     let warmup = Warmup { duration: Duration::from_secs(100), minimum_ratio: 0.1, aggression: 1.0 };
     let balance = Balance { warmup: Some(warmup), ..balance(BalancePolicy::Random) };
     let hosts = aged(&[("1", Duration::ZERO), ("1", Duration::from_secs(1_000))], start());
-    assert_eq!(expected_shares(&balance, &hosts, start()), [0.5, 0.5]);
+    assert_eq!(expected_shares(&balance, 0, &hosts, start()), [0.5, 0.5]);
     let counts = counts(&mut Balancer::new(&balance, hosts, None), 2, 10_000, start(), 1);
     assert!(counts[0].abs_diff(5_000) < 200, "{counts:?}");
 }
@@ -311,5 +311,103 @@ fn without_a_key_a_hash_spreads_at_random() {
     for policy in [ring_hash(1024), maglev(65_537)] {
         let counts = counts(&mut Balancer::new(&balance(policy), equal(4), None), 4, 10_000, start(), 13);
         assert!(counts.iter().all(|count| *count > 1_800), "{counts:?}");
+    }
+}
+
+/// Outlier detection that says so much about panic, and nothing else.
+fn outliers(panic_percent: u32) -> Arc<Outliers> {
+    Outliers::for_panic(panic_percent)
+}
+
+#[test]
+fn a_level_in_panic_uses_all_its_endpoints() {
+    for policy in policies() {
+        let balance = balance(policy);
+        let outliers = outliers(50);
+        let mut balancer = Balancer::new(&balance, equal(4), None).with_outliers(Some(outliers.clone()));
+        let mut check = |ejected: &[u32], out: &[u32], picked: [bool; 4], in_panic: bool| {
+            balancer.eject(ejected.iter().copied());
+            balancer.take_out(out.iter().copied());
+            let before = outliers.picks_in_panic();
+            // The first few picks may be those that notice who has come back.
+            counts(&mut balancer, 4, 5, start(), 6);
+            let counts = counts(&mut balancer, 4, 2_000, start(), 7);
+            assert_eq!(
+                *counts.iter().map(|count| *count > 0).collect::<Vec<_>>(),
+                picked,
+                "{balance:?} without {ejected:?}, {out:?}: {counts:?}"
+            );
+            let panics = outliers.picks_in_panic() - before;
+            assert_eq!(panics > 1_900, in_panic, "{balance:?} without {ejected:?}, {out:?}: {panics} picks in panic");
+        };
+        check(&[], &[], [true; 4], false);
+        check(&[0, 1], &[], [false, false, true, true], false);
+        check(&[0, 1, 2], &[], [true; 4], true);
+        check(&[0, 1, 2, 3], &[], [true; 4], true);
+        // One whose circuit is open gets nothing in panic either.
+        check(&[0, 1], &[2], [true, true, false, true], true);
+        check(&[0, 1], &[], [false, false, true, true], false);
+    }
+}
+
+#[test]
+fn without_a_threshold_there_is_no_panic() {
+    for policy in policies() {
+        let mut balancer = Balancer::new(&balance(policy.clone()), equal(3), None).with_outliers(Some(outliers(0)));
+        balancer.eject([0, 1]);
+        assert_eq!(counts(&mut balancer, 3, 100, start(), 8), [0, 0, 100], "{policy:?}");
+        balancer.eject([0, 1, 2]);
+        assert_eq!(balancer.pick(Some(1), start(), &mut fastrand::Rng::with_seed(8)), None, "{policy:?}");
+    }
+}
+
+#[test]
+fn panic_is_for_levels_that_nobody_else_can_relieve() {
+    for policy in policies() {
+        let balance = balance(policy);
+        let hosts = hosts(&["1@0", "1@0", "1@1", "1@1"]);
+        let check = |panic_percent: u32, ejected: &[u32], expected: [f64; 4]| {
+            let outliers = outliers(panic_percent);
+            let mut balancer = Balancer::new(&balance, hosts.clone(), None).with_outliers(Some(outliers));
+            balancer.eject(ejected.iter().copied());
+            counts(&mut balancer, 4, 5, start(), 9);
+            let counts = counts(&mut balancer, 4, 20_000, start(), 9);
+            for (count, share) in counts.iter().zip(expected) {
+                assert!((*count as f64 / 20_000.0 - share).abs() < 0.05, "{balance:?} without {ejected:?}: {counts:?}");
+            }
+        };
+        // Each level can take 70 of 100: together all there is.
+        check(60, &[0], [0.0, 0.7, 0.15, 0.15]);
+        check(60, &[0, 2], [0.0, 0.7, 0.0, 0.3]);
+        // 70 of 100 together, and both in panic: by number.
+        check(60, &[0, 1, 2], [0.25; 4]);
+        check(60, &[0, 1, 2, 3], [0.25; 4]);
+        // The same, but level 1 is not in panic: it has all the load that can be taken.
+        check(50, &[0, 1, 2], [0.0, 0.0, 0.0, 1.0]);
+    }
+}
+
+#[test]
+fn localities_do_not_matter_in_panic() {
+    let balance = Balance { locality: LocalityMode::Weighted, ..balance(BalancePolicy::RoundRobin) };
+    let hosts = hosts(&["1/a:9", "1/a:9", "1/b:1", "1/b:1"]);
+    let mut balancer = Balancer::new(&balance, hosts, None).with_outliers(Some(outliers(50)));
+    balancer.eject([0, 1, 2]);
+    assert_eq!(counts(&mut balancer, 4, 400, start(), 10), [100; 4]);
+}
+
+#[test]
+fn a_drained_endpoint_is_as_if_it_were_not_there() {
+    for policy in policies() {
+        let hosts = equal(3);
+        let mut balancer =
+            Balancer::new(&balance(policy.clone()), hosts.clone(), None).with_outliers(Some(outliers(50)));
+        hosts[0].health.set(crate::health::Out::Drained, true);
+        // One of two that count is available: no panic.
+        balancer.eject([1]);
+        assert_eq!(counts(&mut balancer, 3, 200, start(), 11), [0, 0, 200], "{policy:?}");
+        balancer.eject([1, 2]);
+        let counts = counts(&mut balancer, 3, 200, start(), 11);
+        assert!(counts[0] == 0 && counts[1] > 0 && counts[2] > 0, "{policy:?}: {counts:?}");
     }
 }

@@ -1,0 +1,5 @@
+//! Envoy's algorithm case by case, on given time: scripts in, ejections and returns out.
+
+mod algorithm;
+mod changes;
+mod rates;

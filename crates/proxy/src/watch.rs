@@ -1,0 +1,68 @@
+//! Who wants to know what becomes of a try: outlier detection and the circuits that let it through.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use crate::circuit::{Circuit, Pass, Refused};
+use crate::cluster::{EndpointState, LiveCluster};
+use crate::failure::{Blame, Reason};
+use crate::outlier::Outliers;
+use crate::trial::Trial;
+
+/// One try as they see it. Dropped before anything is known, it counts as cancelled.
+pub(crate) struct Watch<'w> {
+    endpoint: &'w EndpointState,
+    outliers: Option<&'w Outliers>,
+    pass: Cell<Option<Pass<'w>>>,
+    circuit: Option<&'w Circuit>,
+    /// `None`: nobody wants to know.
+    began: Option<Instant>,
+}
+
+impl<'w> Watch<'w> {
+    /// A try at an endpoint, if the circuits let it through. A breaker has one scope, so that there is one of them.
+    pub(crate) fn begin(cluster: Option<&'w LiveCluster>, endpoint: &'w EndpointState) -> Result<Self, Reason> {
+        let watching = cluster.filter(|cluster| cluster.outliers.is_some() || cluster.model.breaker.is_some());
+        let Some(cluster) = watching else {
+            return Ok(Self { endpoint, outliers: None, pass: Cell::new(None), circuit: None, began: None });
+        };
+        let now = Instant::now();
+        let circuit = cluster.circuit.as_deref().or(endpoint.circuit.as_deref());
+        let pass = circuit.map(|circuit| admit(circuit, now)).transpose()?;
+        Ok(Self { endpoint, outliers: cluster.outliers.as_deref(), pass: Cell::new(pass), circuit, began: Some(now) })
+    }
+
+    /// The time that the circuits allow the try, until the head of its answer.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.circuit.and_then(Circuit::timeout)
+    }
+
+    /// The head of an answer came, or the status of a call.
+    pub(crate) fn answered(&self, status: u16, grpc: Option<u8>) {
+        self.tell(Trial::Answered { status, grpc });
+    }
+
+    /// The try failed. After an answer began, only outlier detection hears of it: the call itself was judged.
+    pub(crate) fn failed(&self, reason: Reason) {
+        self.tell(if reason.row().blame == Blame::Downstream { Trial::Abandoned } else { Trial::Failed(reason) });
+    }
+
+    fn tell(&self, trial: Trial) {
+        let Some(began) = self.began else { return };
+        let now = Instant::now();
+        let took = now.saturating_duration_since(began);
+        if let Some(outliers) = self.outliers {
+            outliers.tried(self.endpoint, trial, now);
+        }
+        if let Some(pass) = self.pass.take() {
+            pass.end(trial, took, now);
+        }
+    }
+}
+
+fn admit(circuit: &Circuit, now: Instant) -> Result<Pass<'_>, Reason> {
+    circuit.admit(now).map_err(|refused| match refused {
+        Refused::Open => Reason::CircuitOpen,
+        Refused::Full => Reason::CircuitFull,
+    })
+}
