@@ -95,11 +95,11 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// `retries`; but for the time of one try not enforced yet.
     pub retry: Option<RetryPolicy>,
-    /// `fault`; not enforced yet.
+    /// `fault`: before the request is sent on, and before its time limits begin.
     pub fault: Option<Fault>,
-    /// Limits on its requests, each of which must let one pass; not enforced yet.
+    /// Limits on its requests, each of which must let one pass.
     pub rate_limits: Vec<Arc<RateLimit>>,
-    /// Limits on bodies; not enforced yet.
+    /// Limits on bodies.
     pub body_limits: BodyLimits,
     /// `mirror` and `mirrors` (HTTPRoute `RequestMirror`): who gets a copy of the request.
     pub mirrors: Vec<Mirror>,

@@ -66,9 +66,9 @@ pub(crate) struct Ledger {
 }
 
 impl Before {
-    /// What a route of a virtual host asks for; `None`: nothing.
-    pub(crate) fn of_route(route: &Route, vhost: &Arc<str>, limits: &RateLimits) -> Option<Arc<Self>> {
-        let limits = limits.of_route(route, vhost);
+    /// What a route asks for; `None`: nothing.
+    pub(crate) fn of_route(route: &Route, limits: &RateLimits) -> Option<Arc<Self>> {
+        let limits = limits.of_route(route);
         let faults = route.fault.as_ref().and_then(Faults::new);
         let bodies = route.body_limits;
         let asks = !limits.is_empty() || faults.is_some() || bodies != BodyLimits::default();

@@ -19,7 +19,8 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn limit(name: &str, interval: Duration, burst: u32, per_source: bool) -> Arc<model::RateLimit> {
-    Arc::new(model::RateLimit { name: name.into(), requests: 1, interval, burst, per_source })
+    let key = format!("{name}[0] Service shop/web").into();
+    Arc::new(model::RateLimit { name: name.into(), key, requests: 1, interval, burst, per_source })
 }
 
 fn backend() -> Backend {

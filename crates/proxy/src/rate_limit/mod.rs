@@ -1,8 +1,8 @@
 //! Local rate limits: how many requests of a route this proxy lets through, whatever its worker.
 //!
 //! A limit's state is one number that all workers of the proxy change by compare-and-swap, or a bounded table of such
-//! numbers where every source has the limit for itself. State is kept under the name of the `RateLimit` and the rule it
-//! limits, and outlives snapshots for as long as one of them has both; who changes the rate begins anew.
+//! numbers where every source has the limit for itself. State is kept under the key of the limit, which routes may share, and
+//! outlives snapshots for as long as one of them has it; who changes the rate begins anew.
 
 mod gcra;
 mod sources;
@@ -29,9 +29,7 @@ pub(crate) struct RateLimits {
 /// What must be the same for a limit to go on where it was.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
-    name: Arc<str>,
-    /// The rule, by its object and name; without an object the virtual host, and the route's name there.
-    rule: [Arc<str>; 4],
+    key: Arc<str>,
     requests: u32,
     interval: Duration,
     per_source: bool,
@@ -84,15 +82,15 @@ impl RateLimits {
         Self { epoch, known: Mutex::default() }
     }
 
-    /// The limits of a route of a virtual host, with what they let through before.
-    pub(crate) fn of_route(&self, route: &Route, vhost: &Arc<str>) -> Vec<Limit> {
+    /// The limits of a route, with what they let through before.
+    pub(crate) fn of_route(&self, route: &Route) -> Vec<Limit> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, state| state.strong_count() > 0);
         route
             .rate_limits
             .iter()
             .map(|limit| {
-                let key = Key::new(limit, route, vhost);
+                let key = Key::new(limit);
                 let state = known.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
                     let state = Arc::new(State::new(limit));
                     known.insert(key, Arc::downgrade(&state));
@@ -113,13 +111,9 @@ impl RateLimits {
 }
 
 impl Key {
-    fn new(limit: &RateLimit, route: &Route, vhost: &Arc<str>) -> Self {
-        let rule = match &route.origin {
-            Some(origin) => [&origin.kind, &origin.namespace, &origin.name, &origin.rule].map(Arc::clone),
-            None => [Arc::default(), Arc::default(), vhost.clone(), route.name.clone()],
-        };
-        let RateLimit { name, requests, interval, per_source, .. } = limit;
-        Self { name: name.clone(), rule, requests: *requests, interval: *interval, per_source: *per_source }
+    fn new(limit: &RateLimit) -> Self {
+        let RateLimit { key, requests, interval, per_source, .. } = limit;
+        Self { key: key.clone(), requests: *requests, interval: *interval, per_source: *per_source }
     }
 }
 

@@ -2,28 +2,22 @@
 
 use std::net::Ipv4Addr;
 
-use outrigger_model::{Action, DirectResponse, Origin};
+use outrigger_model::{Action, DirectResponse};
 
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn limit(name: &str, requests: u32, burst: u32, per_source: bool) -> Arc<RateLimit> {
-    Arc::new(RateLimit { name: name.into(), requests, interval: SECOND, burst, per_source })
+    let key = format!("{name}[0] Service").into();
+    Arc::new(RateLimit { name: name.into(), key, requests, interval: SECOND, burst, per_source })
 }
 
-/// A route of an object's rule.
-fn route(object: &str, rule: &str, rate_limits: &[Arc<RateLimit>]) -> Route {
-    let origin = Origin {
-        kind: "VirtualService".into(),
-        namespace: "default".into(),
-        name: object.into(),
-        rule: rule.into(),
-        place: None,
-    };
+/// A route with limits.
+fn route(rate_limits: &[Arc<RateLimit>]) -> Route {
     Route {
         name: "default".into(),
-        origin: (!object.is_empty()).then(|| Arc::new(origin)),
+        origin: None,
         matches: Default::default(),
         action: Action::Respond(DirectResponse { status: 200, body: Arc::default() }),
         request_headers: Default::default(),
@@ -59,28 +53,24 @@ fn passes(limits: &[Limit], who: &[u8], now: Instant) -> (String, Vec<String>) {
 fn state_outlives_a_snapshot_and_ends_with_its_limit() {
     let now = Instant::now();
     let all = RateLimits::new(now);
-    let vhost: Arc<str> = "any".into();
-    let of = |object: &str, rule: &str, limit: Arc<RateLimit>| all.of_route(&route(object, rule, &[limit]), &vhost);
-    let first = of("web", "0", limit("default/a", 10, 2, false));
+    let of = |limit: Arc<RateLimit>| all.of_route(&route(&[limit]));
+    let first = of(limit("default/a", 10, 2, false));
     assert_eq!(passes(&first, &[1, 1, 1], now).0, "..x");
-    // The same rule and rate, even of another route or with another burst, goes on; everything else begins.
-    for (object, rule, other, expected) in [
-        ("web", "0", limit("default/a", 10, 2, false), "x"),
-        ("web", "0", limit("default/a", 10, 3, false), ".x"),
-        ("web", "1", limit("default/a", 10, 2, false), "..x"),
-        ("api", "0", limit("default/a", 10, 2, false), "..x"),
-        ("", "", limit("default/a", 10, 2, false), "..x"),
-        ("web", "0", limit("default/b", 10, 2, false), "..x"),
-        ("web", "0", limit("default/a", 20, 2, false), "..x"),
-        ("web", "0", limit("default/a", 10, 2, true), "..x"),
+    // The same key and rate, on whatever route and with whatever burst, goes on; everything else begins.
+    for (other, expected) in [
+        (limit("default/a", 10, 2, false), "x"),
+        (limit("default/a", 10, 3, false), ".x"),
+        (limit("default/b", 10, 2, false), "..x"),
+        (limit("default/a", 20, 2, false), "..x"),
+        (limit("default/a", 10, 2, true), "..x"),
     ] {
-        let limits = of(object, rule, other.clone());
-        assert_eq!(passes(&limits, &vec![1; expected.len()], now).0, expected, "{object} {rule} {other:?}");
+        let limits = of(other.clone());
+        assert_eq!(passes(&limits, &vec![1; expected.len()], now).0, expected, "{other:?}");
     }
     assert_eq!(all.len(), 1, "only the first is still held");
     drop(first);
     assert_eq!(all.len(), 0);
-    let again = of("web", "0", limit("default/a", 10, 2, false));
+    let again = of(limit("default/a", 10, 2, false));
     assert_eq!(passes(&again, &[1, 1, 1], now).0, "..x", "a limit that was taken away begins anew");
 }
 
@@ -89,7 +79,7 @@ fn a_request_that_one_limit_refuses_costs_nothing_with_the_others() {
     let now = Instant::now();
     let all = RateLimits::new(now);
     let limits = [limit("default/wide", 10, 3, false), limit("default/narrow", 10, 1, true)];
-    let limits = all.of_route(&route("web", "0", &limits), &"any".into());
+    let limits = all.of_route(&route(&limits));
     let (verdicts, told) = passes(&limits, &[1, 1, 1, 2, 3, 4], now);
     assert_eq!(verdicts, ".xx..x", "the first two refusals cost the wide limit nothing");
     assert_eq!(told[2], "default/narrow limited");
@@ -103,7 +93,7 @@ fn workers_share_a_limit_to_the_request() {
     let now = Instant::now();
     let all = RateLimits::new(now);
     for per_source in [false, true] {
-        let limits = all.of_route(&route("web", "0", &[limit("default/a", 10, 1000, per_source)]), &"any".into());
+        let limits = all.of_route(&route(&[limit("default/a", 10, 1000, per_source)]));
         let worker = || (0..1000).filter(|_| pass(&limits, somebody(1), now, |_, _| {}).is_ok()).count();
         let passed: usize = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();

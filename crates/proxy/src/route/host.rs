@@ -61,7 +61,7 @@ impl Host {
     /// Makes ready what its routes ask for; what is ready stays.
     pub(super) fn prepare(&self, limits: &RateLimits) {
         for route in self.routes.iter().filter(|route| route.before.get().is_none()) {
-            if let Some(before) = Before::of_route(&route.route, &self.vhost.name, limits) {
+            if let Some(before) = Before::of_route(&route.route, limits) {
                 // Only the control thread prepares.
                 let _ = route.before.set(before);
             }
