@@ -24,6 +24,7 @@ mod downstream;
 mod drains;
 mod exchange;
 mod failure;
+mod fallback;
 mod first_answer;
 mod flag;
 mod forward;
