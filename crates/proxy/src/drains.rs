@@ -41,7 +41,9 @@ impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCluster => f.write_str("no cluster has this name; /clusters lists all of them"),
-            Self::NoEndpoint => f.write_str("the cluster has no endpoint with this address; /clusters lists its endpoints"),
+            Self::NoEndpoint => {
+                f.write_str("the cluster has no endpoint with this address; /clusters lists its endpoints")
+            }
             Self::TooMany => write!(f, "{} endpoints are drained already; restore some of them", Drains::MAX),
         }
     }

@@ -116,7 +116,8 @@ impl Balancer {
                 return None;
             }
             let chosen = self.choose(key, now, rng);
-            if let Some((host, _)) = chosen.filter(|(host, is_panicking)| self.may_be_picked(*host, *is_panicking, now)) {
+            if let Some((host, _)) = chosen.filter(|(host, is_panicking)| self.may_be_picked(*host, *is_panicking, now))
+            {
                 if let (Some((_, true)), Some(outliers)) = (chosen, &self.outliers) {
                     outliers.picked_in_panic();
                 }

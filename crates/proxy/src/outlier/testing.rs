@@ -247,7 +247,8 @@ fn text(news: &News) -> String {
 #[track_caller]
 pub(super) fn check(letters: &str, words: &str, script: &str, expected: &str) {
     let mut world = World::new(letters, rule(words));
-    let lines = |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|l| format!("{l}\n")).collect();
+    let lines =
+        |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|l| format!("{l}\n")).collect();
     let script: Vec<String> = lines(script);
     let found: String = script.iter().map(|line| world.play(line)).collect();
     let expected: Vec<String> = lines(expected);

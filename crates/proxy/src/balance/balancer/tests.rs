@@ -324,8 +324,7 @@ fn a_level_in_panic_uses_all_its_endpoints() {
     for policy in policies() {
         let balance = balance(policy);
         let outliers = outliers(50);
-        let mut balancer =
-            Balancer::new(&balance, equal(4), None).with_outliers(Some(outliers.clone()));
+        let mut balancer = Balancer::new(&balance, equal(4), None).with_outliers(Some(outliers.clone()));
         let mut check = |ejected: &[u32], out: &[u32], picked: [bool; 4], in_panic: bool| {
             balancer.eject(ejected.iter().copied());
             balancer.take_out(out.iter().copied());
@@ -333,7 +332,11 @@ fn a_level_in_panic_uses_all_its_endpoints() {
             // The first few picks may be those that notice who has come back.
             counts(&mut balancer, 4, 5, start(), 6);
             let counts = counts(&mut balancer, 4, 2_000, start(), 7);
-            assert_eq!(*counts.iter().map(|count| *count > 0).collect::<Vec<_>>(), picked, "{balance:?} without {ejected:?}, {out:?}: {counts:?}");
+            assert_eq!(
+                *counts.iter().map(|count| *count > 0).collect::<Vec<_>>(),
+                picked,
+                "{balance:?} without {ejected:?}, {out:?}: {counts:?}"
+            );
             let panics = outliers.picks_in_panic() - before;
             assert_eq!(panics > 1_900, in_panic, "{balance:?} without {ejected:?}, {out:?}: {panics} picks in panic");
         };
@@ -397,7 +400,8 @@ fn localities_do_not_matter_in_panic() {
 fn a_drained_endpoint_is_as_if_it_were_not_there() {
     for policy in policies() {
         let hosts = equal(3);
-        let mut balancer = Balancer::new(&balance(policy.clone()), hosts.clone(), None).with_outliers(Some(outliers(50)));
+        let mut balancer =
+            Balancer::new(&balance(policy.clone()), hosts.clone(), None).with_outliers(Some(outliers(50)));
         hosts[0].health.set(crate::health::Out::Drained, true);
         // One of two that count is available: no panic.
         balancer.eject([1]);

@@ -146,12 +146,7 @@ fn without_split_failures_on_the_way_are_gateway_errors() {
 
 #[test]
 fn what_is_not_the_endpoints_neither_counts_nor_resets() {
-    check(
-        "ab",
-        "",
-        "0s a:500x4 a:overflow a:deadline a:gone show:a",
-        "0s a in 5xx=4 gateway=0 local=0 times=0",
-    );
+    check("ab", "", "0s a:500x4 a:overflow a:deadline a:gone show:a", "0s a in 5xx=4 gateway=0 local=0 times=0");
 }
 
 #[test]
