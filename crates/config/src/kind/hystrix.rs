@@ -254,6 +254,7 @@ impl Settings {
             concurrent_max,
             timeout,
             slow_call: default.slow_call,
+            failures: default.failures,
         }
     }
 
