@@ -70,6 +70,56 @@ pub struct HystrixRule {
     pub timeout: Option<Duration>,
     /// Calls that take longer until the head of their answer count as failures.
     pub slow_call: Option<Duration>,
+    /// Which answers are failures.
+    pub failures: FailureAnswers,
+}
+
+/// Answers that count as failures. Hystrix leaves it to whoever calls to say which are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureAnswers {
+    /// One bit for each status of HTTP from 100 to 599, hundreds together.
+    http: [u128; 5],
+    /// One bit for each status of gRPC.
+    grpc: u32,
+}
+
+impl Default for FailureAnswers {
+    /// 5xx; and of gRPC's statuses UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE and DATA_LOSS.
+    fn default() -> Self {
+        Self::none().with_http(500..=599).with_grpc([2, 4, 13, 14, 15])
+    }
+}
+
+impl FailureAnswers {
+    /// No answer is one.
+    pub fn none() -> Self {
+        Self { http: [0; 5], grpc: 0 }
+    }
+
+    /// These statuses of HTTP, in place of those before; what is no status is left out.
+    pub fn with_http(self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        let mut http = [0; 5];
+        for status in statuses.into_iter().filter(|status| (100..600).contains(status)) {
+            http[usize::from(status / 100 - 1)] |= 1 << (status % 100);
+        }
+        Self { http, ..self }
+    }
+
+    /// These statuses of gRPC, in place of those before; what is no status is left out.
+    pub fn with_grpc(self, statuses: impl IntoIterator<Item = u8>) -> Self {
+        let grpc = statuses.into_iter().filter(|status| *status <= 16).fold(0, |all, status| all | 1 << status);
+        Self { grpc, ..self }
+    }
+
+    /// Whether an answer of this status of HTTP is one.
+    pub fn has_http(&self, status: u16) -> bool {
+        (100..600).contains(&status) && self.http[usize::from(status / 100 - 1)] & 1 << (status % 100) != 0
+    }
+
+    /// Whether a call of gRPC that ends with this status is one.
+    pub fn has_grpc(&self, status: u8) -> bool {
+        status <= 16 && self.grpc & 1 << status != 0
+    }
 }
 
 impl Default for HystrixRule {
@@ -87,6 +137,7 @@ impl Default for HystrixRule {
             concurrent_max: None,
             timeout: None,
             slow_call: None,
+            failures: FailureAnswers::default(),
         }
     }
 }
@@ -155,4 +206,20 @@ pub enum Fallback {
         /// Longest age.
         age_max: Duration,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_a_set_of_statuses() {
+        let default = FailureAnswers::default();
+        assert!(default.has_http(500) && default.has_http(599) && !default.has_http(499) && !default.has_http(200));
+        assert!([2, 4, 13, 14, 15].into_iter().all(|status| default.has_grpc(status)));
+        assert_eq!((0..=16).filter(|status| default.has_grpc(*status)).count(), 5);
+        let other = default.with_http([429, 503, 99, 600]).with_grpc([8, 17]);
+        assert_eq!((0..=u16::MAX).filter(|status| other.has_http(*status)).collect::<Vec<_>>(), [429, 503]);
+        assert_eq!((0..=u8::MAX).filter(|status| other.has_grpc(*status)).collect::<Vec<_>>(), [8]);
+    }
 }

@@ -21,7 +21,9 @@ mod snapshot;
 mod workload;
 
 pub use balance::{Balance, BalancePolicy, CookieKey, HashKey, LocalityMode, Warmup};
-pub use breaker::{Breaker, BreakerRule, BreakerScope, ConsecutiveRule, Fallback, HystrixRule, SuccessWindow};
+pub use breaker::{
+    Breaker, BreakerRule, BreakerScope, ConsecutiveRule, FailureAnswers, Fallback, HystrixRule, SuccessWindow,
+};
 pub use cluster::{
     Cluster, ClusterName, Discovery, Endpoint, Locality, NamedEndpoint, ProxyProtocol, ServiceRef, UpstreamHttp,
 };

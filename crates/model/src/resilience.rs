@@ -185,7 +185,7 @@ impl std::fmt::Display for RetryOn {
     }
 }
 
-/// Back-off with full jitter: the n-th wait is `min`, and what is drawn from 0 to (2^n - 1) × base; capped.
+/// Back-off with full jitter: the n-th wait is drawn from 0 to (2^n - 1) × base, capped, and `min` at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackOff {
     /// No wait is shorter: HTTPRoute `retry.backoff`, of which nothing may be taken away. Zero with the other APIs.

@@ -95,11 +95,11 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// `retries`; but for the time of one try not enforced yet.
     pub retry: Option<RetryPolicy>,
-    /// `fault`: before the request is sent on, and before its time limits begin.
+    /// `fault`; not enforced yet.
     pub fault: Option<Fault>,
-    /// Limits on its requests, each of which must let one pass.
+    /// Limits on its requests, each of which must let one pass; not enforced yet.
     pub rate_limits: Vec<Arc<RateLimit>>,
-    /// Limits on bodies.
+    /// Limits on bodies; not enforced yet.
     pub body_limits: BodyLimits,
     /// `mirror` and `mirrors` (HTTPRoute `RequestMirror`): who gets a copy of the request.
     pub mirrors: Vec<Mirror>,

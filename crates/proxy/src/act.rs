@@ -93,16 +93,18 @@ async fn carry_out<T: Talks>(
             worker.recorder.exchange(side, &outcome, stats, &forwarded.endpoint);
             if exchange.keep_alive.get() { After::Next } else { After::Linger }
         }
-        Err(Broken { lost, cause }) if lost.status_sent == 0 && lost.reason != Reason::ClientGone => {
+        Err(Broken { lost, cause, instead }) if lost.status_sent == 0 && lost.reason != Reason::ClientGone => {
             worker.recorder.proxy_reply(lost.reason);
             exchange.flags.set(exchange.flags.get().and(forwarded.flags));
-            let answer = Answer::failure(lost.reason, &cause);
+            // A fallback's answer to a call of gRPC has its own status.
+            let reason = instead.is_none().then_some(lost.reason);
+            let answer = instead.map_or_else(|| Answer::failure(lost.reason, &cause), |instead| *instead);
             // The request body may be half read: the connection has no next request.
             if exchange.framing != Framing::None {
                 exchange.keep_alive.set(false);
             }
             let endpoint = (&*forwarded.endpoint, stats);
-            answer_request(worker, client, side, exchange, answer, Some(lost.reason), endpoint).await
+            answer_request(worker, client, side, exchange, answer, reason, endpoint).await
         }
         Err(Broken { lost, .. }) => {
             let outcome = exchange.outcome(lost.status_sent, forwarded.flags.with(lost.reason.row().flag));
@@ -142,10 +144,12 @@ async fn answer_request(
 ) -> After {
     // A body that nobody will read would be taken for the next request.
     let close = !exchange.keep_alive.get() || exchange.framing != Framing::None || worker.draining.get();
-    let grpc = exchange.is_grpc.then(|| reason.map_or_else(|| grpc_status_of(answer.status), Reason::grpc_status));
+    let own = answer.grpc_status();
+    let of_reason = || reason.map_or_else(|| grpc_status_of(answer.status), Reason::grpc_status);
+    let grpc = exchange.is_grpc.then(|| own.unwrap_or_else(of_reason));
     let mut answer = match grpc {
-        Some(status) => answer.for_grpc(status),
-        None => answer,
+        Some(status) if own.is_none() => answer.for_grpc(status),
+        Some(_) | None => answer,
     };
     exchange.complete(&mut answer);
     let sent = client.answer(worker, exchange, &answer, close).await;

@@ -66,6 +66,18 @@ impl Answer {
         Self::configured(status, fields, body)
     }
 
+    /// The status that it has for a call of gRPC, if it was made for one.
+    pub(crate) fn grpc_status(&self) -> Option<u8> {
+        const NAME: &[u8] = b"grpc-status:";
+        let mut lines = self.fields.split(|b| *b == b'\n');
+        let value = lines.find_map(|line| {
+            line.split_at_checked(NAME.len())
+                .filter(|(name, _)| name.eq_ignore_ascii_case(NAME))
+                .map(|(_, value)| value)
+        })?;
+        std::str::from_utf8(value).ok()?.trim().parse().ok()
+    }
+
     /// The same for a call of gRPC, whose clients look at nothing else: status 200, and what happened in `grpc-status` and
     /// `grpc-message` (gRPC over HTTP/2, "Trailers-Only").
     pub(crate) fn for_grpc(self, status: u8) -> Self {

@@ -14,6 +14,7 @@ use outrigger_model::{BreakerScope, Cluster, Endpoint};
 use crate::balance::HashTable;
 use crate::circuit::{Circuit, Circuits};
 use crate::dns::{Name, Names};
+use crate::fallback::LastHeaders;
 use crate::health::{Health, Out};
 use crate::limits::Limits;
 use crate::named::{self, Held, Place};
@@ -196,6 +197,8 @@ pub(crate) struct LiveCluster {
     pub(crate) offered: Arc<Offered>,
     /// Who looks for outliers among its endpoints.
     pub(crate) outliers: Option<Arc<Outliers>>,
+    /// What its fallback remembers of good answers.
+    pub(crate) last_headers: Option<Arc<LastHeaders>>,
     /// Its circuit, where it has one for all its endpoints.
     pub(crate) circuit: Option<Arc<Circuit>>,
 }
@@ -257,7 +260,8 @@ impl LiveCluster {
         let limits = previous.map_or_else(Arc::default, |previous| previous.limits.clone());
         let offered = previous.map_or_else(|| Arc::new(Offered::new(now)), |previous| previous.offered.clone());
         let circuit = circuits.of_cluster(model);
-        Arc::new(Self { model: model.clone(), hosts, held, table, limits, offered, outliers, circuit })
+        let last_headers = LastHeaders::of(model, previous.and_then(|previous| previous.last_headers.as_ref()));
+        Arc::new(Self { model: model.clone(), hosts, held, table, limits, offered, outliers, last_headers, circuit })
     }
 
     /// The names that give it addresses.

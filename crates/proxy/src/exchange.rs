@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
-use outrigger_model::HeaderEdits;
+use outrigger_model::{Fallback, HeaderEdits};
 
 use crate::bridge::MessageCount;
 use crate::choose::Chosen;
@@ -238,9 +238,11 @@ impl Conversation<'_, '_> {
             self.watch.answered(answer.status, grpc.filter(|_| self.exchange.is_grpc));
         }
         let is_at_hand = self.held_body.is_some() || progress.is_at_hand();
-        if self.tries.declines(answer, grpc, is_at_hand) {
+        let of_call = grpc.filter(|_| self.exchange.is_grpc);
+        if self.tries.declines(answer, grpc, is_at_hand) || self.watch.replaces(answer.status, of_call, is_at_hand) {
             return Err(Reason::Declined(answer.status));
         }
+        self.remember(answer);
         progress.accepted.set(true);
         let mut out = self.worker.buffers.take_head();
         let framing = self.answer_framing(answer);
@@ -248,6 +250,16 @@ impl Conversation<'_, '_> {
         let begun = Begun::of(answer, framing, grpc);
         self.write_answer(answer, framing, asked, progress, &mut out);
         Ok(Heard::Answer(begun, out))
+    }
+
+    /// Keeps what a fallback may need of a good answer.
+    fn remember(&self, answer: &ResponseHead<'_>) {
+        let Some(cluster) = self.forwarding.cluster() else { return };
+        let Some(last) = cluster.live.last_headers.as_ref().filter(|_| answer.status < 400) else { return };
+        let fallback = cluster.live.model.breaker.as_ref().and_then(|breaker| breaker.fallback.as_ref());
+        if let Some(Fallback::LastHeaders { names, .. }) = fallback {
+            last.note(names, answer, Instant::now());
+        }
     }
 
     async fn relay_answer(

@@ -190,9 +190,7 @@ impl Reason {
                 "upstream_reset_before_response_started{remote_reset}",
                 "connection_terminated",
             ),
-            Self::Declined(status) => {
-                (status, Flag::UpstreamRetryLimitExceeded, "via_upstream", "http_response_incomplete")
-            }
+            Self::Declined(status) => (status, Flag::None, "via_upstream", "http_response_incomplete"),
             Self::Overflow(_) => (
                 503,
                 Flag::UpstreamOverflow,

@@ -9,8 +9,9 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-use outrigger_model::UpstreamHttp;
+use outrigger_model::{RetryPolicy, UpstreamHttp};
 
+use crate::answer::Answer;
 use crate::bridge;
 use crate::choose::{Choice, choose};
 use crate::connect::connect;
@@ -18,6 +19,7 @@ use crate::deadlines::Deadlines;
 use crate::downstream::Downstream;
 use crate::exchange::Conversation;
 use crate::failure::{Blame, Reason};
+use crate::fallback;
 use crate::flag::Flags;
 use crate::h1::body::Framing;
 use crate::h1::head::Version;
@@ -90,6 +92,8 @@ pub(crate) struct Broken {
     pub(crate) lost: Lost,
     /// The object at fault.
     pub(crate) cause: String,
+    /// What a fallback answers instead.
+    pub(crate) instead: Option<Box<Answer>>,
 }
 
 /// A connection for one request.
@@ -141,7 +145,7 @@ impl Talks for OfHttp2 {
     }
 }
 
-/// Sends a request on and relays the answer, with as many tries as its policy and the circumstances allow.
+/// Sends a request on and relays the answer. Where that fails, the fallback of a circuit breaker may stand in.
 pub(crate) async fn forward<T: Talks>(
     worker: &Rc<Worker>,
     client: &mut Downstream<'_>,
@@ -149,12 +153,31 @@ pub(crate) async fn forward<T: Talks>(
     exchange: &Exchange,
     forwarding: &mut Forwarding,
 ) -> Forwarded {
+    let target = forwarding.target.clone();
+    let policy = target.as_ref().and_then(|target| target.route.retry.as_ref());
+    let mut forwarded = all_tries::<T>(worker, client, who, exchange, forwarding, policy).await;
+    if fallback::is_for(&forwarded, forwarding, exchange) {
+        let standing_in = fallback::stand_in::<T>(worker, client, who, exchange, forwarding, forwarded);
+        forwarded = Box::pin(standing_in).await;
+    }
+    forwarding.give_up_body(client, exchange);
+    forwarded
+}
+
+/// Sends a request on, with as many tries as a policy and the circumstances allow.
+pub(crate) async fn all_tries<T: Talks>(
+    worker: &Rc<Worker>,
+    client: &mut Downstream<'_>,
+    who: &Client,
+    exchange: &Exchange,
+    forwarding: &mut Forwarding,
+    policy: Option<&RetryPolicy>,
+) -> Forwarded {
     let deadlines = forwarding.deadlines(exchange);
     if exchange.framing == Framing::None {
         deadlines.request_is_here();
     }
-    let (target, cluster) = (forwarding.target.clone(), forwarding.cluster().cloned());
-    let policy = target.as_ref().and_then(|target| target.route.retry.as_ref());
+    let cluster = forwarding.cluster().cloned();
     let tries = Tries::new(worker, exchange, &deadlines, cluster.as_deref(), policy);
     loop {
         let trying = Trying { worker, who, exchange, forwarding, deadlines: &deadlines, tries: &tries };
@@ -167,17 +190,13 @@ pub(crate) async fn forward<T: Talks>(
             Err(broken) => tries.after(&broken.lost),
         };
         let Some(wait) = again else {
-            let flags = tries.flags();
-            forwarding.give_up_body(client, exchange);
-            return Forwarded { endpoint, flags, result };
+            return Forwarded { endpoint, flags: tries.flags(), result };
         };
         // The time of one try does not count between two.
         let waited = deadlines.limit_whole(pin!(tokio::time::sleep(wait))).await;
         if let Err(reason) = waited {
-            let flags = tries.flags();
-            forwarding.give_up_body(client, exchange);
             let broken = Broken::new(reason, forwarding.name().to_owned());
-            return Forwarded { endpoint, flags, result: Err(broken) };
+            return Forwarded { endpoint, flags: tries.flags(), result: Err(broken) };
         }
         forwarding.write_attempt(tries.number());
     }
@@ -205,10 +224,7 @@ impl Trying<'_> {
         let cluster = forwarding.cluster();
         let watch = match Watch::begin(cluster.map(|cluster| &*cluster.live), &choice.state) {
             Ok(watch) => watch,
-            Err(reason) => {
-                let broken = broken(Lost::unsent(reason), forwarding, &choice);
-                return (choice.stats, Err(broken));
-            }
+            Err((reason, cause)) => return (choice.stats, Err(Broken::new(reason, cause))),
         };
         tries.began_at(choice.state.id);
         let stats = cluster.map(|c| &c.stats);
@@ -376,13 +392,13 @@ pub(crate) fn broken(lost: Lost, forwarding: &Forwarding, choice: &Choice<'_>) -
         Blame::Upstream | Blame::Proxy => format!("{} at {}", forwarding.name(), choice.state.endpoint.address),
         Blame::Downstream => String::new(),
     };
-    Broken { lost, cause }
+    Broken { lost, cause, instead: None }
 }
 
 impl Broken {
     /// Before anything was sent.
     fn new(reason: Reason, cause: String) -> Self {
-        Self { lost: Lost::unsent(reason), cause }
+        Self { lost: Lost::unsent(reason), cause, instead: None }
     }
 }
 

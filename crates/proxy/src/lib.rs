@@ -26,6 +26,7 @@ mod downstream;
 mod drains;
 mod exchange;
 mod failure;
+mod fallback;
 mod fault;
 mod first_answer;
 mod flag;

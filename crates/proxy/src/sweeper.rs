@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,9 @@ struct Plan {
 
 /// Rest between two rounds: what is due at about the same time is done together.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Rest after a chore that broke off.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 impl Sweeper {
     /// Does this chore when it is due, for as long as somebody else holds it. One whose time has changed is handed in again.
@@ -98,7 +102,10 @@ fn do_it(weak: &Weak<dyn Chore>, now: Instant) -> Option<(Instant, Weak<dyn Chor
     if chore.due()? > now {
         return None;
     }
-    chore.run(now);
+    if catch_unwind(AssertUnwindSafe(|| chore.run(now))).is_err() {
+        // The panic has said so already. What is due for others must not wait for ever.
+        return Some((now + RETRY_PAUSE, weak.clone()));
+    }
     Some((chore.due()?, weak.clone()))
 }
 

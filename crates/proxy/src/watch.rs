@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::circuit::{Circuit, Pass, Refused};
 use crate::cluster::{EndpointState, LiveCluster};
 use crate::failure::{Blame, Reason};
+use crate::fallback;
 use crate::outlier::Outliers;
 use crate::trial::Trial;
 
@@ -21,7 +22,10 @@ pub(crate) struct Watch<'w> {
 
 impl<'w> Watch<'w> {
     /// A try at an endpoint, if the circuits let it through. A breaker has one scope, so that there is one of them.
-    pub(crate) fn begin(cluster: Option<&'w LiveCluster>, endpoint: &'w EndpointState) -> Result<Self, Reason> {
+    pub(crate) fn begin(
+        cluster: Option<&'w LiveCluster>,
+        endpoint: &'w EndpointState,
+    ) -> Result<Self, (Reason, String)> {
         let watching = cluster.filter(|cluster| cluster.outliers.is_some() || cluster.model.breaker.is_some());
         let Some(cluster) = watching else {
             return Ok(Self { endpoint, outliers: None, pass: Cell::new(None), circuit: None, began: None });
@@ -35,6 +39,11 @@ impl<'w> Watch<'w> {
     /// The time that the circuits allow the try, until the head of its answer.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.circuit.and_then(Circuit::timeout)
+    }
+
+    /// Whether an answer is given up because a fallback stands in for it.
+    pub(crate) fn replaces(&self, status: u16, grpc: Option<u8>, is_at_hand: bool) -> bool {
+        self.circuit.is_some_and(|circuit| fallback::replaces(circuit, Trial::Answered { status, grpc }, is_at_hand))
     }
 
     /// The head of an answer came, or the status of a call.
@@ -60,9 +69,9 @@ impl<'w> Watch<'w> {
     }
 }
 
-fn admit(circuit: &Circuit, now: Instant) -> Result<Pass<'_>, Reason> {
+fn admit(circuit: &Circuit, now: Instant) -> Result<Pass<'_>, (Reason, String)> {
     circuit.admit(now).map_err(|refused| match refused {
-        Refused::Open => Reason::CircuitOpen,
-        Refused::Full => Reason::CircuitFull,
+        Refused::Open => (Reason::CircuitOpen, circuit.why(now)),
+        Refused::Full => (Reason::CircuitFull, circuit.why_full()),
     })
 }

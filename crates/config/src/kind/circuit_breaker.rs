@@ -1,17 +1,17 @@
 //! `CircuitBreaker` (`outrigger.dev/v1alpha1`): Hystrix's breaker for a Service, a ServiceEntry, or a subset of one.
 //!
 //! The fields `circuitBreaker`, `execution`, `metrics` and `fallback` are Hystrix's properties as nested fields (`hystrix`).
-//! Ours are the targets, the scope, slow calls, and what the fallback is. Which breaker counts for a cluster is decided in
+//! Ours are the targets, the scope, what is a failure, and what the fallback is. Which breaker counts for a cluster is decided in
 //! `translate::breakers`; `deploy/crds/circuitbreakers.yaml` is the schema for the API server.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_model::{BreakerScope, HeaderName, HeaderValue, HystrixRule};
+use outrigger_model::{BreakerScope, FailureAnswers, HeaderName, HeaderValue, HystrixRule};
 
 use super::gateway_refs::BackendObjectRef;
 use super::hystrix::{CONCURRENT, Given, Settings, TIMEOUT, Takes};
-use super::istio::{Unmodelled, duration_1ms, header_value, later, report_header, spanned};
+use super::istio::{duration_1ms, header_value, report_header, spanned};
 use super::policy_target::{SERVICE, SERVICE_ENTRY, TargetRef, targets};
 use crate::codes;
 use crate::decode::{Cx, Decode, Fields, clip};
@@ -51,6 +51,8 @@ pub struct CircuitBreakerSpec {
     pub settings: Settings,
     /// `slowCallDurationThreshold`: calls that take longer count as failures.
     pub slow_call: Option<Duration>,
+    /// `failures.statusCodes` and `grpcStatuses`.
+    pub failures: FailureAnswers,
     /// What of `fallback` is ours.
     pub fallback: Option<Spanned<FallbackSpec>>,
 }
@@ -58,7 +60,7 @@ pub struct CircuitBreakerSpec {
 impl CircuitBreakerSpec {
     /// The rule, defaults filled in.
     pub fn rule(&self) -> HystrixRule {
-        HystrixRule { slow_call: self.slow_call, ..self.settings.rule() }
+        HystrixRule { slow_call: self.slow_call, failures: self.failures, ..self.settings.rule() }
     }
 }
 
@@ -109,11 +111,11 @@ impl Decode for CircuitBreakerSpec {
         }
         fields.with("execution", cx, |node, cx| execution(node, &mut settings, cx));
         let threshold = fields.with("slowCallDurationThreshold", cx, spanned(duration_1ms));
-        let failures = fields.with("failures", cx, failures).flatten();
+        let (slow, failures) = fields.with("failures", cx, failures).unwrap_or_default();
         let fallback = fields.with("fallback", cx, |node, cx| fallback(node, &mut settings, cx)).flatten();
         fields.finish(cx);
-        let slow_call = one_threshold(threshold, failures, cx);
-        let spec = Self { targets: targets?, scope, settings, slow_call, fallback };
+        let slow_call = one_threshold(threshold, slow, cx);
+        let spec = Self { targets: targets?, scope, settings, slow_call, failures, fallback };
         if cx.errors() == errors {
             spec.review(cx);
         }
@@ -173,14 +175,48 @@ fn execution(node: &Node<'_>, settings: &mut Settings, cx: &mut Cx) -> Option<()
     Some(())
 }
 
-/// `failures`: a second name for slow calls, and statuses.
-fn failures(node: &Node<'_>, cx: &mut Cx) -> Option<Option<Spanned<Duration>>> {
+/// `failures`: a second name for slow calls, and statuses. A list takes the place of those that are failures without it.
+fn failures(node: &Node<'_>, cx: &mut Cx) -> Option<(Option<Spanned<Duration>>, FailureAnswers)> {
     let mut fields = Fields::of(node, cx)?;
     let slow: Option<Spanned<u64>> = fields.with("slowCallMilliseconds", cx, spanned(scalar::within(1..=86_400_000)));
-    let _: Option<Unmodelled> = fields.with("statusCodes", cx, later);
-    let _: Option<Unmodelled> = fields.with("grpcStatuses", cx, later);
+    let http: Option<Vec<Statuses>> = fields.optional("statusCodes", cx);
+    let grpc: Option<Vec<GrpcStatus>> = fields.optional("grpcStatuses", cx);
     fields.finish(cx);
-    Some(slow.map(|slow| Spanned { value: Duration::from_millis(slow.value), pos: slow.pos }))
+    let mut answers = FailureAnswers::default();
+    if let Some(http) = http {
+        answers = answers.with_http(http.into_iter().flat_map(|statuses| statuses.0));
+    }
+    if let Some(grpc) = grpc {
+        answers = answers.with_grpc(grpc.into_iter().map(|status| status.0));
+    }
+    Some((slow.map(|slow| Spanned { value: Duration::from_millis(slow.value), pos: slow.pos }), answers))
+}
+
+/// Statuses of HTTP as one item: `503`, `5xx`, `500-504`.
+struct Statuses(Vec<u16>);
+
+impl Decode for Statuses {
+    fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
+        let text = node.scalar().map(|scalar| scalar.text.as_ref()).unwrap_or_default();
+        let statuses = super::linkerd::status_codes(text).filter(|_| !text.contains(','));
+        if statuses.is_none() {
+            cx.mismatch(node, "a status code, a range such as `502-504`, `5xx` or `gateway-error`");
+        }
+        statuses.map(Self)
+    }
+}
+
+/// A status of gRPC by its name or number; `OK` is never a failure.
+struct GrpcStatus(u8);
+
+impl Decode for GrpcStatus {
+    fn decode(node: &Node<'_>, cx: &mut Cx) -> Option<Self> {
+        let status = super::resilience::grpc(node, cx)?;
+        if status == 0 {
+            cx.report(codes::SCHEMA, node.pos, "a call that ends with OK is no failure", "remove it");
+        }
+        u8::try_from(status).ok().map(Self)
+    }
 }
 
 /// The threshold of slow calls by either of its names.

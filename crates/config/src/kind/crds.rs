@@ -28,8 +28,6 @@ const NOT_IN_SCHEMAS: &[(&str, &str)] = &[
     ("spec.execution.isolation.thread", "interruptOnTimeout"),
     ("spec.execution.isolation.thread", "interruptOnFutureCancel"),
     ("spec.metrics", "rollingPercentile"),
-    ("spec.failures", "statusCodes"),
-    ("spec.failures", "grpcStatuses"),
 ];
 
 fn schemas() -> [(&'static str, String); 2] {

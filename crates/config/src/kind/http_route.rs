@@ -127,7 +127,7 @@ object! {
         /// `timeouts`.
         pub timeouts: Timeouts = or_default "timeouts",
         /// `retry`.
-        pub retry: Option<Spanned<Retry>> = with(later) "retry",
+        pub retry: Option<Spanned<Retry>> = optional "retry",
         /// `sessionPersistence`.
         pub session_persistence: Option<SessionPersistence> = with(later) "sessionPersistence",
     }

@@ -239,7 +239,7 @@ fn grpc_words(text: &str) -> Option<RetryOn> {
 }
 
 /// Statuses, ascending, each once.
-fn status_codes(text: &str) -> Option<Vec<u16>> {
+pub(super) fn status_codes(text: &str) -> Option<Vec<u16>> {
     let code = |text: &str| text.trim().parse::<u16>().ok().filter(|code| (100..600).contains(code));
     let mut all = Vec::new();
     for word in text.split(',').map(str::trim) {

@@ -316,7 +316,8 @@ const GRPC_STATUS: &[&str] = &[
     "UNAUTHENTICATED",
 ];
 
-fn grpc(node: &Node<'_>, cx: &mut Cx) -> Option<u32> {
+/// A status of gRPC, by name or number.
+pub(super) fn grpc(node: &Node<'_>, cx: &mut Cx) -> Option<u32> {
     let text = node.scalar().map(|s| s.text.as_ref()).unwrap_or_default();
     let by_name = GRPC_STATUS.iter().position(|name| *name == text);
     let number = by_name.or_else(|| text.parse().ok().filter(|n| *n < GRPC_STATUS.len()));

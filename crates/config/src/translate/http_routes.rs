@@ -327,12 +327,8 @@ impl<'b> HttpRouteBuilder<'b> {
     /// A policy of the route; the mesh's for what it leaves open.
     fn retry(&self, retry: &Retry) -> RetryPolicy {
         let mesh = self.defaults.mesh;
-        // "Not retried before the configured minimum duration": jitter comes on top of it.
-        let back_off = retry.back_off.map_or(mesh.back_off, |min| BackOff {
-            min,
-            base: mesh.back_off.base.min(min),
-            max: min * 10,
-        });
+        // "Not retried before the configured minimum duration", and first about then.
+        let back_off = retry.back_off.map_or(mesh.back_off, |min| BackOff { min, base: min, max: min * 10 });
         let status_codes: Vec<u16> =
             retry.codes.iter().map(|code| code.0).collect::<BTreeSet<_>>().into_iter().collect();
         // "Implementations SHOULD retry on connection errors (disconnect, reset, timeout, TCP failure)".

@@ -56,6 +56,13 @@ fn hystrix(rule: &HystrixRule, out: &mut String) {
     say("concurrent", format!("{:?}", rule.concurrent_max), "None".to_owned());
     say("timeout", format!("{:?}", rule.timeout), "None".to_owned());
     say("slow", format!("{:?}", rule.slow_call), "None".to_owned());
+    let answers = |rule: &HystrixRule| {
+        let http: Vec<u16> = (0..1000).filter(|status| rule.failures.has_http(*status)).collect();
+        let grpc: Vec<u8> = (0..100).filter(|status| rule.failures.has_grpc(*status)).collect();
+        let http = if http.len() < 10 { format!("{http:?}") } else { format!("{}..{}", http[0], http[http.len() - 1]) };
+        format!("{http}/{grpc:?}")
+    };
+    say("answers", answers(rule), answers(&default));
 }
 
 fn consecutive(rule: &ConsecutiveRule, out: &mut String) {
@@ -119,6 +126,9 @@ fn time_and_number_are_limited_where_that_is_stated() {
         ("execution: {timeout: {enabled: false}}", ""),
         ("execution: {timeoutInMilliseconds: 20, maxConcurrentRequests: 3}", ",concurrent=Some(3),timeout=Some(20ms)"),
         ("failures: {slowCallMilliseconds: 800}, scope: service", ",slow=Some(800ms)"),
+        ("failures: {statusCodes: [5xx, 429], grpcStatuses: [UNAVAILABLE, 13]}", ",answers=429..599/[13, 14]"),
+        ("failures: {statusCodes: [502-503, 599]}", ",answers=[502, 503, 599]/[2, 4, 13, 14, 15]"),
+        ("failures: {grpcStatuses: []}", ",answers=500..599/[]"),
         ("fallback: {service: {name: cart, port: 9080}, enabled: false}", ""),
     ] {
         let yaml = service("shop", "cart", &[]) + &of_cart("b", &format!(", {given}"));
@@ -280,6 +290,14 @@ fn values_that_are_not_legal_are_named_with_a_remedy() {
         (
             "slowCallDurationThreshold: 2s, execution: {timeoutInMilliseconds: 1000}",
             "spec: slowCallDurationThreshold has no effect: 2s is not below the time limit, 1s, which ends the call (make it shorter than the time limit)",
+        ),
+        (
+            "failures: {statusCodes: [6xx]}",
+            "spec.failures.statusCodes[0]: found the string \"6xx\", expected a status code, a range such as `502-504`, `5xx` or `gateway-error`",
+        ),
+        (
+            "failures: {grpcStatuses: [OK]}",
+            "spec.failures.grpcStatuses[0]: a call that ends with OK is no failure (remove it)",
         ),
         ("scope: Cluster", "spec.scope: found the string \"Cluster\", expected one of `Service`, `Subset`, `Endpoint`"),
         (

@@ -152,6 +152,12 @@ impl Circuit {
         Some(FallbackPass(self))
     }
 
+    /// Whether a call that ended so counts as failed, slow answers apart.
+    pub(crate) fn is_failure(&self, trial: Trial) -> bool {
+        let event = Verdict::of(&self.breaker.rule, trial, Duration::ZERO).event;
+        matches!(event, Event::Failure | Event::Timeout | Event::PoolRejected)
+    }
+
     /// Counts what became of a fallback.
     pub(crate) fn note_fallback(&self, end: FallbackEnd) {
         self.ring().count(match end {

@@ -126,8 +126,9 @@ pub(super) enum Seen {
 }
 
 impl Ring {
-    /// Buckets of a window; with more the buckets are made longer. Hystrix's default is 20.
-    const BUCKETS_MAX: u32 = 200;
+    /// Buckets of a window, which is also what configuration allows; with more the buckets would be made longer. Hystrix's
+    /// default is 20.
+    const BUCKETS_MAX: u32 = 600;
     /// Buckets of Linkerd's window.
     const BUCKETS_OF_LINKERD: u32 = 10;
     /// The window in which calls are counted for those who look, where the rule has none.
@@ -252,7 +253,8 @@ mod tests {
             (hystrix(10_000, 500), (20, 500)),
             (hystrix(10_000, 300), (33, 300)),
             (hystrix(10_000, 20_000), (1, 10_000)),
-            (hystrix(600_000, 1), (200, 3000)),
+            (hystrix(60_000, 100), (600, 100)),
+            (hystrix(600_000, 1), (600, 1000)),
             (unified(Duration::from_secs(5)), (10, 500)),
             (unified(Duration::from_millis(1)), (10, 1)),
             (BreakerRule::Consecutive(Default::default()), (10, 1000)),

@@ -55,15 +55,19 @@ impl Verdict {
     }
 }
 
-/// Hystrix knows success, failure, timeout, rejection and bad request; which answer of HTTP is which is for the user to
-/// say there, and said here: 5xx and no answer are failures, 4xx is the caller's mistake.
+/// Hystrix knows success, failure, timeout, rejection and bad request, and leaves it to the caller to say which answer is
+/// which. Here the policy says which are failures, 5xx if it says nothing; other 4xx are the caller's mistake.
 fn by_hystrix(rule: &HystrixRule, trial: Trial, took: Duration) -> Verdict {
     let event = match trial {
-        Trial::Answered { grpc: Some(status), .. } => grpc_by_hystrix(status),
+        Trial::Answered { grpc: Some(status), .. } => match status {
+            DEADLINE_EXCEEDED if rule.failures.has_grpc(status) => Event::Timeout,
+            _ if rule.failures.has_grpc(status) => Event::Failure,
+            _ => grpc_by_hystrix(status),
+        },
         Trial::Answered { status, .. } => match status {
-            ..400 => Event::Success,
+            _ if rule.failures.has_http(status) => Event::Failure,
             400..500 => Event::BadRequest,
-            _ => Event::Failure,
+            _ => Event::Success,
         },
         Trial::Failed(reason) => match reason {
             Reason::CircuitTimeout | Reason::RouteTimeout | Reason::PerTryTimeout | Reason::CallTimeout => {
@@ -84,18 +88,19 @@ fn by_hystrix(rule: &HystrixRule, trial: Trial, took: Duration) -> Verdict {
     Verdict { is_slow, ..Verdict::plain(event) }
 }
 
-/// gRPC's statuses that say that the server is in trouble. The others say that the call was wrong, or (`CANCELLED`,
-/// `RESOURCE_EXHAUSTED`) what 499 and 429 say over HTTP.
+/// Statuses of gRPC that are no failures by the policy. Those that say that the call was wrong do not count, nor do
+/// `CANCELLED` and `RESOURCE_EXHAUSTED`, which say what 499 and 429 say over HTTP.
 fn grpc_by_hystrix(status: u8) -> Event {
     match status {
-        0 => Event::Success,
         1 => Event::Cancelled,
-        4 => Event::Timeout,
-        // UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS.
-        2 | 13 | 14 | 15 => Event::Failure,
+        // UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS: the server's trouble, which somebody does not mind.
+        0 | 2 | DEADLINE_EXCEEDED | 13..=15 => Event::Success,
         _ => Event::BadRequest,
     }
 }
+
+/// gRPC's status for a call that took too long.
+const DEADLINE_EXCEEDED: u8 = 4;
 
 /// Linkerd's classes: failures are 5xx, no answer, and five statuses of gRPC. With `has_window` too many requests are
 /// something of their own: a failure of the window, though not one in a row.
@@ -179,11 +184,35 @@ mod tests {
             assert_eq!(of(trial, 1), expected, "{trial:?}");
         }
         assert_eq!(of(HTTP(200), 800).event, Event::Success, "as long as allowed");
+        assert_eq!(of(HTTP(500), 1001).event, Event::Timeout, "the time was over before");
         let slow = Verdict { event: Event::Failure, is_slow: true, closes: false };
         assert_eq!(of(HTTP(200), 801), slow);
         assert_eq!(of(HTTP(503), 801), Verdict { is_slow: false, ..slow }, "it failed anyway");
         assert_eq!(of(HTTP(404), 801).event, Event::BadRequest, "a bad request never counts");
         assert_eq!(of(HTTP(200), 1001), Verdict { event: Event::Timeout, is_slow: false, closes: false });
+    }
+
+    #[test]
+    fn a_policy_may_say_which_answers_are_failures() {
+        let failures = outrigger_model::FailureAnswers::none().with_http([429, 503]).with_grpc([4, 8, 14]);
+        let rule = BreakerRule::Hystrix(HystrixRule { failures, ..HystrixRule::default() });
+        for (trial, event) in [
+            (HTTP(200), Event::Success),
+            (HTTP(404), Event::BadRequest),
+            (HTTP(429), Event::Failure),
+            (HTTP(500), Event::Success),
+            (HTTP(503), Event::Failure),
+            (GRPC(0), Event::Success),
+            (GRPC(1), Event::Cancelled),
+            (GRPC(3), Event::BadRequest),
+            (GRPC(4), Event::Timeout),
+            (GRPC(8), Event::Failure),
+            (GRPC(13), Event::Success),
+            (GRPC(14), Event::Failure),
+            (Trial::Failed(Reason::ConnectFailure), Event::Failure),
+        ] {
+            assert_eq!(Verdict::of(&rule, trial, Duration::ZERO).event, event, "{trial:?}");
+        }
     }
 
     #[test]

@@ -2,4 +2,5 @@
 
 mod algorithm;
 mod changes;
+mod metrics;
 mod rates;
