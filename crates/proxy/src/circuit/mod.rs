@@ -210,11 +210,6 @@ impl Pass<'_> {
         self.circuit.finish(self.probe, verdict, took, self.circuit.core.at(now));
     }
 
-    /// Whether it is the one call that decides whether the circuit closes.
-    pub(crate) fn is_probe(&self) -> bool {
-        self.probe.is_some()
-    }
-
     /// Nobody will know how the call ends: a task that is dropped may be all that is left of it.
     fn cancel(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.has_ended, true) {
