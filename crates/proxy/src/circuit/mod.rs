@@ -137,11 +137,6 @@ impl Circuit {
         format!("circuit_full{{{} concurrent={}>={max}}}", self.core.place.short, self.core.active())
     }
 
-    /// The state now, for access logs.
-    pub(crate) fn state(&self, now: Instant) -> CircuitState {
-        self.core.lock_at(self.core.at(now)).ledger.state()
-    }
-
     /// Asks to use a fallback; `None`, which is counted, where as many as allowed are under way.
     pub(crate) fn begin_fallback(&self) -> Option<FallbackPass<'_>> {
         let more = |active: u32| (active < self.breaker.fallbacks_max).then_some(active + 1);

@@ -248,7 +248,7 @@ fn no_call_is_lost_from_the_counts() {
                     // Time runs through many windows meanwhile.
                     let now = start + Duration::from_millis(turn * 3);
                     match circuit.admit(now) {
-                        Ok(pass) => end(pass, if (turn + thread) % 3 == 0 { "fail" } else { "ok" }, now),
+                        Ok(pass) => end(pass, if (turn + thread).is_multiple_of(3) { "fail" } else { "ok" }, now),
                         Err(Refused::Full) => refused += 1,
                         Err(Refused::Open) => panic!("there are too few calls to open"),
                     }
