@@ -236,6 +236,8 @@ impl Conversation<'_, '_> {
         let grpc = grpc_status(answer);
         if !self.exchange.is_grpc || grpc.is_some() || answer.status != 200 {
             self.watch.answered(answer.status, grpc.filter(|_| self.exchange.is_grpc));
+        } else {
+            self.watch.began_to_answer();
         }
         let is_at_hand = self.held_body.is_some() || progress.is_at_hand();
         let of_call = grpc.filter(|_| self.exchange.is_grpc);

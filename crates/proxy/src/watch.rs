@@ -18,6 +18,8 @@ pub(crate) struct Watch<'w> {
     circuit: Option<&'w Circuit>,
     /// `None`: nobody wants to know.
     began: Option<Instant>,
+    /// How long the head of an answer was in coming whose call is judged later.
+    took: Cell<Option<Duration>>,
 }
 
 impl<'w> Watch<'w> {
@@ -28,12 +30,14 @@ impl<'w> Watch<'w> {
     ) -> Result<Self, (Reason, String)> {
         let watching = cluster.filter(|cluster| cluster.outliers.is_some() || cluster.model.breaker.is_some());
         let Some(cluster) = watching else {
-            return Ok(Self { endpoint, outliers: None, pass: Cell::new(None), circuit: None, began: None });
+            let (pass, took) = Default::default();
+            return Ok(Self { endpoint, outliers: None, pass, circuit: None, began: None, took });
         };
         let now = Instant::now();
         let circuit = cluster.circuit.as_deref().or(endpoint.circuit.as_deref());
         let pass = circuit.map(|circuit| admit(circuit, now)).transpose()?;
-        Ok(Self { endpoint, outliers: cluster.outliers.as_deref(), pass: Cell::new(pass), circuit, began: Some(now) })
+        let (outliers, pass, took) = (cluster.outliers.as_deref(), Cell::new(pass), Cell::default());
+        Ok(Self { endpoint, outliers, pass, circuit, began: Some(now), took })
     }
 
     /// The time that the circuits allow the try, until the head of its answer.
@@ -44,6 +48,11 @@ impl<'w> Watch<'w> {
     /// Whether an answer is given up because a fallback stands in for it.
     pub(crate) fn replaces(&self, status: u16, grpc: Option<u8>, is_at_hand: bool) -> bool {
         self.circuit.is_some_and(|circuit| fallback::replaces(circuit, Trial::Answered { status, grpc }, is_at_hand))
+    }
+
+    /// The head of an answer came to a call that is judged by its status at the end. However long it streams, it was not slow.
+    pub(crate) fn began_to_answer(&self) {
+        self.took.set(self.began.map(|began| began.elapsed()));
     }
 
     /// The head of an answer came, or the status of a call.
@@ -59,7 +68,7 @@ impl<'w> Watch<'w> {
     fn tell(&self, trial: Trial) {
         let Some(began) = self.began else { return };
         let now = Instant::now();
-        let took = now.saturating_duration_since(began);
+        let took = self.took.get().unwrap_or_else(|| now.saturating_duration_since(began));
         if let Some(outliers) = self.outliers {
             outliers.tried(self.endpoint, trial, now);
         }

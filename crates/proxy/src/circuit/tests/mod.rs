@@ -129,9 +129,13 @@ fn check(rule: impl Into<Rule>, script: &str) {
             }
         }
         let calls = if asked == 0 { String::new() } else { format!("{passed}/{asked} ") };
-        let seen = format!("{calls}{}", circuit.state(now).label());
+        let seen = format!("{calls}{}", state(&circuit, now).label());
         assert_eq!(seen, expected.trim(), "{line}\n{}", circuit.why(now));
     }
+}
+
+fn state(circuit: &Circuit, now: Instant) -> CircuitState {
+    CircuitReport::of(&circuit.core, now).state
 }
 
 fn end(mut pass: Pass<'_>, how: &str, now: Instant) {
