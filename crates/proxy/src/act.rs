@@ -40,24 +40,41 @@ pub(crate) async fn act<T: Talks>(
     downstream.requests_total.inc();
     downstream.of_version(&worker.recorder.shard, exchange.version == Version::Http2).1.inc();
     let _active = Raised::new(&downstream.requests_active);
+    if let Some(delay) = exchange.delay()
+        && !Box::pin(delay.pass(worker, client)).await
+    {
+        return left(worker, client, side, &exchange, &plan);
+    }
+    carry_out::<T>(worker, client, who, side, &exchange, plan).await
+}
+
+/// Does what is left to do for a request that is counted.
+async fn carry_out<T: Talks>(
+    worker: &Rc<Worker>,
+    client: &mut Downstream<'_>,
+    who: &Client,
+    side: Side<'_>,
+    exchange: &Exchange,
+    plan: Plan,
+) -> After {
     let mut forwarding = match plan {
         Plan::Forward(forwarding) => forwarding,
         Plan::Answer(answer) => {
             let nowhere = worker.recorder.nowhere();
-            return answer_request(worker, client, side, &exchange, answer, None, (&*nowhere, None)).await;
+            return answer_request(worker, client, side, exchange, answer, None, (&*nowhere, None)).await;
         }
         Plan::Fail(Refused { reason, cause, destination }) => {
             // What follows a request that was refused for what it is may not be what it seems, such as the payload of a
             // tunnel that was never opened.
-            if reason.row().blame == Blame::Downstream {
+            if reason.row().blame == Blame::Downstream && reason != Reason::RateLimited {
                 exchange.keep_alive.set(false);
             }
             worker.recorder.proxy_reply(reason);
             let answer = Answer::failure(reason, &cause);
-            return answer_request(worker, client, side, &exchange, answer, Some(reason), (&*destination, None)).await;
+            return answer_request(worker, client, side, exchange, answer, Some(reason), (&*destination, None)).await;
         }
     };
-    let forwarded = forward::<T>(worker, client, who, &exchange, &mut forwarding).await;
+    let forwarded = forward::<T>(worker, client, who, exchange, &mut forwarding).await;
     let cluster = forwarding.cluster().cloned();
     let stats = cluster.as_ref().map(|c| &c.stats);
     worker.buffers.give_head(std::mem::take(&mut forwarding.head));
@@ -87,7 +104,7 @@ pub(crate) async fn act<T: Talks>(
                 exchange.keep_alive.set(false);
             }
             let endpoint = (&*forwarded.endpoint, stats);
-            answer_request(worker, client, side, &exchange, answer, reason, endpoint).await
+            answer_request(worker, client, side, exchange, answer, reason, endpoint).await
         }
         Err(Broken { lost, .. }) => {
             let outcome = exchange.outcome(lost.status_sent, forwarded.flags.with(lost.reason.row().flag));
@@ -100,6 +117,19 @@ pub(crate) async fn act<T: Talks>(
             After::Close
         }
     }
+}
+
+/// Counts a request whose client left while it was held back.
+fn left(worker: &Worker, client: &mut Downstream<'_>, side: Side<'_>, exchange: &Exchange, plan: &Plan) -> After {
+    let destination = match plan {
+        Plan::Forward(forwarding) => forwarding.cluster().map(|cluster| cluster.no_endpoint.clone()),
+        Plan::Fail(refused) => Some(refused.destination.clone()),
+        Plan::Answer(_) => None,
+    };
+    let outcome = exchange.outcome(0, Reason::ClientGone.row().flag.into());
+    worker.recorder.exchange(side, &outcome, None, &destination.unwrap_or_else(|| worker.recorder.nowhere()));
+    client.cut();
+    After::Close
 }
 
 /// Sends an answer of the proxy's own and counts the exchange. `reason` is why it failed, if it did.
@@ -117,10 +147,11 @@ async fn answer_request(
     let own = answer.grpc_status();
     let of_reason = || reason.map_or_else(|| grpc_status_of(answer.status), Reason::grpc_status);
     let grpc = exchange.is_grpc.then(|| own.unwrap_or_else(of_reason));
-    let answer = match grpc {
+    let mut answer = match grpc {
         Some(status) if own.is_none() => answer.for_grpc(status),
         Some(_) | None => answer,
     };
+    exchange.complete(&mut answer);
     let sent = client.answer(worker, exchange, &answer, close).await;
     let mut outcome = exchange.outcome(answer.status, answer.flag.into());
     outcome.grpc = grpc.map(|status| GrpcStatus(Some(status)));

@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use outrigger_model::{HeaderEdits, Route};
+
 use crate::failure::Reason;
 use crate::flag::Flag;
-use crate::headers::write_field;
+use crate::headers::{Edits, write_field};
 
 /// An answer of the proxy's own.
 #[derive(Debug)]
@@ -50,6 +52,18 @@ impl Answer {
     /// From configuration: no failure, so no flag.
     pub(crate) fn configured(status: u16, fields: Vec<u8>, body: Arc<[u8]>) -> Self {
         Self { status, flag: Flag::None, fields, body }
+    }
+
+    /// From a route, with one field of its own and the route's header operations.
+    pub(crate) fn of_route(route: &Route, status: u16, field: Option<(&str, &[u8])>, body: Arc<[u8]>) -> Self {
+        let none = HeaderEdits::default();
+        let edits = Edits::new(&none, &route.response_headers);
+        let mut fields = Vec::new();
+        if let Some((name, value)) = field.filter(|(name, _)| !edits.replaces(name)) {
+            write_field(name, value, &mut fields);
+        }
+        edits.write(&mut fields);
+        Self::configured(status, fields, body)
     }
 
     /// The status that it has for a call of gRPC, if it was made for one.

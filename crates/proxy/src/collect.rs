@@ -16,12 +16,14 @@ use crate::cluster::LiveCluster;
 use crate::dns::{Age, Name, Names};
 use crate::labels::{cluster_labels, endpoint_labels, route_labels};
 use crate::outlier;
+use crate::overload::Overload;
 use crate::policy::Policy;
 
 /// The collector of one proxy.
 pub(crate) struct Collector {
     policy: watch::Receiver<Arc<Policy>>,
     names: Names,
+    overload: Arc<Overload>,
     history: Mutex<History>,
 }
 
@@ -37,9 +39,9 @@ impl Collector {
     /// With more clusters than this, only those that had requests are told.
     const CLUSTERS_MAX: usize = 2000;
 
-    /// For the proxy whose policy comes over this wire, and which shares the names.
-    pub(crate) fn new(policy: watch::Receiver<Arc<Policy>>, names: Names) -> Self {
-        Self { policy, names, history: Mutex::default() }
+    /// For the proxy whose policy comes over this wire, and which shares the names and the memory.
+    pub(crate) fn new(policy: watch::Receiver<Arc<Policy>>, names: Names, overload: Arc<Overload>) -> Self {
+        Self { policy, names, overload, history: Mutex::default() }
     }
 }
 
@@ -67,6 +69,10 @@ impl Collect for Collector {
         let manager = [];
         out.gauge(&catalogue::ENVOY_CLUSTER_MANAGER_ACTIVE_CLUSTERS, &manager, policy.clusters.len() as f64);
         circuit::collect(&policy.circuits, now, SystemTime::now(), out);
+        out.gauge(&catalogue::OUTRIGGER_OVERLOAD_LEVEL, &[], f64::from(self.overload.level() as u8));
+        if let Some(ratio) = self.overload.used_ratio() {
+            out.gauge(&catalogue::OUTRIGGER_OVERLOAD_MEMORY_RATIO, &[], ratio);
+        }
         route_weights(&policy, out);
         if policy.has_names() {
             lookups(&self.names, &policy.names(), now, out);

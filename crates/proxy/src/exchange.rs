@@ -163,6 +163,7 @@ impl Conversation<'_, '_> {
             idle_timeout: self.worker.settings.body_idle_timeout,
             bytes_read: &progress.body_bytes_read,
             bytes_written: &progress.upstream_bytes_written,
+            left: self.exchange.request_bytes_max(),
             tee: self.tee,
         };
         relay.run(client, upstream, head).await
@@ -235,6 +236,8 @@ impl Conversation<'_, '_> {
         let grpc = grpc_status(answer);
         if !self.exchange.is_grpc || grpc.is_some() || answer.status != 200 {
             self.watch.answered(answer.status, grpc.filter(|_| self.exchange.is_grpc));
+        } else {
+            self.watch.began_to_answer();
         }
         let is_at_hand = self.held_body.is_some() || progress.is_at_hand();
         let of_call = grpc.filter(|_| self.exchange.is_grpc);
@@ -245,6 +248,7 @@ impl Conversation<'_, '_> {
         progress.accepted.set(true);
         let mut out = self.worker.buffers.take_head();
         let framing = self.answer_framing(answer);
+        self.exchange.judge_length(framing)?;
         let begun = Begun::of(answer, framing, grpc);
         self.write_answer(answer, framing, asked, progress, &mut out);
         Ok(Heard::Answer(begun, out))
@@ -276,6 +280,7 @@ impl Conversation<'_, '_> {
             idle_timeout: self.worker.settings.upstream_idle_timeout,
             bytes_read: &progress.upstream_bytes_read,
             bytes_written: &self.exchange.bytes_sent,
+            left: self.exchange.answer_bytes_max(),
             tee: None,
         };
         relay.run(upstream, client, pending).await.map_err(|failure| match failure {
@@ -283,6 +288,7 @@ impl Conversation<'_, '_> {
             RelayFailure::Source(IoFailure::TimedOut) => Reason::UpstreamIdle,
             RelayFailure::Source(_) => Reason::UpstreamClosed,
             RelayFailure::Framing(rule) => Reason::UpstreamProtocol(rule.0),
+            RelayFailure::Long => Reason::AnswerLong,
         })
     }
 
@@ -480,6 +486,7 @@ fn upload_reason(failure: &RelayFailure) -> Reason {
         RelayFailure::Source(IoFailure::TimedOut) => Reason::BodyTimeout,
         RelayFailure::Source(_) => Reason::ClientGone,
         RelayFailure::Framing(rule) => Reason::BadBody(rule.0),
+        RelayFailure::Long => Reason::RequestLong,
         RelayFailure::Sink => Reason::UpstreamClosed,
     }
 }

@@ -1,5 +1,7 @@
 //! Which fields may pass through a proxy, and how edits change them.
 
+use std::borrow::Cow;
+
 use outrigger_model::HeaderEdits;
 
 /// Fields by which a proxy vouches for facts: from a client they are forgeries and are taken out (Envoy's header
@@ -152,6 +154,26 @@ pub(crate) fn write_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Fields that whoever sends a request on writes itself.
+pub(crate) fn is_framed_anew(name: &str) -> bool {
+    match name.len() {
+        4 => name.eq_ignore_ascii_case("host"),
+        14 => name.eq_ignore_ascii_case("content-length"),
+        _ => false,
+    }
+}
+
+/// One more value of a list.
+pub(crate) fn append_list<'b>(list: Cow<'b, [u8]>, value: &'b [u8]) -> Cow<'b, [u8]> {
+    if list.is_empty() {
+        return Cow::Borrowed(value);
+    }
+    let mut joined = list.into_owned();
+    joined.extend_from_slice(b", ");
+    joined.extend_from_slice(value);
+    Cow::Owned(joined)
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl HeldBody {
     ) -> Result<Option<Self>, Reason> {
         match client {
             Downstream::Http1(client) => Self::take_http1(worker, client, exchange, needs).await,
-            Downstream::Http2(call) => Ok(Self::take_http2(call, exchange).await),
+            Downstream::Http2(call) => Self::take_http2(call, exchange).await,
         }
     }
 
@@ -91,7 +91,10 @@ impl HeldBody {
                 let whole = needs.data.then(copy);
                 Ok(Some(Self::Http1 { bytes, recoded: None, whole }))
             }
-            Framing::Chunked => Self::take_chunks(worker, client, may_wait, needs.data).await,
+            Framing::Chunked => {
+                let bytes_max = exchange.request_bytes_max();
+                Self::take_chunks(worker, client, may_wait, needs.data, bytes_max).await
+            }
             Framing::Length(_) | Framing::UntilClose => Ok(None),
         }
     }
@@ -101,6 +104,7 @@ impl HeldBody {
         client: &mut Stream,
         may_wait: bool,
         needs_data: bool,
+        bytes_max: u64,
     ) -> Result<Option<Self>, Reason> {
         let (mut decoder, mut payload, mut trailers) = (Decoder::new(Framing::Chunked), Vec::new(), Vec::new());
         let mut bytes = 0;
@@ -109,6 +113,9 @@ impl HeldBody {
                 decoder.step(&client.input.bytes()[bytes..], &mut trailers).map_err(|rule| Reason::BadBody(rule.0))?;
             payload.extend_from_slice(&client.input.bytes()[bytes + step.skip..bytes + step.skip + step.data]);
             bytes += step.skip + step.data;
+            if payload.len() as u64 > bytes_max {
+                return Err(Reason::RequestLong);
+            }
             if decoder.is_done() {
                 let recoded = Some(chunked(&payload, &trailers));
                 let whole = needs_data.then(|| Whole {
@@ -127,13 +134,16 @@ impl HeldBody {
         }
     }
 
-    async fn take_http2(call: &mut Call, exchange: &Exchange) -> Option<Self> {
+    async fn take_http2(call: &mut Call, exchange: &Exchange) -> Result<Option<Self>, Reason> {
         // A WebSocket has no body: what comes is for later.
         if exchange.asks_upgrade || exchange.framing == Framing::None {
-            return Some(Self::Http2(Whole::default(), exchange.framing));
+            return Ok(Some(Self::Http2(Whole::default(), exchange.framing)));
         }
-        let whole = poll_fn(|cx| Poll::Ready(call.body.take(Self::BYTES_MAX, cx))).await?;
-        Some(Self::Http2(whole, exchange.framing))
+        let whole = poll_fn(|cx| Poll::Ready(call.body.take(Self::BYTES_MAX, cx))).await;
+        match whole {
+            Some(whole) if whole.data.len() as u64 > exchange.request_bytes_max() => Err(Reason::RequestLong),
+            whole => Ok(whole.map(|whole| Self::Http2(whole, exchange.framing))),
+        }
     }
 
     /// The body as HTTP/1 sends it on.

@@ -5,7 +5,7 @@
 //! outlives it.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,13 +15,15 @@ use outrigger_model::{Action, Direction, Discovery, Forward, Route, Unmatched, W
 
 use crate::answer::Answer;
 use crate::balance::{Key, hash_key};
+use crate::before::Applied;
 use crate::failure::Reason;
 use crate::flag::Flags;
 use crate::forward::{Destination, Forwarding};
 use crate::h1::body::Framing;
 use crate::h1::head::{RequestHead, Version, split_port};
 use crate::h2::request::grpc_timeout;
-use crate::headers::{Edits, Nominated, is_hop_by_hop, is_identity, write_field};
+use crate::headers::{Edits, Nominated, append_list, is_framed_anew, is_hop_by_hop, is_identity, write_field};
+use crate::overload;
 use crate::policy::Policy;
 use crate::proxy_protocol::Ends;
 use crate::record::EndpointStats;
@@ -65,6 +67,8 @@ pub(crate) struct Exchange {
     pub(crate) bytes_sent: Cell<u64>,
     /// Flags that it has whatever comes of it.
     pub(crate) flags: Cell<Flags>,
+    /// What came of limits and faults of its route, where it has some.
+    pub(crate) applied: OnceCell<Box<Applied>>,
 }
 
 /// A listener of a policy and a chain of it.
@@ -166,6 +170,7 @@ pub(crate) fn exchange(worker: &Worker, head: &RequestHead<'_>, client: &Client,
         bytes_received: Cell::new(head.len as u64),
         bytes_sent: Cell::new(0),
         flags: Cell::default(),
+        applied: OnceCell::new(),
     })
 }
 
@@ -185,9 +190,17 @@ fn takes_trailers(head: &RequestHead<'_>) -> bool {
 
 /// Decides what to do with a request.
 pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>, client: &Client) -> Plan {
+    if worker.overload.get() >= overload::Level::Shed {
+        return overload::shed(worker);
+    }
     if head.method == "CONNECT" {
         return tunnel::plan(worker, exchange, head, client);
     }
+    by_route(worker, exchange, head, client)
+}
+
+/// Decides by the route that the request meets.
+fn by_route(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>, client: &Client) -> Plan {
     let mut lower = [0; HOST_BYTES_MAX];
     let Some(authority) = lower_case(head.target.authority, &mut lower) else {
         return refuse(worker, Reason::BadRequest("host"));
@@ -234,6 +247,11 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
         let cause = format!("virtual host {}", virtual_host.vhost.name);
         return Plan::Fail(Refused { reason: Reason::NoRoute, cause, destination: worker.recorder.nowhere() });
     };
+    if let Some(before) = route.before()
+        && let Some(refused) = before.apply(worker, exchange, client, &route.route)
+    {
+        return refused;
+    }
     match &route.route.action {
         Action::Forward(forward) => {
             HeadWriter { worker, exchange, head, request: &request, path: &path, client }.forward(route, forward)
@@ -243,11 +261,11 @@ pub(crate) fn plan(worker: &Worker, exchange: &Exchange, head: &RequestHead<'_>,
             let stated_port = stated_port.filter(|_| exchange.site().listener.direction != Direction::Gateway);
             let local_port = stated_port.unwrap_or(port);
             let location = redirect::location(action, &route.route.matches, &request, local_port);
-            Plan::Answer(configured(&route.route, action.status, Some(("location", &location)), Arc::default()))
+            Plan::Answer(Answer::of_route(&route.route, action.status, Some(("location", &location)), Arc::default()))
         }
         Action::Respond(action) => {
             let plain = (!action.body.is_empty()).then_some(("content-type", &b"text/plain"[..]));
-            Plan::Answer(configured(&route.route, action.status, plain, action.body.clone()))
+            Plan::Answer(Answer::of_route(&route.route, action.status, plain, action.body.clone()))
         }
     }
 }
@@ -265,18 +283,6 @@ fn no_cluster(chosen: &outrigger_model::Destination, destination: Rc<EndpointSta
         None => (Reason::NoCluster, chosen.cluster.to_string()),
     };
     Plan::Fail(Refused { reason, cause, destination })
-}
-
-/// An answer from configuration, with one field of its own and the route's header operations.
-fn configured(route: &Route, status: u16, field: Option<(&str, &[u8])>, body: Arc<[u8]>) -> Answer {
-    let none = outrigger_model::HeaderEdits::default();
-    let edits = Edits::new(&none, &route.response_headers);
-    let mut fields = Vec::new();
-    if let Some((name, value)) = field.filter(|(name, _)| !edits.replaces(name)) {
-        write_field(name, value, &mut fields);
-    }
-    edits.write(&mut fields);
-    Answer::configured(status, fields, body)
 }
 
 /// Writes the head that is sent on.
@@ -414,7 +420,7 @@ impl HeadWriter<'_> {
         let mut forwarded_for: Cow<'_, [u8]> = Cow::Borrowed(b"");
         for header in self.head.headers {
             let name = header.name;
-            if is_rewritten_here(name) || is_hop_by_hop(name) || (!vouched && is_identity(name)) {
+            if is_framed_anew(name) || is_hop_by_hop(name) || (!vouched && is_identity(name)) {
                 continue;
             }
             if edits.replaces(name) || nominated.contains(name) {
@@ -473,15 +479,6 @@ impl HeadWriter<'_> {
     }
 }
 
-/// Fields that this module writes itself.
-fn is_rewritten_here(name: &str) -> bool {
-    match name.len() {
-        4 => name.eq_ignore_ascii_case("host"),
-        14 => name.eq_ignore_ascii_case("content-length"),
-        _ => false,
-    }
-}
-
 /// Writes the field that frames a message.
 pub(crate) fn write_framing(framing: Framing, out: &mut Vec<u8>) {
     match framing {
@@ -489,14 +486,4 @@ pub(crate) fn write_framing(framing: Framing, out: &mut Vec<u8>) {
         Framing::Length(bytes) => write_field("content-length", itoa::Buffer::new().format(bytes).as_bytes(), out),
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-}
-
-fn append_list<'b>(list: Cow<'b, [u8]>, value: &'b [u8]) -> Cow<'b, [u8]> {
-    if list.is_empty() {
-        return Cow::Borrowed(value);
-    }
-    let mut joined = list.into_owned();
-    joined.extend_from_slice(b", ");
-    joined.extend_from_slice(value);
-    Cow::Owned(joined)
 }

@@ -13,6 +13,7 @@ use crate::capture::Captures;
 use crate::circuit::{Circuit, Circuits};
 use crate::cluster::LiveCluster;
 use crate::dns::{Name, Names};
+use crate::rate_limit::RateLimits;
 use crate::site::Site;
 use crate::sweeper::Chore;
 
@@ -29,6 +30,8 @@ pub(crate) struct Policy {
     pub(crate) captures: Arc<Captures>,
     /// The circuits of its clusters, and of those before.
     pub(crate) circuits: Arc<Circuits>,
+    /// The rate limits of its routes, and of those before.
+    pub(crate) rate_limits: Arc<RateLimits>,
     /// Live clusters by name.
     pub(crate) clusters: HashMap<ClusterName, Arc<LiveCluster>, foldhash::fast::RandomState>,
 }
@@ -58,8 +61,10 @@ impl Policy {
                 (name.clone(), LiveCluster::reconcile(model, before, names, &circuits, now))
             })
             .collect();
+        let rate_limits = previous.map_or_else(|| Arc::new(RateLimits::new(now)), |policy| policy.rate_limits.clone());
+        sites.iter().for_each(|site| site.prepare(&rate_limits));
         let captures = Captures::compile(&snapshot.captures, previous.map(|policy| &policy.captures));
-        let policy = Self { snapshot, sites, places: Arc::new(places), captures, circuits, clusters };
+        let policy = Self { snapshot, sites, places: Arc::new(places), captures, circuits, rate_limits, clusters };
         policy.circuits.keep(policy.circuits_in_force());
         policy
     }
@@ -78,7 +83,8 @@ impl Policy {
         clusters.extend(changed);
         let (sites, places) = (self.sites.clone(), self.places.clone());
         let (captures, circuits) = (self.captures.clone(), self.circuits.clone());
-        let policy = Self { snapshot: self.snapshot.clone(), sites, places, captures, circuits, clusters };
+        let rate_limits = self.rate_limits.clone();
+        let policy = Self { snapshot: self.snapshot.clone(), sites, places, captures, circuits, rate_limits, clusters };
         policy.circuits.keep(policy.circuits_in_force());
         Some(policy)
     }

@@ -77,7 +77,11 @@ impl Proxy {
             };
             threads.host(index, hosting)?;
         }
-        registry.add_collector(Arc::new(Collector::new(in_force.subscribe(), threads.names().clone())));
+        registry.add_collector(Arc::new(Collector::new(
+            in_force.subscribe(),
+            threads.names().clone(),
+            threads.overload().clone(),
+        )));
         let (open, ended) = (Mutex::default(), tokio::sync::Mutex::new(ended));
         Ok(Self { shared, orders, open, in_force, phase, ended })
     }

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use crate::body_limit::{TooLong, spend};
 use crate::h1::body::{BadChunk, Decoder, write_chunk, write_last_chunk};
 use crate::h1::buffer::{Buffer, BufferPool};
 use crate::h1::stream::{IoFailure, Reader, Writer};
@@ -30,6 +31,8 @@ pub(crate) enum RelayFailure {
     Sink,
     /// The framing broke a rule.
     Framing(BadChunk),
+    /// It is longer than it may be.
+    Long,
 }
 
 /// One body, and what is written before it.
@@ -44,6 +47,8 @@ pub(crate) struct Relay<'r> {
     pub(crate) bytes_read: &'r Cell<u64>,
     /// Bytes written, framing and the bytes before included.
     pub(crate) bytes_written: &'r Cell<u64>,
+    /// Bytes of data that may still come.
+    pub(crate) left: u64,
     /// Where copies of the body go, in the framing it leaves in.
     pub(crate) tee: Option<&'r Tee>,
 }
@@ -78,7 +83,12 @@ impl Relay<'_> {
                     self.recode(source.input, pending, &mut payload, &mut trailers)?;
                     0
                 }
-                _ => self.decoder.step(source.input.bytes(), &mut trailers).map_err(RelayFailure::Framing)?.data,
+                _ => {
+                    let step = self.decoder.step(source.input.bytes(), &mut trailers);
+                    let data = step.map_err(RelayFailure::Framing)?.data;
+                    self.left = spend(self.left, data).map_err(|TooLong| RelayFailure::Long)?;
+                    data
+                }
             };
             if !pending.is_empty() || direct > 0 {
                 // A short body travels with its head: one plain write is cheaper than one that gathers.
@@ -142,6 +152,7 @@ impl Relay<'_> {
                 break;
             }
         }
+        self.left = spend(self.left, payload.len()).map_err(|TooLong| RelayFailure::Long)?;
         match self.coding {
             Coding::Plain => out.extend_from_slice(payload),
             Coding::Chunked => {

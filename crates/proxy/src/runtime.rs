@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::capture::canonical;
 use crate::h2;
+use crate::overload::Level;
 use crate::policy::Policy;
 use crate::serve;
 use crate::shared::Shared;
@@ -178,6 +179,10 @@ impl Acceptor {
             }
         };
         worker.shared.arrived();
+        if worker.overload.get() == Level::Refuse {
+            worker.recorder.limit_hit("memory_connections");
+            return;
+        }
         let lightest = worker.shared.lightest(worker.index);
         // Counted before it is handed over, so that two acceptors do not both choose the same worker and no drain ends
         // while it is on its way.

@@ -89,6 +89,21 @@ pub struct Settings {
     pub drain_accept: Duration,
     /// Downstream connections of one worker; more are closed at once.
     pub connections_max: usize,
+    /// Requests that one worker holds back at once because of an injected delay; more go on without one. 1024: as many as
+    /// a test of patience needs, and not all that a worker can bear.
+    pub fault_delays_max: usize,
+    /// The folder in which the system shows the cgroup of the process. `/sys/fs/cgroup`, as in every container.
+    pub cgroup_folder: &'static str,
+    /// Memory of the cgroup in use, in percent of its limit and without files that nobody used lately, from which on idle
+    /// connections of clients are closed and none is kept alive. 80.
+    pub overload_drain_percent: u32,
+    /// The same from which on new requests get 503 with flag OM. 90.
+    pub overload_shed_percent: u32,
+    /// The same from which on new connections are closed at once. 95: what is left is for requests on their way.
+    pub overload_refuse_percent: u32,
+    /// How far use must fall below the beginning of such a level for the level to end. 3: else each request that ends
+    /// would end it, and the next begin it.
+    pub overload_gap_percent: u32,
     /// Mirrored requests under way in one worker; more are not sent. 256: a mirror that answers in 100 ms keeps up with
     /// 2500 requests a second.
     pub mirrors_max: usize,
@@ -171,6 +186,12 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(30),
             drain_accept: Duration::from_secs(5),
             connections_max: 65_536,
+            fault_delays_max: 1024,
+            cgroup_folder: "/sys/fs/cgroup",
+            overload_drain_percent: 80,
+            overload_shed_percent: 90,
+            overload_refuse_percent: 95,
+            overload_gap_percent: 3,
             mirrors_max: 256,
             mirror_bytes_max: 1024 * 1024,
             mirror_bytes_total_max: 8192 * 1024,

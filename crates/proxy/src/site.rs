@@ -6,6 +6,7 @@ use outrigger_identity::server_config;
 use outrigger_model::{Direction, HostPattern, Listener, Serve, Workload};
 use rustls::ServerConfig;
 
+use crate::rate_limit::RateLimits;
 use crate::route::{Table, TcpTable};
 
 /// A compiled listener.
@@ -68,6 +69,11 @@ impl Site {
             Direction::Inbound(_) => false,
         };
         Self { chains: chains.collect(), reads_hello, clients_are_strangers, listener: listener.clone() }
+    }
+
+    /// Makes ready what its routes ask for before a request is sent on.
+    pub(crate) fn prepare(&self, limits: &RateLimits) {
+        self.chains.iter().filter_map(|chain| chain.routes.as_ref()).for_each(|routes| routes.prepare(limits));
     }
 
     /// The chain for a connection with this server name (lower case).

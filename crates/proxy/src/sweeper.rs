@@ -162,7 +162,9 @@ mod tests {
         sweeper.take(&near);
         // Handed in twice it is not done more often.
         sweeper.take(&near);
-        (0..3).for_each(|_| drop(wire.recv_timeout(PATIENCE).expect("it is done")));
+        for _ in 0..3 {
+            wire.recv_timeout(PATIENCE).expect("it is done");
+        }
         assert!(near.due().is_none() && far.due().is_some());
     }
 

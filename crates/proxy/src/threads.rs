@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::alarm::Clock;
 use crate::dns::{NameServers, Names};
 use crate::h1::buffer::BufferPool;
+use crate::overload::{Overload, Watch};
 use crate::runtime::{self, Hosting};
 use crate::settings::Settings;
 use crate::sweeper::Sweeper;
@@ -26,6 +28,7 @@ pub struct Threads {
     threads: Vec<Thread>,
     names: Names,
     sweeper: Sweeper,
+    overload: Arc<Overload>,
 }
 
 #[derive(Debug)]
@@ -38,6 +41,8 @@ struct Thread {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bench {
     pub(crate) buffers: Rc<BufferPool>,
+    /// How short memory is.
+    pub(crate) overload: Arc<Overload>,
     /// The workers whose clocks this thread moves on.
     workers: Rc<RefCell<Vec<Weak<Worker>>>>,
 }
@@ -57,16 +62,19 @@ impl Threads {
     /// As [`Self::start`].
     pub fn start_with(count: usize, servers: NameServers, settings: Settings) -> io::Result<Self> {
         let mut threads = Vec::with_capacity(count.max(1));
+        let overload = Arc::new(Overload::default());
         for index in 0..count.max(1) {
             let (orders, wire) = mpsc::unbounded_channel();
             // Made here, so that the caller learns that there are no descriptors left.
             let (built, ready) = std::sync::mpsc::channel();
+            let bench = overload.clone();
+            let watch = (index == 0).then(|| Watch::new(&settings));
             let handle = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                     Ok(runtime) => {
                         // Whoever waits for this is there: it waits below.
                         let _ = built.send(Ok(()));
-                        runtime.block_on(run(wire));
+                        runtime.block_on(run(wire, bench, watch));
                     }
                     Err(error) => {
                         let _ = built.send(Err(error));
@@ -76,7 +84,8 @@ impl Threads {
             ready.recv().map_err(io::Error::other)??;
             threads.push(Thread { orders, handle: Some(handle) });
         }
-        Ok(Self { threads, names: Names::new(servers, settings), sweeper: Sweeper::default() })
+        let names = Names::new(servers, settings);
+        Ok(Self { threads, names, sweeper: Sweeper::default(), overload })
     }
 
     /// How many there are.
@@ -92,6 +101,11 @@ impl Threads {
     /// The thread that does what is due at given times.
     pub(crate) fn sweeper(&self) -> &Sweeper {
         &self.sweeper
+    }
+
+    /// What is known of the memory of the process.
+    pub(crate) fn overload(&self) -> &Arc<Overload> {
+        &self.overload
     }
 
     /// Has a thread host a worker.
@@ -132,8 +146,9 @@ impl Bench {
     }
 }
 
-async fn run(mut orders: mpsc::UnboundedReceiver<Hosting>) {
-    let bench = Bench::default();
+/// Runs a thread; the one with the watch looks for all.
+async fn run(mut orders: mpsc::UnboundedReceiver<Hosting>, overload: Arc<Overload>, mut watch: Option<Watch>) {
+    let bench = Bench { overload, ..Bench::default() };
     let mut hosted = JoinSet::new();
     let mut tick = tokio::time::interval(Clock::TICK);
     loop {
@@ -146,7 +161,12 @@ async fn run(mut orders: mpsc::UnboundedReceiver<Hosting>) {
             },
             // A worker that panicked outside a connection has said so already.
             Some(_) = hosted.join_next() => {}
-            _ = tick.tick() => bench.tick(),
+            _ = tick.tick() => {
+                if let Some(watch) = &mut watch {
+                    watch.look(&bench.overload);
+                }
+                bench.tick();
+            }
         }
     }
 }

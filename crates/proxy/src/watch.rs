@@ -18,6 +18,8 @@ pub(crate) struct Watch<'w> {
     circuit: Option<&'w Circuit>,
     /// `None`: nobody wants to know.
     began: Option<Instant>,
+    /// How long the head of an answer was in coming whose call is judged later.
+    took: Cell<Option<Duration>>,
 }
 
 impl<'w> Watch<'w> {
@@ -28,12 +30,14 @@ impl<'w> Watch<'w> {
     ) -> Result<Self, (Reason, String)> {
         let watching = cluster.filter(|cluster| cluster.outliers.is_some() || cluster.model.breaker.is_some());
         let Some(cluster) = watching else {
-            return Ok(Self { endpoint, outliers: None, pass: Cell::new(None), circuit: None, began: None });
+            let (pass, took) = Default::default();
+            return Ok(Self { endpoint, outliers: None, pass, circuit: None, began: None, took });
         };
         let now = Instant::now();
         let circuit = cluster.circuit.as_deref().or(endpoint.circuit.as_deref());
         let pass = circuit.map(|circuit| admit(circuit, now)).transpose()?;
-        Ok(Self { endpoint, outliers: cluster.outliers.as_deref(), pass: Cell::new(pass), circuit, began: Some(now) })
+        let (outliers, pass, took) = (cluster.outliers.as_deref(), Cell::new(pass), Cell::default());
+        Ok(Self { endpoint, outliers, pass, circuit, began: Some(now), took })
     }
 
     /// The time that the circuits allow the try, until the head of its answer.
@@ -44,6 +48,15 @@ impl<'w> Watch<'w> {
     /// Whether an answer is given up because a fallback stands in for it.
     pub(crate) fn replaces(&self, status: u16, grpc: Option<u8>, is_at_hand: bool) -> bool {
         self.circuit.is_some_and(|circuit| fallback::replaces(circuit, Trial::Answered { status, grpc }, is_at_hand))
+    }
+
+    /// The head of an answer came to a call that is judged by its status at the end. However long it streams, it was not slow.
+    pub(crate) fn began_to_answer(&self) {
+        self.began_to_answer_at(Instant::now());
+    }
+
+    fn began_to_answer_at(&self, now: Instant) {
+        self.took.set(self.began.map(|began| now.saturating_duration_since(began)));
     }
 
     /// The head of an answer came, or the status of a call.
@@ -57,9 +70,12 @@ impl<'w> Watch<'w> {
     }
 
     fn tell(&self, trial: Trial) {
+        self.tell_at(trial, Instant::now());
+    }
+
+    fn tell_at(&self, trial: Trial, now: Instant) {
         let Some(began) = self.began else { return };
-        let now = Instant::now();
-        let took = now.saturating_duration_since(began);
+        let took = self.took.get().unwrap_or_else(|| now.saturating_duration_since(began));
         if let Some(outliers) = self.outliers {
             outliers.tried(self.endpoint, trial, now);
         }
@@ -74,4 +90,47 @@ fn admit(circuit: &Circuit, now: Instant) -> Result<Pass<'_>, (Reason, String)> 
         Refused::Open => (Reason::CircuitOpen, circuit.why(now)),
         Refused::Full => (Reason::CircuitFull, circuit.why_full()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use outrigger_model::{BreakerRule, BreakerScope, Cluster, Endpoint, HystrixRule, Locality, Workload};
+
+    use super::*;
+    use crate::circuit::{CircuitEvent, Circuits, testing};
+    use crate::dns::{NameServers, Names};
+    use crate::settings::Settings;
+
+    #[test]
+    fn a_call_that_streams_for_long_is_judged_by_its_end_and_is_as_slow_as_its_head() {
+        let limits = HystrixRule { timeout: Some(Duration::from_secs(1)), ..HystrixRule::default() };
+        let endpoint = Endpoint {
+            address: SocketAddr::from(([127, 0, 0, 1], 80)),
+            weight: 1,
+            priority: 0,
+            locality: Locality::default(),
+            locality_weight: 0,
+            workload: Arc::new(Workload::unknown()),
+        };
+        let model = testing::cluster("", BreakerScope::Service, BreakerRule::Hystrix(limits));
+        let model = Arc::new(Cluster { endpoints: vec![Arc::new(endpoint)], ..model });
+        let (names, circuits) = (Names::new(NameServers::At(Vec::new()), Settings::default()), Circuits::default());
+        let live = LiveCluster::reconcile(&model, None, &names, &circuits, Instant::now());
+        for (status, begins, expected) in
+            [(0, true, CircuitEvent::Success), (14, true, CircuitEvent::Failure), (0, false, CircuitEvent::Timeout)]
+        {
+            let watch = Watch::begin(Some(&live), &live.hosts[0]).expect("it is closed");
+            let now = Instant::now();
+            if begins {
+                watch.began_to_answer_at(now + Duration::from_millis(50));
+            }
+            let before = circuits.all(now)[0].total.of(expected);
+            watch.tell_at(Trial::Answered { status: 200, grpc: Some(status) }, now + Duration::from_secs(600));
+            let after = circuits.all(now)[0].total.of(expected);
+            assert_eq!(after - before, 1, "{expected:?}");
+        }
+    }
 }

@@ -16,11 +16,13 @@ use tokio::task::JoinSet;
 
 use crate::alarm::Clock;
 use crate::balance::Balancer;
+use crate::before::Ledger;
 use crate::cluster::{EndpointState, LiveCluster};
 use crate::h1::buffer::BufferPool;
 use crate::h1::stream::Stream;
 use crate::h2::client::Connections;
 use crate::mirror::Mirrors;
+use crate::overload::{Level, Overload};
 use crate::policy::Policy;
 use crate::pool::Pool;
 use crate::record::{ClusterStats, EndpointStats, Recorder};
@@ -45,8 +47,14 @@ pub(crate) struct Worker {
     pub(crate) recorder: Recorder,
     pub(crate) mirrors: Mirrors,
     pub(crate) rng: RefCell<fastrand::Rng>,
-    /// Raised when the proxy drains: answers say `connection: close`.
+    /// Raised when the proxy drains or memory is short: answers say `connection: close`.
     pub(crate) draining: Cell<bool>,
+    /// Whether it is the owner who drains, and not a lack of memory.
+    drains: Cell<bool>,
+    /// How short memory is.
+    pub(crate) overload: Cell<Level>,
+    memory: Arc<Overload>,
+    pub(crate) ledger: Ledger,
     /// When a complaint about a lack of resources was last logged, in seconds of the clock.
     complained: Cell<u64>,
     date: RefCell<(u64, Rc<str>)>,
@@ -105,6 +113,10 @@ impl Worker {
             mirrors,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             draining: Cell::new(false),
+            drains: Cell::new(false),
+            overload: Cell::default(),
+            memory: bench.overload.clone(),
+            ledger: Ledger::default(),
             complained: Cell::new(u64::MAX),
             date: RefCell::new((0, "".into())),
             dynamic: RefCell::default(),
@@ -132,6 +144,7 @@ impl Worker {
     /// A tenth of a second has passed.
     pub(crate) fn tick(&self) {
         self.clock.tick();
+        self.heed(self.memory.level());
         while self.tasks.borrow_mut().try_join_next().is_some() {}
         let ticks = self.ticks.get().wrapping_add(1);
         self.ticks.set(ticks);
@@ -187,8 +200,27 @@ impl Worker {
 
     /// Begins to drain: idle connections close soon, the others after their request.
     pub(crate) fn drain(&self) {
+        self.drains.set(true);
         self.draining.set(true);
         self.clock.shorten_idle_waits(self.settings.drain_idle);
+    }
+
+    /// Whether its owner drains it.
+    pub(crate) fn drains(&self) -> bool {
+        self.drains.get()
+    }
+
+    /// Does what a lack of memory asks for, and no more once there is enough.
+    fn heed(&self, level: Level) {
+        let before = self.overload.replace(level);
+        if level == before {
+            return;
+        }
+        self.draining.set(self.drains.get() || level >= Level::Drain);
+        if before < Level::Drain {
+            self.recorder.limit_hit("memory_idle");
+            self.clock.shorten_idle_waits(self.settings.drain_idle);
+        }
     }
 
     /// Whether a complaint may be logged: one a second, so that a flood does not fill the log too.

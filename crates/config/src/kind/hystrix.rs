@@ -21,7 +21,7 @@ pub struct Property {
     pub name: &'static str,
     /// What values it takes.
     pub takes: Takes,
-    /// What holds without it, for people.
+    /// What holds without it, as docs/circuit-breakers.md says it.
     pub default: &'static str,
     /// Why it has no effect here; empty where it has.
     pub without_meaning: &'static str,
@@ -147,14 +147,10 @@ pub const PROPERTIES: &[Property] = &[
     obeyed(PERCENT, Takes::Number(1, 100), "50"),
     obeyed(FORCE_OPEN, Takes::Truth, "false"),
     obeyed(FORCE_CLOSED, Takes::Truth, "false"),
-    obeyed(STRATEGY, Takes::Strategy, "none (Hystrix: THREAD)"),
-    obeyed(CONCURRENT, Takes::Number(1, COUNT_MAX), "no limit; 10 with strategy SEMAPHORE (Hystrix: 10)"),
-    obeyed(
-        TIMEOUT,
-        Takes::Number(1, MILLISECONDS_MAX),
-        "no time limit; 1000 with execution.timeout.enabled (Hystrix: 1000)",
-    ),
-    obeyed(TIMEOUT_ENABLED, Takes::Truth, "true where a time is stated, else false (Hystrix: true)"),
+    obeyed(STRATEGY, Takes::Strategy, "none"),
+    obeyed(CONCURRENT, Takes::Number(1, COUNT_MAX), "no limit"),
+    obeyed(TIMEOUT, Takes::Number(1, MILLISECONDS_MAX), "no limit"),
+    obeyed(TIMEOUT_ENABLED, Takes::Truth, "true where a time is stated"),
     obeyed(WINDOW, Takes::Number(100, WINDOW_MILLISECONDS_MAX), "10000"),
     obeyed(BUCKETS, Takes::Number(1, PARTS_MAX), "10"),
     obeyed(HEALTH, Takes::Number(10, WINDOW_MILLISECONDS_MAX), "500"),
@@ -352,4 +348,32 @@ pub fn below(prefix: &str) -> Vec<&'static str> {
         }
     }
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_property_stands_in_the_documentation_with_its_default() {
+        let text = include_str!("../../../../docs/circuit-breakers.md");
+        for property in PROPERTIES.iter().filter(|property| property.without_meaning.is_empty()) {
+            let row = format!("| `{}` | {} |", property.name, property.default);
+            assert!(text.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_states_is_hystrixs_default() {
+        let rule = Settings::default().rule();
+        assert_eq!(rule, HystrixRule::default());
+        for property in PROPERTIES.iter().filter(|property| property.without_meaning.is_empty()) {
+            // Where the default is a value, stating it changes nothing.
+            let Some(given) = property.takes.parse(property.default) else { continue };
+            let mut settings = Settings::default();
+            settings.set(property.name, given, Pos::default());
+            assert_eq!(settings.rule(), rule, "{}", property.name);
+            assert_eq!((settings.has_fallback(), settings.fallbacks_max()), (true, 10), "{}", property.name);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod breakers;
 mod breakers_annotations;
+mod breakers_documents;
 mod captures;
 mod dump;
 mod endpoints;

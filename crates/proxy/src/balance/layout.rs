@@ -212,7 +212,7 @@ fn panics(levels: &[(usize, usize)], panic_percent: u32) -> Vec<bool> {
 /// Percent of the load for each level when all are in panic, given their endpoints. The sum is 100, or 0 when there are none.
 fn loads_by_number(levels: &[usize]) -> Vec<u32> {
     let total: usize = levels.iter().sum();
-    let load = |count: &usize| if total == 0 { 0 } else { (100 * count / total) as u32 };
+    let load = |count: &usize| (100 * count).checked_div(total).unwrap_or_default() as u32;
     let mut loads: Vec<u32> = levels.iter().map(load).collect();
     if let Some(first) = levels.iter().position(|count| *count > 0) {
         loads[first] += 100 - loads.iter().sum::<u32>();

@@ -28,6 +28,8 @@ pub(crate) enum Failed {
     Http2(h2::Error),
     /// The framing broke a rule: its name.
     Framing(&'static str),
+    /// It is longer than it may be.
+    Long,
     /// Nothing happened for too long.
     Quiet,
     /// Nobody takes it any more.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::{Failed, Messages, Patience, Piece, Sink, Source};
+use crate::body_limit::{TooLong, spend};
 use crate::h1::body::{write_chunk, write_last_chunk};
 use crate::headers::{is_hop_by_hop, may_be_trailer};
 use crate::mirror::Tee;
@@ -18,6 +19,8 @@ pub(crate) struct Relay<'r> {
     pub(crate) bytes_read: &'r Cell<u64>,
     /// Bytes of it that were written.
     pub(crate) bytes_written: &'r Cell<u64>,
+    /// Bytes of it that may still come.
+    pub(crate) left: Cell<u64>,
     /// Where its gRPC messages are counted.
     pub(crate) messages: &'r Messages<'r>,
     /// Where copies of it go, and whether these are chunked.
@@ -44,6 +47,8 @@ pub(crate) async fn relay(
         match piece {
             Piece::Data(data) => {
                 let count = data.len();
+                let left = spend(with.left.get(), count).map_err(|TooLong| Failed::Long)?;
+                with.left.set(left);
                 let is_last = source.is_at_end();
                 with.read(&data, is_last);
                 sink.data(data, is_last, patience).await?;

@@ -238,6 +238,7 @@ impl Talk<'_, '_> {
         let with = Relay {
             bytes_read: if is_held { &held } else { &self.progress.body_bytes_read },
             bytes_written: &self.progress.upstream_bytes_written,
+            left: Cell::new(exchange.request_bytes_max()),
             messages: &messages,
             tee: tee.map(|tee| (tee, exchange.framing == Framing::Chunked)),
             patience: &patience,
@@ -317,6 +318,7 @@ impl Talk<'_, '_> {
         let with = Relay {
             bytes_read: &self.progress.upstream_bytes_read,
             bytes_written: &self.conversation.exchange.bytes_sent,
+            left: Cell::new(self.conversation.exchange.answer_bytes_max()),
             messages: &messages,
             tee: None,
             patience: &Patience::new(worker, worker.settings.upstream_idle_timeout, self.moved_ms),
@@ -327,6 +329,7 @@ impl Talk<'_, '_> {
             Failed::Io => Reason::UpstreamClosed,
             Failed::Http2(error) => self.reason(&error),
             Failed::Framing(rule) => Reason::UpstreamProtocol(rule),
+            Failed::Long => Reason::AnswerLong,
         })
     }
 
@@ -449,6 +452,7 @@ fn upload_reason(failure: &Failed) -> Reason {
         Failed::Quiet => Reason::BodyTimeout,
         Failed::Io | Failed::Http2(_) => Reason::ClientGone,
         Failed::Framing(rule) => Reason::BadBody(rule),
+        Failed::Long => Reason::RequestLong,
         Failed::Sink => Reason::UpstreamClosed,
         Failed::Slow => Reason::UpstreamIdle,
     }

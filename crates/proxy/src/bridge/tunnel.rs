@@ -89,7 +89,7 @@ impl Pump<'_> {
                 }
                 Err(Failed::Quiet) => return Err(End::Idle),
                 Err(Failed::Sink | Failed::Slow) => return Err(sink),
-                Err(Failed::Io | Failed::Http2(_) | Failed::Framing(_)) => return Err(source),
+                Err(Failed::Io | Failed::Http2(_) | Failed::Framing(_) | Failed::Long) => return Err(source),
             }
         }
     }

@@ -426,7 +426,7 @@ fn effective(rule: &BreakerRule, forced: Option<Forced>, phase: Phase) -> Circui
 
 /// Hystrix compares a whole number of percent, cut off.
 fn is_too_bad(rule: &HystrixRule, errors: u64, requests: u64) -> bool {
-    let percent = if requests == 0 { 0 } else { errors * 100 / requests };
+    let percent = (errors * 100).checked_div(requests).unwrap_or_default();
     requests >= u64::from(rule.volume_threshold) && percent >= u64::from(rule.error_threshold_percent)
 }
 

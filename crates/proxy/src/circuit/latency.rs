@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// The latest values of a minute. Written by all workers without a lock; who looks may miss one that is being written.
 #[derive(Debug, Default)]
-pub(super) struct Latency([Bucket; Latency::BUCKETS]);
+pub(super) struct Latency([Bucket; Self::BUCKETS]);
 
 /// Ten seconds.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Percentiles {
     /// The mean.
     pub mean: Duration,
     /// The values at [`Self::AT`].
-    pub values: [Duration; Percentiles::AT.len()],
+    pub values: [Duration; Self::AT.len()],
 }
 
 impl Percentiles {

@@ -17,6 +17,8 @@ mod ring;
 mod verdict;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -137,11 +139,6 @@ impl Circuit {
         format!("circuit_full{{{} concurrent={}>={max}}}", self.core.place.short, self.core.active())
     }
 
-    /// The state now, for access logs.
-    pub(crate) fn state(&self, now: Instant) -> CircuitState {
-        self.core.lock_at(self.core.at(now)).ledger.state()
-    }
-
     /// Asks to use a fallback; `None`, which is counted, where as many as allowed are under way.
     pub(crate) fn begin_fallback(&self) -> Option<FallbackPass<'_>> {
         let more = |active: u32| (active < self.breaker.fallbacks_max).then_some(active + 1);
@@ -208,11 +205,6 @@ impl Pass<'_> {
         let verdict = Verdict::of(&self.circuit.breaker.rule, trial, took);
         let took = (verdict.event != Event::Cancelled).then_some(took);
         self.circuit.finish(self.probe, verdict, took, self.circuit.core.at(now));
-    }
-
-    /// Whether it is the one call that decides whether the circuit closes.
-    pub(crate) fn is_probe(&self) -> bool {
-        self.probe.is_some()
     }
 
     /// Nobody will know how the call ends: a task that is dropped may be all that is left of it.

@@ -43,7 +43,7 @@ pub enum Event {
 
 /// Counts by event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; Counts::LEN]);
+pub struct Counts([u64; Self::LEN]);
 
 impl Counts {
     const LEN: usize = Event::FallbackMissing as usize + 1;

@@ -191,8 +191,10 @@ where
         {
             connection.graceful_shutdown();
             self.is_leaving = true;
-            // Those on their way have the time that the drain leaves them.
-            self.until_ms = now_ms + worker.settings.drain_timeout.as_millis() as u64;
+            // Those on their way have the time that the drain leaves them; what is short of memory only waits for them.
+            if worker.drains() {
+                self.until_ms = now_ms + worker.settings.drain_timeout.as_millis() as u64;
+            }
         }
         if self.is_leaving {
             due_ms = self.until_ms;

@@ -13,9 +13,19 @@ pub(crate) struct DownstreamStats {
     pub(crate) requests_active: Gauge,
     /// Connections and requests of HTTP/1, then of HTTP/2.
     by_version: [OnceCell<(Counter, Counter)>; 2],
+    faults: OnceCell<FaultStats>,
     prefix: Arc<str>,
     pub(super) classes: [Counter; 5],
     pub(super) request_time: Histogram,
+}
+
+/// Faults injected into requests of clients.
+pub(crate) struct FaultStats {
+    pub(crate) delays: Counter,
+    pub(crate) aborts: Counter,
+    /// Requests held back now.
+    pub(crate) active: Gauge,
+    pub(crate) overflow: Counter,
 }
 
 impl DownstreamStats {
@@ -32,8 +42,22 @@ impl DownstreamStats {
             classes: [class(1), class(2), class(3), class(4), class(5)],
             request_time: shard.histogram(&catalogue::ENVOY_HTTP_DOWNSTREAM_RQ_TIME, &prefix),
             by_version: Default::default(),
+            faults: OnceCell::new(),
             prefix: prefix[0].clone(),
         }
+    }
+
+    /// The counts of injected faults.
+    pub(crate) fn faults(&self, shard: &Shard) -> &FaultStats {
+        self.faults.get_or_init(|| {
+            let labels = [self.prefix.clone()];
+            FaultStats {
+                delays: shard.counter(&catalogue::ENVOY_HTTP_FAULT_DELAYS_INJECTED, &labels),
+                aborts: shard.counter(&catalogue::ENVOY_HTTP_FAULT_ABORTS_INJECTED, &labels),
+                active: shard.gauge(&catalogue::ENVOY_HTTP_FAULT_ACTIVE_FAULTS, &labels),
+                overflow: shard.counter(&catalogue::ENVOY_HTTP_FAULT_FAULTS_OVERFLOW, &labels),
+            }
+        })
     }
 
     /// The counts of connections and of requests of a version of HTTP.

@@ -5,14 +5,16 @@
 //! cannot be indexed, are judged by their other conditions.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use outrigger_model::{Action, ClusterName, PathMatch, Route, VirtualHost};
 
 use super::index::PathIndex;
 use super::matching;
 use super::split::Split;
+use crate::before::Before;
+use crate::rate_limit::RateLimits;
 use crate::request::RequestView;
 
 /// A compiled virtual host.
@@ -32,6 +34,8 @@ pub(crate) struct CompiledRoute {
     /// Never used twice in a process: the key of what workers remember about a route.
     pub(crate) id: u64,
     split: Split,
+    /// What happens before a request is sent on; never set where that is nothing.
+    before: OnceLock<Arc<Before>>,
 }
 
 impl Host {
@@ -42,11 +46,26 @@ impl Host {
         let mut kept = previous.map(Kept::new).unwrap_or_default();
         let compile = |route: &Arc<Route>| {
             let split = kept.take(route).unwrap_or_else(|| Split::new(&weights(route)));
-            CompiledRoute { route: Arc::clone(route), id: next_id(), split }
+            CompiledRoute { route: Arc::clone(route), id: next_id(), split, before: OnceLock::new() }
         };
         let routes = vhost.routes.iter().map(compile).collect();
         let index = (vhost.routes.len() > Self::SCANNED_ROUTES_MAX).then(|| Index::build(&vhost.routes));
         Self { vhost: Arc::clone(vhost), routes, index }
+    }
+
+    /// Whether any of its routes may ask for something before a request is sent on.
+    pub(super) fn asks_before(&self) -> bool {
+        self.routes.iter().any(|route| Before::is_asked_by(&route.route))
+    }
+
+    /// Makes ready what its routes ask for; what is ready stays.
+    pub(super) fn prepare(&self, limits: &RateLimits) {
+        for route in self.routes.iter().filter(|route| route.before.get().is_none()) {
+            if let Some(before) = Before::of_route(&route.route, limits) {
+                // Only the control thread prepares.
+                let _ = route.before.set(before);
+            }
+        }
     }
 
     /// The first route, in the order of the configuration, whose conditions the request meets.
@@ -86,6 +105,11 @@ impl CompiledRoute {
     /// every moment, over all workers. 0 where the route does not forward.
     pub(crate) fn choose(&self) -> usize {
         self.split.next()
+    }
+
+    /// What happens to a request before it is sent on.
+    pub(crate) fn before(&self) -> Option<&Arc<Before>> {
+        self.before.get()
     }
 }
 

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use outrigger_model::{DomainPort, HostPattern, RouteTable, Unmatched, VirtualHost};
 
 use super::Host;
+use crate::rate_limit::RateLimits;
 
 /// A compiled route table; workers share it in an `Arc`.
 #[derive(Debug)]
 pub(crate) struct Table {
     unmatched: Unmatched,
     hosts: Vec<Arc<Host>>,
+    /// Those whose routes may ask for something before a request is sent on.
+    asking: Vec<Arc<Host>>,
     exact: HashMap<Arc<str>, Ports, foldhash::fast::RandomState>,
     suffixes: Wildcards,
     prefixes: Wildcards,
@@ -34,6 +37,7 @@ impl Table {
         let mut table = Self {
             unmatched: routes.unmatched,
             hosts: Vec::with_capacity(routes.virtual_hosts.len()),
+            asking: Vec::new(),
             exact: HashMap::default(),
             suffixes: Wildcards::default(),
             prefixes: Wildcards::default(),
@@ -44,11 +48,19 @@ impl Table {
                 Some(host) => Arc::clone(host),
                 None => Arc::new(Host::compile(vhost, named.get(&*vhost.name).map(|host| &***host))),
             };
+            if host.asks_before() {
+                table.asking.push(host.clone());
+            }
             table.insert(host);
         }
         table.suffixes.seal();
         table.prefixes.seal();
         table
+    }
+
+    /// Makes ready what routes ask for before a request is sent on; what they let through before stays.
+    pub(crate) fn prepare(&self, limits: &RateLimits) {
+        self.asking.iter().for_each(|host| host.prepare(limits));
     }
 
     /// What happens to a host that no virtual host claims.

@@ -47,6 +47,30 @@ metrics! {
     )
     .labels(HTTP_CLASS)
     .envoy("http.{}.downstream_rq_{}xx");
+    /// Requests held back by a `fault.delay`.
+    ENVOY_HTTP_FAULT_DELAYS_INJECTED = http_counter(
+        "envoy_http_fault_delays_injected",
+        "Requests held back by an injected delay.",
+        "http.{}.fault.delays_injected",
+    );
+    /// Requests answered by a `fault.abort`.
+    ENVOY_HTTP_FAULT_ABORTS_INJECTED = http_counter(
+        "envoy_http_fault_aborts_injected",
+        "Requests answered by an injected abort.",
+        "http.{}.fault.aborts_injected",
+    );
+    /// Requests held back now.
+    ENVOY_HTTP_FAULT_ACTIVE_FAULTS = http_gauge(
+        "envoy_http_fault_active_faults",
+        "Requests held back by an injected delay now.",
+        "http.{}.fault.active_faults",
+    );
+    /// Delays left out because as many requests as allowed are held back.
+    ENVOY_HTTP_FAULT_FAULTS_OVERFLOW = http_counter(
+        "envoy_http_fault_faults_overflow",
+        "Injected delays left out because as many requests as allowed were held back already.",
+        "http.{}.fault.faults_overflow",
+    );
     /// HTTP/1 requests of clients.
     ENVOY_HTTP_DOWNSTREAM_RQ_HTTP1_TOTAL = http_counter(
         "envoy_http_downstream_rq_http1_total",

@@ -282,6 +282,25 @@ metrics! {
         "Whether the last good answer for a name has expired and lookups fail: 1 yes, 0 no.",
     )
     .labels(&["host"]);
+    /// `name` is the `RateLimit`, `namespace/name`; `result` is `allowed` or `limited`. A request that one of several limits
+    /// refuses counts with that one alone.
+    OUTRIGGER_RATELIMIT_REQUESTS_TOTAL = Desc::counter(
+        "outrigger_ratelimit_requests_total",
+        "Requests that a RateLimit let through or refused.",
+    )
+    .labels(&["name", "result"]);
+    /// 0: nothing; 1: idle connections are closed and none is kept alive; 2: new requests get 503; 3: new connections are
+    /// closed at once.
+    OUTRIGGER_OVERLOAD_LEVEL = Desc::gauge(
+        "outrigger_overload_level",
+        "What is shed because the memory of the cgroup is nearly used up: 0 nothing, 1 idle connections, 2 requests, 3 \
+         connections.",
+    );
+    /// Without files that nobody used lately from near the first level on; no series without a limit.
+    OUTRIGGER_OVERLOAD_MEMORY_RATIO = Desc::gauge(
+        "outrigger_overload_memory_ratio",
+        "Memory of the cgroup in use as a share of its limit, where it has one: 0 to 1.",
+    );
     /// One value a bound; every bound of the proxy has one.
     OUTRIGGER_LIMIT_HITS_TOTAL = Desc::counter(
         "outrigger_limit_hits_total",

@@ -221,7 +221,7 @@ fn one_probe_however_many_threads_ask() {
             let ask = || {
                 barrier.wait();
                 let passes: Vec<Pass<'_>> = (0..100).filter_map(|_| circuit.admit(now).ok()).collect();
-                assert!(passes.iter().all(Pass::is_probe));
+                assert!(passes.iter().all(|pass| pass.probe.is_some()));
                 // Kept until all have asked: a probe that ended would make room for none anyway.
                 barrier.wait();
                 let count = passes.len();
@@ -248,7 +248,7 @@ fn no_call_is_lost_from_the_counts() {
                     // Time runs through many windows meanwhile.
                     let now = start + Duration::from_millis(turn * 3);
                     match circuit.admit(now) {
-                        Ok(pass) => end(pass, if (turn + thread) % 3 == 0 { "fail" } else { "ok" }, now),
+                        Ok(pass) => end(pass, if (turn + thread).is_multiple_of(3) { "fail" } else { "ok" }, now),
                         Err(Refused::Full) => refused += 1,
                         Err(Refused::Open) => panic!("there are too few calls to open"),
                     }

@@ -1,7 +1,12 @@
 //! What circuits share, what they keep when the policy changes, and what an operator may do to them.
 
+use outrigger_model::{Mesh, Snapshot};
+
 use super::*;
+use crate::dns::{NameServers, Names};
 use crate::health::{Health, Out};
+use crate::policy::Policy;
+use crate::settings::Settings;
 use crate::sweeper::Chore;
 
 fn rule() -> HystrixRule {
@@ -95,7 +100,7 @@ fn an_endpoint_is_out_while_its_circuit_is_not_closed() {
         assert!(health.is(Out::Circuit) && !circuit.would_admit(at(500)));
         assert!(circuit.would_admit(at(sleep_ms)), "it would let a probe through, and asking takes none");
         let probe = circuit.admit(at(sleep_ms)).unwrap();
-        assert!(probe.is_probe() && !circuit.would_admit(at(sleep_ms)) && health.is(Out::Circuit));
+        assert!(probe.probe.is_some() && !circuit.would_admit(at(sleep_ms)) && health.is(Out::Circuit));
         end(probe, "ok", at(sleep_ms));
         assert!(health.is_fine() && circuit.would_admit(at(sleep_ms)));
     }
@@ -154,7 +159,7 @@ fn a_policy_that_forces_or_turns_off_does_so_at_once_and_by_hand() {
     let at = clock();
     let circuits = Circuits::default();
     let take = |rule, ms| circuits.circuit(&cluster("", BreakerScope::Service, hystrix(rule)), None, at(ms));
-    for (ms, rule, state) in [
+    for (ms, rule, expected) in [
         (0, rule(), "closed"),
         (1, HystrixRule { force_open: true, ..rule() }, "forced_open"),
         (2, HystrixRule { force_closed: true, ..rule() }, "disabled"),
@@ -162,8 +167,8 @@ fn a_policy_that_forces_or_turns_off_does_so_at_once_and_by_hand() {
         (4, rule(), "closed"),
     ] {
         let circuit = take(rule, ms);
-        assert_eq!(circuit.state(at(ms)).label(), state);
-        assert_eq!(circuit.would_admit(at(ms)), state != "forced_open");
+        assert_eq!(state(&circuit, at(ms)).label(), expected);
+        assert_eq!(circuit.would_admit(at(ms)), expected != "forced_open");
     }
     assert!(circuits.all(at(5))[0].transitions.iter().all(|(transition, _)| transition.cause == CircuitCause::Manual));
 }
@@ -193,6 +198,43 @@ fn what_no_snapshot_has_any_more_ends_and_keeps_nobody_out() {
 }
 
 #[test]
+fn a_policy_of_the_proxy_carries_circuits_over_and_ends_those_it_has_no_more() {
+    let now = Instant::now();
+    let names = Names::new(NameServers::At(Vec::new()), Settings::default());
+    let snapshot = |rule: Option<HystrixRule>| {
+        let endpoints = vec![Arc::new(endpoint(1, "cart-a")), Arc::new(endpoint(2, "cart-b"))];
+        let rule = rule.map(|rule| Arc::new(breaker(BreakerScope::Endpoint, hystrix(rule))));
+        let model = cluster("", BreakerScope::Endpoint, hystrix(HystrixRule::default()));
+        let model = Cluster { endpoints, breaker: rule, ..model };
+        Arc::new(Snapshot {
+            version: 0,
+            workload: Arc::new(Workload::unknown()),
+            mesh: Mesh { trust_domain: "".into(), domain: "".into(), detect_timeout: None },
+            listeners: Vec::new(),
+            captures: Arc::new([]),
+            clusters: [(model.name.clone(), Arc::new(model))].into(),
+            peers: Arc::default(),
+            services: Vec::new(),
+        })
+    };
+    let first = Policy::compile(snapshot(Some(rule())), None, &names, now);
+    let live = |policy: &Policy| policy.clusters.values().next().expect("it has one").clone();
+    let at = |ms| now + Duration::from_secs(1) + Duration::from_millis(ms);
+    fail(live(&first).hosts[0].circuit.as_ref().expect("it has one"), 4, at(0));
+    first.circuits.run(at(1000));
+    let available =
+        |policy: &Policy| live(policy).hosts.iter().map(|host| host.is_available(at(1000))).collect::<Vec<_>>();
+    assert_eq!(available(&first), [false, true]);
+    let second =
+        Policy::compile(snapshot(Some(HystrixRule { volume_threshold: 9, ..rule() })), Some(&first), &names, now);
+    assert_eq!(available(&second), [false, true], "it is open still");
+    assert_eq!(second.circuits.all(at(1000)).len(), 2);
+    let third = Policy::compile(snapshot(None), Some(&second), &names, now);
+    assert_eq!(available(&third), [true, true]);
+    assert!(live(&third).hosts[0].health.is_fine() && third.circuits.all(at(1000)).is_empty());
+}
+
+#[test]
 fn an_operator_forces_a_circuit_for_a_while() {
     let at = clock();
     let circuits = Circuits::default();
@@ -209,7 +251,7 @@ fn an_operator_forces_a_circuit_for_a_while() {
     assert_eq!((report.state, report.since, report.forced), (CircuitState::Closed, at(10_000), None));
 
     circuits.force(name, Forced::Closed, at(60_000), at(10_200));
-    assert_eq!(circuit.state(at(12_000)), CircuitState::Disabled, "it passes calls though they fail");
+    assert_eq!(state(&circuit, at(12_000)), CircuitState::Disabled, "it passes calls though they fail");
     fail(&circuit, 1, at(12_000));
     assert!(circuits.release(name, at(12_001)));
     assert!(circuit.admit(at(12_002)).is_err(), "it has been judged all the same");
