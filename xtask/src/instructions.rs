@@ -2,7 +2,7 @@
 //!
 //! Time cannot guard a merge on a machine that others share; instruction counts can. The whole binary runs under
 //! callgrind twice, with few and with many requests over one kept connection, one after another; the difference divided
-//! by the requests between is what one request costs in user space, start-up and shut-down excluded. The counts of two
+//! by the requests between is what one request costs in user space, start-up and shut-down excluded. Limits, outlier detection and a circuit breaker are on. The counts of two
 //! runs differ by less than a percent.
 
 use std::fs;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::bench::watching;
 use crate::peers::ready;
 use crate::scale::{Client, backend};
 use crate::shell::{self, Background};
@@ -78,7 +79,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn count(valgrind: &Path, program: &Path, folder: &Path, requests: u32) -> Result<f64> {
     let yaml = folder.join("yaml");
     fs::create_dir_all(&yaml)?;
-    fs::write(yaml.join("edited.yaml"), crate::scale::edited_service(backend(b'a')?))?;
+    fs::write(
+        yaml.join("edited.yaml"),
+        crate::scale::edited_service(backend(b'a')?) + &watching("edited", "team-0", true),
+    )?;
     let out = folder.join(format!("callgrind.{requests}"));
     let mut command = Command::new(valgrind);
     command.args(["--tool=callgrind", "--quiet"]).arg(format!("--callgrind-out-file={}", out.display()));

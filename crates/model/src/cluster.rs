@@ -81,10 +81,9 @@ pub struct Cluster {
     pub balance: Balance,
     /// `connectionPool.tcp.connectTimeout`, default 10 s (mesh `connectTimeout`).
     pub connect_timeout: Duration,
-    /// `connectionPool`; not enforced yet are the limits on connections, requests and retries, and the longest duration of a
-    /// connection.
+    /// `connectionPool`.
     pub pool: ConnectionPool,
-    /// `outlierDetection`; not enforced yet.
+    /// `outlierDetection`.
     pub outlier: Option<OutlierDetection>,
     /// Its circuit breaker; not enforced yet.
     pub breaker: Option<Arc<Breaker>>,

@@ -93,9 +93,9 @@ pub struct Route {
     pub cors: Option<Cors>,
     /// `timeout` (HTTPRoute `timeouts.request`): from the end of the request to the end of its answer. `None`: none.
     pub timeout: Option<Duration>,
-    /// `retries`; but for the time of one try not enforced yet.
+    /// `retries`.
     pub retry: Option<RetryPolicy>,
-    /// `fault`; not enforced yet.
+    /// `fault`: comes before [`Self::timeout`] and [`Self::retry`], which are for requests that it passes over.
     pub fault: Option<Fault>,
     /// Limits on its requests, each of which must let one pass; not enforced yet.
     pub rate_limits: Vec<Arc<RateLimit>>,

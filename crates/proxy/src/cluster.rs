@@ -258,6 +258,7 @@ impl LiveCluster {
         }
         let table = HashTable::build(&model.balance.policy, &hosts);
         let limits = previous.map_or_else(Arc::default, |previous| previous.limits.clone());
+        limits.obey(&model.pool);
         let offered = previous.map_or_else(|| Arc::new(Offered::new(now)), |previous| previous.offered.clone());
         let circuit = circuits.of_cluster(model);
         let last_headers = LastHeaders::of(model, previous.and_then(|previous| previous.last_headers.as_ref()));

@@ -59,6 +59,7 @@ impl Collect for Collector {
             }
             if all || used {
                 membership(&cluster.model, cluster, now, out);
+                cluster.limits.collect(&cluster.model, out);
             }
             if used && cluster.hosts.len() <= Self::ENDPOINTS_MAX {
                 known.extend(cluster.hosts.iter().map(|h| h.id));

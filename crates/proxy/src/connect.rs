@@ -1,4 +1,4 @@
-//! Opening connections to endpoints.
+//! Opening connections to endpoints, as many as the limits of their cluster allow.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -10,9 +10,11 @@ use crate::choose::Choice;
 use crate::failure::Reason;
 use crate::h1::stream::Stream;
 use crate::keepalive;
-use crate::pool::Upstream;
+use crate::limits::Held;
+use crate::line::{Asked, Leave, Line, Turn};
+use crate::pool::{Counted, Upstream};
 use crate::proxy_protocol::{self, Ends};
-use crate::record::HeldGauge;
+use crate::record::{HeldGauge, Raised};
 use crate::worker::{Worker, WorkerCluster};
 
 /// Small writes leave at once; a peer that vanished is noticed. A socket that refuses an option still works.
@@ -44,12 +46,107 @@ fn reaches(source: IpAddr, to: IpAddr) -> bool {
     source.is_ipv4() == to.is_ipv4() && (to.is_loopback() || !source.is_loopback())
 }
 
-/// Opens a connection to a chosen endpoint; `ends` are those of the client it is for.
+/// A connection to a chosen endpoint for one request of HTTP/1; `ends` are those of the client it is for. Where the limit on
+/// connections made the request wait, it may be one that served others before.
 pub(crate) async fn connect(
     worker: &Worker,
     choice: &Choice<'_>,
     cluster: Option<&WorkerCluster>,
     ends: Option<&Rc<Ends>>,
+) -> Result<Upstream, Reason> {
+    let Some(limited) = cluster else { return open(worker, choice, None, ends, None).await };
+    let _pending = Pending::begin(worker, limited)?;
+    let is_private = limited.live.model.proxy_protocol.is_some();
+    let line = worker.pool.line(choice.state.id);
+    let leave = loop {
+        match turn(worker, limited, &line, || worker.pool.take(choice.state.id, worker.clock.now_ms())).await {
+            Turn::Open(leave) => break leave,
+            // One that names its client is needed; this one makes room for it.
+            Turn::Given(kept) if is_private => drop(kept),
+            Turn::Given(kept) => return Ok(kept),
+        }
+    };
+    let upstream = open(worker, choice, cluster, ends, Some(leave)).await?;
+    limited.stats.connected(&worker.recorder.shard, false);
+    Ok(upstream)
+}
+
+/// A connection to a chosen endpoint whose bytes are relayed. It is not waited for: those that are open may last for days.
+pub(crate) async fn connect_relayed(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    cluster: Option<&WorkerCluster>,
+    ends: Option<&Rc<Ends>>,
+) -> Result<Upstream, Reason> {
+    let Some(limited) = cluster else { return open(worker, choice, None, ends, None).await };
+    let Some(slot) = limited.live.limits.slot() else {
+        limited.limit_stats.connections_overflow(&worker.recorder.shard);
+        return Err(Reason::Overflow("maxConnections"));
+    };
+    let _pending = Pending::begin(worker, limited)?;
+    open(worker, choice, cluster, ends, Some(Leave::alone(slot))).await
+}
+
+/// Leave to open a connection of a line, or one there is, waited for where the limit is reached; `idle` is asked for one
+/// before.
+pub(crate) async fn turn<T: 'static>(
+    worker: &Worker,
+    cluster: &WorkerCluster,
+    line: &Rc<Line<T>>,
+    idle: impl FnOnce() -> Option<T>,
+) -> Turn<T> {
+    let limits = &cluster.live.limits;
+    let asked = line.ask(limits);
+    if let Asked::Room(leave) = asked {
+        return Turn::Open(leave);
+    }
+    cluster.limit_stats.connections_overflow(&worker.recorder.shard);
+    match asked {
+        Asked::Room(leave) | Asked::Regardless(leave) => Turn::Open(leave),
+        Asked::Full => match idle() {
+            Some(idle) => Turn::Given(idle),
+            // Apart: few requests ever wait.
+            None => Box::pin(line.turn(limits)).await,
+        },
+    }
+}
+
+/// Counts a request that has no connection yet.
+pub(crate) struct Pending<'c> {
+    _held: Held<'c>,
+    _gauge: Raised<'c>,
+}
+
+impl<'c> Pending<'c> {
+    /// Begins to, if the limit lets it wait.
+    pub(crate) fn begin(worker: &Worker, cluster: &'c WorkerCluster) -> Result<Self, Reason> {
+        let (stats, shard) = (&cluster.limit_stats, &worker.recorder.shard);
+        match cluster.live.limits.admit_pending(&cluster.live.model.pool) {
+            Ok(held) => Ok(Self { _held: held, _gauge: stats.pending(shard) }),
+            Err(reason) => {
+                stats.pending_overflow(shard);
+                Err(reason)
+            }
+        }
+    }
+}
+
+/// Admits a request that has a connection, until the result is dropped.
+pub(crate) fn admit<'c>(worker: &Worker, cluster: &'c WorkerCluster) -> Result<Option<Held<'c>>, Reason> {
+    let admitted = cluster.live.limits.admit_request(&cluster.live.model.pool);
+    if admitted.is_err() {
+        cluster.limit_stats.requests_overflow(&worker.recorder.shard);
+    }
+    admitted
+}
+
+/// Opens a connection that the limits allow.
+pub(crate) async fn open(
+    worker: &Worker,
+    choice: &Choice<'_>,
+    cluster: Option<&WorkerCluster>,
+    ends: Option<&Rc<Ends>>,
+    leave: Option<Leave>,
 ) -> Result<Upstream, Reason> {
     let address = choice.state.next_address();
     if worker.shared.is_own_address(address) {
@@ -76,10 +173,12 @@ pub(crate) async fn connect(
         stats.connections_total.inc();
     }
     set_options(&socket, cluster);
-    let counted = stats.map(|s| HeldGauge::new(&s.connections_active));
+    let counted = Counted { _gauge: stats.map(|s| HeldGauge::new(&s.connections_active)), _leave: leave };
+    let lasts = cluster.and_then(|c| c.live.model.pool.connection_duration_max);
+    let expires_ms = lasts.map_or(u64::MAX, |lasts| worker.clock.now_ms().saturating_add(lasts.as_millis() as u64));
     let mut stream = Stream::new(socket, &worker.clock);
     let is_private = proxy_protocol::announce(worker, &mut stream, cluster, ends).await?;
-    Ok(Upstream { stream, served: 0, is_private, _counted: counted })
+    Ok(Upstream { stream, served: 0, is_private, expires_ms, counted })
 }
 
 #[cfg(test)]

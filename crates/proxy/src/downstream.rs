@@ -1,9 +1,12 @@
 //! The client's side of one exchange: a connection of HTTP/1, or one stream of HTTP/2.
 
+use std::future::poll_fn;
 use std::pin::pin;
+use std::task::{Context, Poll};
 
 use crate::answer::Answer;
 use crate::bridge::{Patience, Sink};
+use crate::failure::Reason;
 use crate::h1::stream::Stream;
 use crate::h2::call::Call;
 use crate::h2::head;
@@ -36,6 +39,33 @@ impl Downstream<'_> {
         exchange.bytes_sent.set((out.len() + body.len()) as u64);
         worker.buffers.give_head(out);
         sent
+    }
+
+    /// Awaits what does not take the client's doing, unless the client is known to have gone before.
+    pub(crate) async fn while_there<T>(&mut self, work: impl Future<Output = Result<T, Reason>>) -> Result<T, Reason> {
+        let mut work = pin!(work);
+        let mut watching = true;
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(done);
+            }
+            if watching && let Poll::Ready(gone) = self.poll_gone(cx) {
+                watching = false;
+                if gone {
+                    return Poll::Ready(Err(Reason::ClientGone));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Ready once it is known whether the client has gone.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        match self {
+            Self::Http1(client) => client.split().0.poll_reset(cx),
+            Self::Http2(call) => call.split().1.poll_gone(cx).map(|()| true),
+        }
     }
 
     /// An answer that broke off cannot be mended, only be seen to be incomplete. A reset says so whatever the framing: an

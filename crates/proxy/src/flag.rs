@@ -35,6 +35,8 @@ pub(crate) enum Flag {
     DownstreamProtocolError,
     /// `UMSDR`
     UpstreamMaxStreamDurationReached,
+    /// `DT`
+    DurationTimeout,
     /// `UPE`
     UpstreamProtocolError,
     /// `NC`
@@ -47,7 +49,7 @@ pub(crate) enum Flag {
 
 impl Flag {
     /// All but none, in Envoy's order.
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::NoHealthyUpstream,
         Self::UpstreamRequestTimeout,
         Self::UpstreamRemoteReset,
@@ -63,6 +65,7 @@ impl Flag {
         Self::StreamIdleTimeout,
         Self::DownstreamProtocolError,
         Self::UpstreamMaxStreamDurationReached,
+        Self::DurationTimeout,
         Self::UpstreamProtocolError,
         Self::NoClusterFound,
         Self::OverloadManager,
@@ -79,6 +82,7 @@ impl Flag {
             Self::UpstreamConnectionFailure => "UF",
             Self::UpstreamConnectionTermination => "UC",
             Self::UpstreamOverflow => "UO",
+            Self::DurationTimeout => "DT",
             Self::UpstreamProtocolError => "UPE",
             Self::UpstreamRequestTimeout => "UT",
             Self::UpstreamRetryLimitExceeded => "URX",

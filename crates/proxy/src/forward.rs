@@ -14,7 +14,7 @@ use outrigger_model::{RetryPolicy, UpstreamHttp};
 use crate::answer::Answer;
 use crate::bridge;
 use crate::choose::{Choice, choose};
-use crate::connect::connect;
+use crate::connect::{admit, connect};
 use crate::deadlines::Deadlines;
 use crate::downstream::Downstream;
 use crate::exchange::Conversation;
@@ -27,7 +27,7 @@ use crate::h2::client::{Lease, lease};
 use crate::held_body::{HeldBody, Needs};
 use crate::mirror::{self, Tee};
 use crate::plan::{Client, Exchange};
-use crate::pool::Upstream;
+use crate::pool::{Upstream, give_back};
 use crate::progress::Lost;
 use crate::record::{EndpointStats, Raised, Side};
 use crate::retry::Tries;
@@ -102,6 +102,16 @@ pub(crate) enum Link {
     Http1(Upstream),
     /// Shared with other requests.
     Http2(Lease),
+}
+
+impl Link {
+    /// Whether requests went over it before.
+    fn was_used(&self) -> bool {
+        match self {
+            Self::Http1(upstream) => upstream.served > 0,
+            Self::Http2(lease) => lease.was_used,
+        }
+    }
 }
 
 /// How the conversations of a kind of client are held. A type and no branch, so that what only the other kind needs takes no
@@ -324,16 +334,25 @@ async fn converse<T: Talks>(
         let linked = match &reused {
             Some(_) => Ok(()),
             None => {
-                let linked = pin!(link(worker, choice, cluster, exchange, over_http2));
+                let linked = pin!(client.while_there(link(worker, choice, cluster, exchange, over_http2)));
                 deadlines.limit(linked, &Cell::new(0)).await.flatten().map(|link| reused = Some(link))
             }
         };
         let lost = match linked {
             Ok(()) => {
+                let admitted = cluster.map(|cluster| admit(worker, cluster)).transpose();
+                let _admitted = match admitted {
+                    Ok(admitted) => admitted,
+                    Err(reason) => {
+                        spare(worker, cluster, choice, reused);
+                        watch.failed(reason);
+                        return Err(broken(Lost::unsent(reason), forwarding, choice));
+                    }
+                };
                 if let Some(counter) = &choice.stats.requests_total {
                     counter.inc();
                 }
-                was_reused |= matches!(&reused, Some(Link::Http2(lease)) if lease.was_used);
+                was_reused |= reused.as_ref().is_some_and(Link::was_used);
                 match T::talk(conversation, client, &mut reused).await {
                     Ok(answered) => {
                         if exchange.is_grpc {
@@ -364,6 +383,13 @@ async fn converse<T: Talks>(
     }
 }
 
+/// Leaves a connection that was not used for other requests.
+fn spare(worker: &Worker, cluster: Option<&WorkerCluster>, choice: &Choice<'_>, link: Option<Link>) {
+    if let Some(Link::Http1(upstream)) = link {
+        give_back(worker, cluster.map(|cluster| &cluster.live.model.pool), choice.state.id, upstream);
+    }
+}
+
 /// A connection to the chosen endpoint.
 async fn link(
     worker: &Rc<Worker>,
@@ -379,11 +405,8 @@ async fn link(
             return Ok(Link::Http2(lease));
         }
     }
-    let upstream = connect(worker, choice, cluster, Some(&exchange.ends)).await?;
-    if let Some(cluster) = cluster {
-        cluster.stats.connected(&worker.recorder.shard, false);
-    }
-    Ok(Link::Http1(upstream))
+    // Apart: most requests find a connection open.
+    Box::pin(connect(worker, choice, cluster, Some(&exchange.ends))).await.map(Link::Http1)
 }
 
 /// A failure with what is known of it.

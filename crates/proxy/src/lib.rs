@@ -41,6 +41,7 @@ mod in_force;
 mod keepalive;
 mod labels;
 mod limits;
+mod line;
 mod mirror;
 mod named;
 mod outlier;

@@ -4,6 +4,7 @@
 //! flag, and kept beside what they count; from then on recording is a handful of plain stores.
 
 mod downstream;
+mod limits;
 mod messages;
 mod tcp;
 
@@ -23,6 +24,7 @@ use crate::labels::{cluster_labels, endpoint_labels, route_labels, workload_labe
 use crate::mirror::Mirrored;
 
 pub(crate) use downstream::DownstreamStats;
+pub(crate) use limits::LimitStats;
 pub(crate) use tcp::{Bytes, Connection};
 
 /// What became of an exchange.

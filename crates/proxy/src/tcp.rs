@@ -13,13 +13,15 @@ use outrigger_model::{BalancePolicy, ClusterName, Discovery, HashKey};
 
 use crate::balance::{Key, hash_key};
 use crate::choose::{choose_in, choose_original};
-use crate::connect::connect;
+use crate::cluster::EndpointState;
+use crate::connect::connect_relayed;
 use crate::failure::Reason;
 use crate::first_answer;
 use crate::h1::stream::Stream;
 use crate::plan::Client;
 use crate::record::{Connection, EndpointStats, Side};
 use crate::request::RequestView;
+use crate::trial::Trial;
 use crate::worker::{Worker, WorkerCluster};
 
 pub(crate) use pipe::Pipes;
@@ -57,7 +59,9 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client) {
         Err((stats, reason, cause)) => return refuse(worker, client, side, &stats, (reason, &cause)),
     };
     let _active = choice.state.begin();
-    let mut upstream = match connect(worker, &choice, Some(&cluster), Some(&who.ends)).await {
+    let connected = connect_relayed(worker, &choice, Some(&cluster), Some(&who.ends)).await;
+    report(&cluster, &choice.state, connected.as_ref().err().copied());
+    let mut upstream = match connected {
         Ok(upstream) => upstream,
         Err(reason) => {
             let cause = format!("{} at {}", destination.cluster, choice.state.endpoint.address);
@@ -67,11 +71,23 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Stream, who: &Client) {
     let connection = Connection::open(&worker.recorder, side, &choice.stats);
     drop(current);
     let silence = silence(worker, &cluster);
-    if let Err(end) = both_ways(worker, client, &mut upstream.stream, &connection, silence).await {
+    let relaying = both_ways(worker, client, &mut upstream.stream, &connection, silence);
+    let ended = match cluster.live.model.pool.connection_duration_max {
+        None => relaying.await,
+        Some(lasts) => tokio::time::timeout(lasts, relaying).await.unwrap_or(Err(End::Age)),
+    };
+    if let Err(end) = ended {
         connection.flag.set(end.flag());
         client.cut();
         upstream.stream.cut();
     }
+}
+
+/// Tells outlier detection whether an endpoint took a connection.
+fn report(cluster: &WorkerCluster, endpoint: &EndpointState, failed: Option<Reason>) {
+    let Some(outliers) = &cluster.live.outliers else { return };
+    let trial = failed.map_or(Trial::Answered { status: 200, grpc: None }, Trial::Failed);
+    outliers.tried(endpoint, trial, Instant::now());
 }
 
 /// How long a connection to a cluster may be silent.

@@ -7,7 +7,7 @@
 use outrigger_model::{ClusterName, Direction, Discovery, Unmatched};
 
 use crate::choose::Choice;
-use crate::connect::connect;
+use crate::connect::connect_relayed;
 use crate::downstream::Downstream;
 use crate::failure::Reason;
 use crate::forward::{Answered, Broken, Destination, Forwarding, broken};
@@ -99,7 +99,7 @@ pub(crate) async fn open(
 ) -> Result<Answered, Broken> {
     let fail = |reason| broken(Lost::unsent(reason), forwarding, choice);
     let cluster = forwarding.cluster().map(|cluster| &**cluster);
-    let upstream = connect(worker, choice, cluster, Some(&exchange.ends)).await.map_err(fail)?;
+    let upstream = connect_relayed(worker, choice, cluster, Some(&exchange.ends)).await.map_err(fail)?;
     if let Some(counter) = &choice.stats.requests_total {
         counter.inc();
     }

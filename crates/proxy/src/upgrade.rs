@@ -119,6 +119,7 @@ pub(crate) async fn relay(worker: &Worker, client: &mut Downstream<'_>, who: &Cl
     let _active = Raised::new(&worker.recorder.downstream(&direction).requests_active);
     let _of_cluster = stats.map(|stats| Raised::new(&stats.requests_active));
     let _of_endpoint = state.go_on();
+    let _of_limit = cluster.as_ref().and_then(|cluster| cluster.live.limits.go_on(&cluster.live.model.pool));
     let connection = Connection::open(&worker.recorder, side, &endpoint);
     let keepalive = cluster.as_ref().and_then(|cluster| cluster.live.model.pool.keepalive);
     match (client, upstream) {

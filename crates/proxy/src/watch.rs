@@ -52,7 +52,11 @@ impl<'w> Watch<'w> {
 
     /// The head of an answer came to a call that is judged by its status at the end. However long it streams, it was not slow.
     pub(crate) fn began_to_answer(&self) {
-        self.took.set(self.began.map(|began| began.elapsed()));
+        self.began_to_answer_at(Instant::now());
+    }
+
+    fn began_to_answer_at(&self, now: Instant) {
+        self.took.set(self.began.map(|began| now.saturating_duration_since(began)));
     }
 
     /// The head of an answer came, or the status of a call.
@@ -66,8 +70,11 @@ impl<'w> Watch<'w> {
     }
 
     fn tell(&self, trial: Trial) {
+        self.tell_at(trial, Instant::now());
+    }
+
+    fn tell_at(&self, trial: Trial, now: Instant) {
         let Some(began) = self.began else { return };
-        let now = Instant::now();
         let took = self.took.get().unwrap_or_else(|| now.saturating_duration_since(began));
         if let Some(outliers) = self.outliers {
             outliers.tried(self.endpoint, trial, now);
@@ -83,4 +90,47 @@ fn admit(circuit: &Circuit, now: Instant) -> Result<Pass<'_>, (Reason, String)> 
         Refused::Open => (Reason::CircuitOpen, circuit.why(now)),
         Refused::Full => (Reason::CircuitFull, circuit.why_full()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use outrigger_model::{BreakerRule, BreakerScope, Cluster, Endpoint, HystrixRule, Locality, Workload};
+
+    use super::*;
+    use crate::circuit::{CircuitEvent, Circuits, testing};
+    use crate::dns::{NameServers, Names};
+    use crate::settings::Settings;
+
+    #[test]
+    fn a_call_that_streams_for_long_is_judged_by_its_end_and_is_as_slow_as_its_head() {
+        let limits = HystrixRule { timeout: Some(Duration::from_secs(1)), ..HystrixRule::default() };
+        let endpoint = Endpoint {
+            address: SocketAddr::from(([127, 0, 0, 1], 80)),
+            weight: 1,
+            priority: 0,
+            locality: Locality::default(),
+            locality_weight: 0,
+            workload: Arc::new(Workload::unknown()),
+        };
+        let model = testing::cluster("", BreakerScope::Service, BreakerRule::Hystrix(limits));
+        let model = Arc::new(Cluster { endpoints: vec![Arc::new(endpoint)], ..model });
+        let (names, circuits) = (Names::new(NameServers::At(Vec::new()), Settings::default()), Circuits::default());
+        let live = LiveCluster::reconcile(&model, None, &names, &circuits, Instant::now());
+        for (status, begins, expected) in
+            [(0, true, CircuitEvent::Success), (14, true, CircuitEvent::Failure), (0, false, CircuitEvent::Timeout)]
+        {
+            let watch = Watch::begin(Some(&live), &live.hosts[0]).expect("it is closed");
+            let now = Instant::now();
+            if begins {
+                watch.began_to_answer_at(now + Duration::from_millis(50));
+            }
+            let before = circuits.all(now)[0].total.of(expected);
+            watch.tell_at(Trial::Answered { status: 200, grpc: Some(status) }, now + Duration::from_secs(600));
+            let after = circuits.all(now)[0].total.of(expected);
+            assert_eq!(after - before, 1, "{expected:?}");
+        }
+    }
 }

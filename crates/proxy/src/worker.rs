@@ -25,7 +25,7 @@ use crate::mirror::Mirrors;
 use crate::overload::{Level, Overload};
 use crate::policy::Policy;
 use crate::pool::Pool;
-use crate::record::{ClusterStats, EndpointStats, Recorder};
+use crate::record::{ClusterStats, EndpointStats, LimitStats, Recorder};
 use crate::retry;
 use crate::route::CompiledRoute;
 use crate::settings::Settings;
@@ -86,6 +86,7 @@ pub(crate) struct WorkerCluster {
     pub(crate) live: Arc<LiveCluster>,
     pub(crate) balancer: RefCell<Balancer>,
     pub(crate) stats: ClusterStats,
+    pub(crate) limit_stats: LimitStats,
     pub(crate) no_endpoint: Rc<EndpointStats>,
     /// How many retries there may be where the configuration does not say so.
     pub(crate) budget: Rc<retry::Own>,
@@ -326,6 +327,7 @@ impl WorkerCluster {
         Self {
             balancer: RefCell::new(balancer),
             stats: recorder.cluster(&live.model),
+            limit_stats: LimitStats::new(&recorder.shard, &live.model),
             no_endpoint: Rc::new(recorder.no_endpoint(&live.model.service)),
             budget,
             endpoints: RefCell::new(Vec::new()),

@@ -104,7 +104,8 @@ fn envoy_relay() -> String {
         .to_owned()
 }
 
-/// The service that [`HOST`] names, with the backend as its one endpoint. The port's name says what it speaks.
+/// The service that [`HOST`] names, with the backend as its one endpoint. The port's name says what it speaks. Everything that
+/// watches over requests is on: limits, outlier detection, a circuit breaker; the peers have none of it.
 pub(crate) fn outrigger(part: Part, backend: SocketAddr) -> String {
     let port = backend.port();
     let protocol = match part {
@@ -113,6 +114,8 @@ pub(crate) fn outrigger(part: Part, backend: SocketAddr) -> String {
         Part::Grpc => "grpc",
         Part::TcpRequests | Part::TcpBytes => "tcp",
     };
+    let has_requests = !matches!(part, Part::TcpRequests | Part::TcpBytes);
+    let watching = watching("backend", "bench", has_requests);
     format!(
         r"apiVersion: v1
 kind: Service
@@ -132,8 +135,37 @@ ports: [{{name: {protocol}, port: {port}, protocol: TCP}}]
 endpoints:
 - addresses: [127.0.0.1]
   conditions: {{ready: true}}
-"
+{watching}"
     )
+}
+
+/// What watches over the connections to a service, and over requests where it has some.
+pub(crate) fn watching(name: &str, namespace: &str, has_requests: bool) -> String {
+    let rule = format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  host: {name}
+  trafficPolicy:
+    connectionPool:
+      tcp: {{maxConnections: 20000}}
+      http: {{http1MaxPendingRequests: 10000, http2MaxRequests: 10000, maxRetries: 100}}
+    outlierDetection: {{consecutive5xxErrors: 5, interval: 1s, maxEjectionPercent: 100}}
+"
+    );
+    let breaker = format!(
+        "---
+apiVersion: outrigger.dev/v1alpha1
+kind: CircuitBreaker
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  targetRefs: [{{group: '', kind: Service, name: {name}}}]
+  circuitBreaker: {{requestVolumeThreshold: 20, errorThresholdPercentage: 50}}
+"
+    );
+    if has_requests { rule + &breaker } else { rule }
 }
 
 #[cfg(test)]

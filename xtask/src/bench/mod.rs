@@ -31,6 +31,7 @@ use crate::bench::peers::{Peer, Running, Stage};
 use crate::bench::report::{Report, Row};
 use crate::{process, shell};
 
+pub(crate) use configurations::watching;
 pub(crate) use report::median;
 
 /// Connections that come and go before the idle ones, so that what a proxy sets up once is not counted for them.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use outrigger_model as model;
 
 use super::balancer::LoadBalancer;
-use super::istio::{ExportTo, PortSelector, Unmodelled, duration_1ms, later, later_duration, spanned};
+use super::istio::{ExportTo, PortSelector, Unmodelled, duration_1ms, later, spanned};
 use super::outlier::{self, Detection};
 use crate::address;
 use crate::codes;
@@ -107,7 +107,7 @@ object! {
         /// `connectionPool`.
         pub connection_pool: Option<Arc<ConnectionPool>> = optional "connectionPool",
         /// `outlierDetection`.
-        pub outlier: Option<Arc<Detection>> = with(later) "outlierDetection",
+        pub outlier: Option<Arc<Detection>> = optional "outlierDetection",
         /// `tls`.
         pub tls: Option<Arc<Tls>> = with(later) "tls",
         /// `portLevelSettings`.
@@ -117,7 +117,7 @@ object! {
         /// `proxyProtocol`.
         pub proxy_protocol: Option<ProxyProtocol> = optional "proxyProtocol",
         /// `retryBudget`.
-        pub retry_budget: Option<RetryBudget> = with(later) "retryBudget",
+        pub retry_budget: Option<RetryBudget> = optional "retryBudget",
     }
 }
 
@@ -131,7 +131,7 @@ object! {
         /// `connectionPool`.
         pub connection_pool: Option<Arc<ConnectionPool>> = optional "connectionPool",
         /// `outlierDetection`.
-        pub outlier: Option<Arc<Detection>> = with(later) "outlierDetection",
+        pub outlier: Option<Arc<Detection>> = optional "outlierDetection",
         /// `tls`.
         pub tls: Option<Arc<Tls>> = with(later) "tls",
     }
@@ -151,13 +151,13 @@ object! {
     /// `connectionPool.tcp`.
     pub struct TcpPool {
         /// `maxConnections`.
-        pub connections_max: Option<i32> = with(later) "maxConnections",
+        pub connections_max: Option<i32> = optional "maxConnections",
         /// `connectTimeout`.
         pub connect_timeout: Option<Duration> = with(duration_1ms) "connectTimeout",
         /// `tcpKeepalive`.
         pub keepalive: Option<TcpKeepalive> = optional "tcpKeepalive",
         /// `maxConnectionDuration`.
-        pub connection_duration_max: Option<Duration> = with(later_duration) "maxConnectionDuration",
+        pub connection_duration_max: Option<Duration> = with(duration_1ms) "maxConnectionDuration",
         /// `idleTimeout` of relayed bytes, and of connections for HTTP where `http` has none.
         pub idle_timeout: Option<Duration> = optional "idleTimeout",
     }
@@ -187,13 +187,13 @@ object! {
     /// `connectionPool.http`.
     pub struct HttpPool {
         /// `http1MaxPendingRequests`.
-        pub pending_max: Option<i32> = with(later) "http1MaxPendingRequests",
+        pub pending_max: Option<i32> = optional "http1MaxPendingRequests",
         /// `http2MaxRequests`.
-        pub requests_max: Option<i32> = with(later) "http2MaxRequests",
+        pub requests_max: Option<i32> = optional "http2MaxRequests",
         /// `maxRequestsPerConnection`; 0 is unlimited.
         pub requests_per_connection_max: Option<i32> = optional "maxRequestsPerConnection",
         /// `maxRetries`.
-        pub retries_max: Option<i32> = with(later) "maxRetries",
+        pub retries_max: Option<i32> = optional "maxRetries",
         /// `idleTimeout`.
         pub idle_timeout: Option<Duration> = with(duration_1ms) "idleTimeout",
         /// `h2UpgradePolicy`.

@@ -284,8 +284,8 @@ impl Settings {
             let pos = names.iter().find_map(|name| self.place(name)).unwrap_or_default();
             out.push(Problem { code: codes::SCHEMA, pos, message, hint });
         };
-        if window % buckets != 0 {
-            let fits = (1..=buckets).rev().find(|count| window % count == 0).unwrap_or(1);
+        if !window.is_multiple_of(buckets) {
+            let fits = (1..=buckets).rev().find(|count| window.is_multiple_of(*count)).unwrap_or(1);
             let message =
                 format!("found {BUCKETS} {buckets}, expected a number that divides {WINDOW}, which is {window}");
             fail(&[BUCKETS, WINDOW], message, format!("write {fits}, or another window"));

@@ -175,12 +175,6 @@ pub fn duration_1ms(node: &Node<'_>, cx: &mut Cx) -> Option<Duration> {
     Some(value)
 }
 
-/// `with(later_duration)`: as [`duration_1ms`], and not enforced yet.
-pub fn later_duration(node: &Node<'_>, cx: &mut Cx) -> Option<Duration> {
-    report_later(node, cx);
-    duration_1ms(node, cx)
-}
-
 /// Reads a header name for a match; pseudo-headers are the caller's business.
 pub fn header_name(text: &str, pos: crate::node::Pos, cx: &mut Cx) -> Option<HeaderName> {
     match HeaderName::parse(text) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::balancer::LocalitySetting;
 use super::destination_rule::{ConnectionPool, TcpKeepalive};
-use super::istio::{ExportTo, Unmodelled, duration_1ms, later};
+use super::istio::{ExportTo, Unmodelled, duration_1ms};
 use super::outlier::Detection;
 use super::resilience::{Retries, mesh_retries};
 use super::sidecar::OutboundTrafficPolicy;
@@ -52,7 +52,7 @@ object! {
         /// `connectionPool`.
         pub connection_pool: Option<Arc<ConnectionPool>> = optional "connectionPool",
         /// `outlierDetection`.
-        pub outlier: Option<Arc<Detection>> = with(later) "outlierDetection",
+        pub outlier: Option<Arc<Detection>> = optional "outlierDetection",
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use outrigger_model::{BackOff, Fault, FaultAbort, FaultDelay, Fraction, RetryOn as Words, RetryPolicy};
 
-use super::istio::{Percent, duration_1ms, report_later};
+use super::istio::{Percent, duration_1ms};
 use crate::codes;
 use crate::decode::{Cx, Decode, Fields, clip, list, nearest};
 use crate::node::{Node, Pos};
@@ -48,14 +48,13 @@ pub(super) fn check_repeats(meta: &Metadata, asks: Option<(String, Pos)>, cx: &m
     }
 }
 
-/// What ends a try that the application may have acted on.
+/// What ends a try that the application may have acted on. A status of gRPC is its own word that the call may be made again.
 pub(super) const MAY_HAVE_ACTED: Words = Words::FIVE_XX
     .and(Words::GATEWAY_ERROR)
     .and(Words::RESET)
     .and(Words::RETRIABLE_4XX)
     .and(Words::RETRIABLE_STATUS_CODES)
-    .and(Words::DEADLINE_EXCEEDED)
-    .and(Words::INTERNAL);
+    .and(Words::ENVOY_RATELIMITED);
 
 object! {
     /// `retries`; also `meshConfig.defaultHttpRetryPolicy`.
@@ -85,30 +84,12 @@ fn check_retries(retries: &Retries, pos: Pos, cx: &mut Cx) {
 
 /// Reads `meshConfig.defaultHttpRetryPolicy`.
 pub(super) fn mesh_retries(node: &Node<'_>, cx: &mut Cx) -> Option<Retries> {
-    report_later(node, cx);
     let retries = Retries::decode(node, cx)?;
     if retries.per_try_timeout.is_some() {
         let message = "`perTryTimeout` has no effect in the policy of the mesh";
         cx.report(codes::NO_EFFECT, node.pos, message, "set it in the `retries` of a route");
     }
     Some(Retries { per_try_timeout: None, ..retries })
-}
-
-/// Reads `retries`, and says what of it is not enforced yet: everything but the time of one try.
-pub fn read_retries(node: &Node<'_>, cx: &mut Cx) -> Option<Retries> {
-    let retries = Retries::decode(node, cx)?;
-    let Retries { attempts, per_try_timeout: _, retry_on, remote_localities, avoid_previous_hosts, back_off } =
-        &retries;
-    let asks_for_more = attempts.is_some()
-        || retry_on.is_some()
-        || remote_localities.is_some()
-        || avoid_previous_hosts.is_some()
-        || back_off.is_some();
-    if asks_for_more && *attempts != Some(0) {
-        let message = "understood, but no request is tried again yet";
-        cx.report(codes::NOT_ENFORCED, node.pos, message, "of this field, only `perTryTimeout` is enforced");
-    }
-    Some(retries)
 }
 
 /// `retryOn`: words and status codes.

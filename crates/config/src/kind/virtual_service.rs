@@ -11,9 +11,9 @@ use outrigger_model::{Cors, DirectResponse, Fault, HeaderValue, Pattern, Redirec
 use super::cors::read_cors;
 use super::header_edits::Headers;
 use super::http_match::HttpMatch;
-use super::istio::{Destination, ExportTo, Percent, header_value, pattern, report_later};
+use super::istio::{Destination, ExportTo, Percent, header_value, pattern};
 use super::l4_route::{TcpRoute, TlsRoute, check_sni_hosts, check_weights};
-use super::resilience::{Retries, check_repeats, read_fault, read_retries};
+use super::resilience::{Retries, check_repeats, read_fault};
 use crate::address;
 use crate::codes;
 use crate::decode::{Cx, Decode, Fields, clip};
@@ -123,9 +123,9 @@ object! {
         /// `timeout`; zero is off.
         pub timeout: Option<Duration> = optional "timeout",
         /// `retries`.
-        pub retries: Option<Retries> = with(read_retries) "retries",
+        pub retries: Option<Retries> = optional "retries",
         /// `fault`.
-        pub fault: Option<Fault> = with(later_fault) "fault",
+        pub fault: Option<Fault> = with(read_fault) "fault",
         /// `mirror`.
         pub mirror: Option<Destination> = optional "mirror",
         /// `mirrors`.
@@ -251,11 +251,6 @@ pub(super) fn path_text(node: &Node<'_>, cx: &mut Cx) -> Option<Arc<str>> {
         return None;
     }
     Some(text)
-}
-
-fn later_fault(node: &Node<'_>, cx: &mut Cx) -> Option<Fault> {
-    report_later(node, cx);
-    read_fault(node, cx)
 }
 
 choices! {

@@ -409,7 +409,7 @@ impl<'b> Builder<'b> {
                 let place = winner.owner.source.place(winner.pos);
                 format!("{} at {place} is for the same service, and a CircuitBreaker", winner.owner.object_ref())
             }
-            BreakerSource::Hystrix | BreakerSource::Linkerd => format!("{}", hystrix_lines::ANNOTATION),
+            BreakerSource::Hystrix | BreakerSource::Linkerd => hystrix_lines::ANNOTATION.to_owned(),
         };
         let message = format!("{name} has no effect: {what} wins over it");
         self.report(codes::PRECEDENCE.about(meta, pos, message, "remove one of the two"));

@@ -92,24 +92,6 @@ fn services_obey_the_rules_of_the_api_server() {
 }
 
 #[test]
-fn of_retries_the_time_of_one_try_is_enforced() {
-    let rule = |retries: &str| {
-        let head = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec:\n  hosts: [a]\n  http:\n";
-        format!("{head}  - retries: {retries}\n    route: [{{destination: {{host: a}}}}]\n")
-    };
-    const LATER: &str = "warning [OUT0103] VirtualService default/v f.yaml:7:14: spec.http[0].retries: understood, but no request is tried again yet (of this field, only `perTryTimeout` is enforced)";
-    for (retries, expected) in [
-        ("{perTryTimeout: 2s}", ""),
-        ("{attempts: 0}", ""),
-        ("{attempts: 3, perTryTimeout: 2s}", LATER),
-        ("{retryOn: unavailable}", LATER),
-        ("{backoff: 1s}", LATER),
-    ] {
-        check(&rule(retries), expected);
-    }
-}
-
-#[test]
 fn endpoint_slices_are_read() {
     let yaml = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a-1, labels: {kubernetes.io/service-name: a}}\n\
                 addressType: IPv4\nports: [{name: http, port: 8080}]\nendpoints:\n- addresses: [10.0.0.1]\n  conditions: {}\n  \

@@ -141,7 +141,7 @@ fn subset_over_rule_block_by_block_and_port_level_replaces_all() {
          outbound|81|s|a.default.svc.cluster.local rr outlier=9/10% by=default/r [0]
          outbound|81||a.default.svc.cluster.local rr by=default/r [0]",
     );
-    check("", "codes", &yaml, "OUT0103 13\nOUT0103 13\nOUT0103 14\nOUT0102 14\nOUT0103 15\nOUT0103 21\nOUT0103 23");
+    check("", "codes", &yaml, "OUT0102 14\nOUT0103 15");
 }
 
 #[test]

@@ -87,7 +87,6 @@ const CASES: &[Case] = &[
         routing: "virtual-service-ratings-test-abort.yaml",
         platform: &[],
         findings: &[
-            "OUT0103 warning VirtualService default/ratings",
             "OUT0205 warning DestinationRule default/details",
             "OUT0205 warning DestinationRule default/ratings",
         ],
@@ -97,7 +96,6 @@ const CASES: &[Case] = &[
         routing: "virtual-service-ratings-test-delay.yaml",
         platform: &[],
         findings: &[
-            "OUT0103 warning VirtualService default/ratings",
             "OUT0205 warning DestinationRule default/details",
             "OUT0205 warning DestinationRule default/ratings",
         ],
@@ -107,7 +105,7 @@ const CASES: &[Case] = &[
     Case {
         routing: "fault-injection-details-v1.yaml",
         platform: &[],
-        findings: &["IST0130 warning VirtualService default/details", "OUT0103 warning VirtualService default/details"],
+        findings: &["IST0130 warning VirtualService default/details"],
         shares: &[("details:9080", "v1 100")],
     },
     Case {

@@ -17,6 +17,8 @@ mod ring;
 mod verdict;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -2,12 +2,13 @@
 //!
 //! A worker has its own, by endpoint. A request goes over one that has room for a stream; where none has, one more is
 //! opened, and whoever needs it meanwhile waits for the same. A connection takes no new requests once the peer says GOAWAY,
-//! it has served as many as `maxRequestsPerConnection` allows, or its endpoint is gone; requests on it go on.
+//! it has served as many as `maxRequestsPerConnection` allows, it is older than `maxConnectionDuration`, or its endpoint is
+//! gone; requests on it go on. Where the limits of the cluster allow no more connections, requests are in line for room.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,17 +16,20 @@ use bytes::Bytes;
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{PingPong, SendStream};
 use http::Request;
+use outrigger_model::ConnectionPool;
 use tokio::sync::Notify;
 
 use super::io::{Io, Watch};
 use super::keepalive::Keepalive;
 use super::meter::UPSTREAM;
-use crate::alarm::Alarm;
+use super::windows::Windows;
+use crate::alarm::{Alarm, Clock};
 use crate::choose::Choice;
-use crate::connect::connect;
+use crate::connect::{self, Pending};
 use crate::failure::Reason;
+use crate::line::{Leave, Line, Turn};
+use crate::pool::{Counted, Upstream};
 use crate::proxy_protocol::Ends;
-use crate::record::HeldGauge;
 use crate::worker::{Worker, WorkerCluster};
 
 /// The connections of one worker, by the endpoints' numbers.
@@ -39,6 +43,16 @@ pub(crate) struct Connections {
 struct Endpoint {
     live: RefCell<Vec<Rc<Live>>>,
     opening: RefCell<Option<Rc<Opening>>>,
+    /// Where no more connections may be opened, those who wait for room on these.
+    line: Rc<Line<Lease>>,
+    rules: Cell<Rules>,
+}
+
+/// What the cluster says of each connection.
+#[derive(Clone, Copy, Default)]
+struct Rules {
+    streams_max: Option<u32>,
+    requests_max: Option<u32>,
 }
 
 /// One that is being opened.
@@ -64,13 +78,16 @@ struct Live {
     idle_ms: u64,
     driver: RefCell<Option<Waker>>,
     watch: Rc<Watch>,
-    _counted: Option<HeldGauge>,
+    /// When it is too old for another request.
+    expires_ms: u64,
+    endpoint: Weak<Endpoint>,
+    _counted: Counted,
 }
 
 /// Room for one request on a connection; given back when dropped.
 pub(crate) struct Lease {
     live: Rc<Live>,
-    clock: Rc<crate::alarm::Clock>,
+    clock: Rc<Clock>,
     /// Whether other requests went over the connection before.
     pub(crate) was_used: bool,
 }
@@ -82,13 +99,14 @@ impl Connections {
             let known = is_known(*id);
             endpoint.live.borrow_mut().retain(|live| {
                 let is_idle = live.active.get() == 0 && live.used_ms.get() + live.idle_ms < now_ms;
-                if !known || is_idle {
+                if !known || is_idle || live.expires_ms <= now_ms {
                     live.retire();
                 }
                 !live.is_closed.get()
             });
             // What is being opened is to be found here once it is there.
-            endpoint.opening.borrow().is_some() || (known && !endpoint.live.borrow().is_empty())
+            let in_use = endpoint.opening.borrow().is_some() || endpoint.line.has_waiting();
+            in_use || (known && !endpoint.live.borrow().is_empty())
         });
     }
 
@@ -102,20 +120,49 @@ impl Connections {
     }
 }
 
+impl Rules {
+    fn of(pool: &ConnectionPool) -> Self {
+        let requests_max = pool.requests_per_connection_max.filter(|max| *max > 0);
+        Self { streams_max: pool.streams_max, requests_max }
+    }
+}
+
 impl Endpoint {
     /// A connection with room.
-    fn lease(&self, worker: &Worker, streams_max: Option<u32>, requests_max: Option<u32>) -> Option<Lease> {
+    fn lease(&self, clock: &Rc<Clock>) -> Option<Lease> {
+        let Rules { streams_max, requests_max } = self.rules.get();
         let mut all = self.live.borrow_mut();
-        all.retain(|live| !live.is_over());
+        all.retain(|live| !live.is_over(clock.now_ms()));
         let live = all.iter().find(|live| {
             let allowed = if live.watch.has_read() { live.sender.current_max_send_streams() } else { 1 };
             live.active.get() < allowed.min(streams_max.map_or(usize::MAX, |max| max as usize))
         })?;
-        let lease = Lease::new(live, worker);
+        let lease = Lease::new(live, clock);
         if requests_max.is_some_and(|max| live.served.get() >= max) {
             live.retire();
         }
         Some(lease)
+    }
+
+    /// Gives what room there is to those in line.
+    fn serve(&self, clock: &Rc<Clock>) {
+        while self.line.has_waiting() {
+            let Some(lease) = self.lease(clock) else { return };
+            drop(self.line.give(lease));
+        }
+    }
+
+    /// Gives the room on a new connection to those in line, once its peer has said how much that is.
+    fn serve_once_heard(self: &Rc<Self>, worker: &Rc<Worker>, live: Rc<Live>, limit: Duration) {
+        if !self.line.has_waiting() {
+            return;
+        }
+        let (endpoint, clock) = (self.clone(), worker.clock.clone());
+        worker.spawn(async move {
+            // One that says nothing takes one request.
+            let _ = clock.alarm().limit(limit, live.watch.first_read()).await;
+            endpoint.serve(&clock);
+        });
     }
 
     /// A connection whose peer has not said yet how many requests it takes at once, which is the first it says.
@@ -131,21 +178,18 @@ pub(crate) async fn lease(
     cluster: Option<&WorkerCluster>,
     ends: &Rc<Ends>,
 ) -> Result<Lease, Reason> {
+    let endpoint = worker.http2.endpoint(choice.state.id);
+    endpoint.rules.set(cluster.map_or_else(Rules::default, |cluster| Rules::of(&cluster.live.model.pool)));
     // A connection that names its client is nobody else's.
-    if cluster.is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some()) {
-        let live = open(worker, choice, cluster, ends).await?;
-        let lease = Lease::new(&live, worker);
-        live.retire();
+    let is_private = cluster.is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some());
+    // Who waits in line is not overtaken.
+    let room = || if is_private || endpoint.line.has_waiting() { None } else { endpoint.lease(&worker.clock) };
+    if let Some(lease) = room() {
         return Ok(lease);
     }
-    let limits = cluster.map(|c| &c.live.model.pool);
-    let (streams_max, requests_max) = match limits {
-        Some(pool) => (pool.streams_max, pool.requests_per_connection_max.filter(|max| *max > 0)),
-        None => (None, None),
-    };
-    let endpoint = worker.http2.endpoint(choice.state.id);
-    loop {
-        if let Some(lease) = endpoint.lease(worker, streams_max, requests_max) {
+    let _pending = cluster.map(|cluster| Pending::begin(worker, cluster)).transpose()?;
+    while !is_private {
+        if let Some(lease) = room() {
             return Ok(lease);
         }
         if let Some(live) = endpoint.silent() {
@@ -166,15 +210,32 @@ pub(crate) async fn lease(
         }
         if let Some(reason) = opening.failed.get() {
             // One that was full may have room by now.
-            return endpoint.lease(worker, streams_max, requests_max).ok_or(reason);
+            return room().ok_or(reason);
         }
     }
+    let leave = loop {
+        let Some(cluster) = cluster else { break None };
+        match connect::turn(worker, cluster, &endpoint.line, || None).await {
+            Turn::Open(leave) => break Some(leave),
+            Turn::Given(shared) if is_private => drop(shared),
+            Turn::Given(lease) => return Ok(lease),
+        }
+    };
+    if is_private {
+        let live = open(worker, choice, cluster, ends, leave, &endpoint).await?;
+        let lease = Lease::new(&live, &worker.clock);
+        live.retire();
+        return Ok(lease);
+    }
     let opening = Guard::begin(&endpoint);
-    let opened = open(worker, choice, cluster, ends).await;
-    let opened = opened.map(|live| endpoint.live.borrow_mut().push(live));
-    let failed = opened.err();
+    let opened = open(worker, choice, cluster, ends, leave, &endpoint).await;
+    let failed = opened.as_ref().err().copied();
+    if let Ok(live) = opened {
+        endpoint.live.borrow_mut().push(live.clone());
+        endpoint.serve_once_heard(worker, live, choice.connect_timeout);
+    }
     opening.end(failed);
-    endpoint.lease(worker, streams_max, requests_max).ok_or(failed.unwrap_or(Reason::UpstreamClosed))
+    endpoint.lease(&worker.clock).ok_or(failed.unwrap_or(Reason::UpstreamClosed))
 }
 
 /// Ends an opening whatever happens to whoever opens.
@@ -208,12 +269,14 @@ async fn open(
     choice: &Choice<'_>,
     cluster: Option<&WorkerCluster>,
     ends: &Rc<Ends>,
+    leave: Option<Leave>,
+    endpoint: &Rc<Endpoint>,
 ) -> Result<Rc<Live>, Reason> {
-    let upstream = connect(worker, choice, cluster, Some(ends)).await?;
+    let upstream = connect::open(worker, choice, cluster, Some(ends), leave).await?;
     if let Some(cluster) = cluster {
         cluster.stats.connected(&worker.recorder.shard, true);
     }
-    let crate::pool::Upstream { stream, _counted: counted, .. } = upstream;
+    let Upstream { stream, expires_ms, counted, .. } = upstream;
     let (io, watch) = Io::new(stream, &worker.clock, &UPSTREAM, Duration::ZERO);
     let settings = &worker.settings;
     let mut builder = h2::client::Builder::new();
@@ -247,6 +310,8 @@ async fn open(
         idle_ms: idle.as_millis() as u64,
         driver: RefCell::new(None),
         watch: watch.clone(),
+        expires_ms,
+        endpoint: Rc::downgrade(endpoint),
         _counted: counted,
     });
     let ping = connection.ping_pong();
@@ -274,28 +339,6 @@ struct Driver {
     alarm: Rc<Alarm>,
     windows: Windows,
 }
-
-/// How much the peer may send: for all answers together never less than for each, so that those nobody takes do not hold up
-/// the others.
-struct Windows {
-    of_stream: u32,
-    now: u32,
-}
-
-impl Windows {
-    /// A larger one for the connection, if so many answers need it.
-    fn grow(&mut self, active: usize) -> Option<u32> {
-        let wanted = u64::from(self.of_stream) * active as u64;
-        let wanted = wanted.min(WINDOW_MAX) as u32;
-        (wanted > self.now).then(|| {
-            self.now = wanted;
-            wanted
-        })
-    }
-}
-
-/// The largest window there is (RFC 9113 §6.9.1).
-const WINDOW_MAX: u64 = (1 << 31) - 1;
 
 /// Why we ended a connection.
 enum Ended {
@@ -354,11 +397,12 @@ impl Drop for Driver {
 }
 
 impl Live {
-    /// Whether it takes no more requests: it was retired, or the peer has said GOAWAY, or it broke.
-    fn is_over(&self) -> bool {
+    /// Whether it takes no more requests: it was retired, or is too old, or the peer has said GOAWAY, or it broke.
+    fn is_over(&self, now_ms: u64) -> bool {
         // A sender that has sent nothing is ready, or never will be.
         let state = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
-        if !self.is_closed.get() && matches!(state, Poll::Ready(Err(_))) {
+        let is_spent = self.expires_ms <= now_ms || matches!(state, Poll::Ready(Err(_)));
+        if !self.is_closed.get() && is_spent {
             self.retire();
         }
         self.is_closed.get()
@@ -378,11 +422,11 @@ impl Live {
 }
 
 impl Lease {
-    fn new(live: &Rc<Live>, worker: &Worker) -> Self {
+    fn new(live: &Rc<Live>, clock: &Rc<Clock>) -> Self {
         live.active.set(live.active.get() + 1);
         let served = live.served.get();
         live.served.set(served.saturating_add(1));
-        Self { live: live.clone(), clock: worker.clock.clone(), was_used: served > 0 }
+        Self { live: live.clone(), clock: clock.clone(), was_used: served > 0 }
     }
 
     /// Whether the endpoint takes WebSockets over HTTP/2 (RFC 8441). It says so in the first frame it sends.
@@ -413,6 +457,9 @@ impl Drop for Lease {
         self.live.used_ms.set(self.clock.now_ms());
         if self.live.is_closed.get() {
             self.live.wake();
+        }
+        if let Some(endpoint) = self.live.endpoint.upgrade() {
+            endpoint.serve(&self.clock);
         }
     }
 }

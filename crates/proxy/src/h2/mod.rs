@@ -12,3 +12,4 @@ pub(crate) mod meter;
 pub(crate) mod request;
 pub(crate) mod server;
 pub(crate) mod stream;
+mod windows;

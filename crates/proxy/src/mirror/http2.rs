@@ -7,6 +7,7 @@ use h2::SendStream;
 use super::{Copy, Loss};
 use crate::bridge::{Patience, Sink};
 use crate::choose::Choice;
+use crate::connect::admit;
 use crate::failure::Reason;
 use crate::h1::body::{BadChunk, Decoder};
 use crate::h2::client::lease;
@@ -17,7 +18,8 @@ impl Copy {
     pub(super) async fn exchange_http2(&self, choice: &Choice<'_>) -> Result<u16, Loss> {
         let worker = &self.worker;
         let original = &*self.original;
-        let lease = lease(worker, choice, Some(&self.cluster), &original.ends).await.map_err(Loss::Failed)?;
+        let lease = self.in_time(lease(worker, choice, Some(&self.cluster), &original.ends)).await?;
+        let _admitted = admit(worker, &self.cluster).map_err(Loss::Failed)?;
         if let Some(counter) = &choice.stats.requests_total {
             counter.inc();
         }

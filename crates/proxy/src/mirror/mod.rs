@@ -24,7 +24,7 @@ use outrigger_telemetry::{Counter, catalogue};
 pub(crate) use self::tee::Tee;
 use self::tee::{Budget, Feed, Held, NoMore};
 use crate::choose::{Choice, choose_in};
-use crate::connect::connect;
+use crate::connect::{admit, connect};
 use crate::failure::Reason;
 use crate::forward::Forwarding;
 use crate::h1::body::{Decoder, Framing};
@@ -50,7 +50,7 @@ pub(crate) struct Mirrors {
 enum Fate {
     /// It was answered, whatever the answer.
     Answered,
-    /// A bound on copies or on what they hold was reached.
+    /// A bound on copies or on what they hold was reached, or a limit of the cluster.
     Limit,
     /// Its cluster is not there.
     NoCluster,
@@ -208,14 +208,15 @@ impl Copy {
         let worker = &self.worker;
         let mut reused = worker.pool.take(choice.state.id, worker.clock.now_ms());
         loop {
-            let was_reused = reused.is_some();
             let mut upstream = match reused.take() {
                 Some(upstream) => upstream,
-                None => connect(worker, choice, Some(&self.cluster), None).await.map_err(Loss::Failed)?,
+                None => self.in_time(connect(worker, choice, Some(&self.cluster), None)).await?,
             };
+            let _admitted = admit(worker, &self.cluster).map_err(Loss::Failed)?;
             if let Some(counter) = &choice.stats.requests_total {
                 counter.inc();
             }
+            let was_reused = upstream.served > 0;
             let heard = Cell::new(false);
             match self.converse(&mut upstream.stream, &heard).await {
                 Ok((status, reusable)) => {
@@ -231,6 +232,12 @@ impl Copy {
                 Err(loss) => return Err(loss),
             }
         }
+    }
+
+    /// A copy waits for a connection no longer than it would wait for an answer.
+    async fn in_time<T>(&self, connected: impl Future<Output = Result<T, Reason>>) -> Result<T, Loss> {
+        let connected = tokio::time::timeout(self.original.timeout, Box::pin(connected)).await;
+        connected.unwrap_or(Err(Reason::RouteTimeout)).map_err(Loss::Failed)
     }
 
     fn may_repeat(&self) -> bool {
@@ -362,6 +369,7 @@ impl Fate {
             Err(Loss::Starved(NoMore::Full)) => Self::Limit,
             Err(Loss::Starved(NoMore::Cut)) => Self::Cut,
             Err(Loss::Failed(Reason::ConnectFailure | Reason::ConnectTimeout | Reason::Loop)) => Self::Connect,
+            Err(Loss::Failed(Reason::Overflow(_))) => Self::Limit,
             Err(Loss::Failed(Reason::RouteTimeout | Reason::UpstreamIdle)) => Self::Timeout,
             Err(Loss::Failed(_)) => Self::Broken,
         }

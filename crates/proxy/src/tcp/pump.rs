@@ -26,6 +26,8 @@ pub(crate) enum End {
     Upstream,
     /// Nothing happened for too long.
     Idle,
+    /// It has lasted as long as it may.
+    Age,
 }
 
 impl End {
@@ -35,6 +37,7 @@ impl End {
             Self::Client => Flag::DownstreamConnectionTermination,
             Self::Upstream => Flag::UpstreamConnectionTermination,
             Self::Idle => Flag::StreamIdleTimeout,
+            Self::Age => Flag::DurationTimeout,
         }
     }
 }

@@ -122,7 +122,7 @@ metrics! {
     /// Requests that had to wait for a connection.
     ENVOY_CLUSTER_UPSTREAM_RQ_PENDING_TOTAL = cluster_counter(
         "envoy_cluster_upstream_rq_pending_total",
-        "Requests that had to wait for a connection.",
+        "Requests that had to wait for a connection, were it only for its opening.",
         "cluster.{}.upstream_rq_pending_total",
     );
     /// Requests that are waiting for a connection.
@@ -137,11 +137,66 @@ metrics! {
         "Requests refused because too many were waiting for a connection.",
         "cluster.{}.upstream_rq_pending_overflow",
     );
+    /// Requests refused because too many of a cluster were under way.
+    ENVOY_CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW = cluster_counter(
+        "envoy_cluster_upstream_rq_active_overflow",
+        "Requests refused because too many of a cluster were under way.",
+        "cluster.{}.upstream_rq_active_overflow",
+    );
     /// Requests refused because the cluster is in maintenance.
     ENVOY_CLUSTER_UPSTREAM_RQ_MAINTENANCE_MODE = cluster_counter(
         "envoy_cluster_upstream_rq_maintenance_mode",
         "Requests refused because the cluster is in maintenance.",
         "cluster.{}.upstream_rq_maintenance_mode",
+    );
+    // Limits of a cluster, where they are set: what is at capacity now.
+    /// 1 while a cluster has as many connections as it may.
+    ENVOY_CLUSTER_CIRCUIT_BREAKERS_DEFAULT_CX_OPEN = cluster_gauge(
+        "envoy_cluster_circuit_breakers_default_cx_open",
+        "1 while a cluster has as many connections as it may, else 0.",
+        "cluster.{}.circuit_breakers.default.cx_open",
+    );
+    /// 1 while as many requests of a cluster are under way as may be.
+    ENVOY_CLUSTER_CIRCUIT_BREAKERS_DEFAULT_RQ_OPEN = cluster_gauge(
+        "envoy_cluster_circuit_breakers_default_rq_open",
+        "1 while as many requests of a cluster are under way as may be, else 0.",
+        "cluster.{}.circuit_breakers.default.rq_open",
+    );
+    /// 1 while as many requests wait for a connection as may.
+    ENVOY_CLUSTER_CIRCUIT_BREAKERS_DEFAULT_RQ_PENDING_OPEN = cluster_gauge(
+        "envoy_cluster_circuit_breakers_default_rq_pending_open",
+        "1 while as many requests wait for a connection as may, else 0.",
+        "cluster.{}.circuit_breakers.default.rq_pending_open",
+    );
+    /// 1 while as many retries are under way as may be.
+    ENVOY_CLUSTER_CIRCUIT_BREAKERS_DEFAULT_RQ_RETRY_OPEN = cluster_gauge(
+        "envoy_cluster_circuit_breakers_default_rq_retry_open",
+        "1 while as many retries are under way as may be, else 0.",
+        "cluster.{}.circuit_breakers.default.rq_retry_open",
+    );
+    /// Connections that a cluster may have more than now.
+    ENVOY_CLUSTER_CIRCUIT_BREAKERS_DEFAULT_REMAINING_CX = cluster_gauge(
+        "envoy_cluster_circuit_breakers_default_remaining_cx",
+        "Connections that a cluster may have more than now.",
+        "cluster.{}.circuit_breakers.default.remaining_cx",
+    );
+    /// Requests of a cluster that may be under way more than now.
+    ENVOY_CLUSTER_CIRCUIT_BREAKERS_DEFAULT_REMAINING_RQ = cluster_gauge(
+        "envoy_cluster_circuit_breakers_default_remaining_rq",
+        "Requests of a cluster that may be under way more than now.",
+        "cluster.{}.circuit_breakers.default.remaining_rq",
+    );
+    /// Requests that may wait for a connection more than now.
+    ENVOY_CLUSTER_CIRCUIT_BREAKERS_DEFAULT_REMAINING_PENDING = cluster_gauge(
+        "envoy_cluster_circuit_breakers_default_remaining_pending",
+        "Requests that may wait for a connection more than now.",
+        "cluster.{}.circuit_breakers.default.remaining_pending",
+    );
+    /// Retries that may be under way more than now.
+    ENVOY_CLUSTER_CIRCUIT_BREAKERS_DEFAULT_REMAINING_RETRIES = cluster_gauge(
+        "envoy_cluster_circuit_breakers_default_remaining_retries",
+        "Retries that may be under way more than now.",
+        "cluster.{}.circuit_breakers.default.remaining_retries",
     );
     // Connections to the endpoints of a cluster.
     /// Connections opened to a cluster.
@@ -183,7 +238,7 @@ metrics! {
     /// Times that the limit on connections to a cluster was reached.
     ENVOY_CLUSTER_UPSTREAM_CX_OVERFLOW = cluster_counter(
         "envoy_cluster_upstream_cx_overflow",
-        "Times that the limit on connections to a cluster was reached.",
+        "Connections to a cluster that were wanted while its limit on them was reached.",
         "cluster.{}.upstream_cx_overflow",
     );
     /// Requests that found no healthy endpoint.

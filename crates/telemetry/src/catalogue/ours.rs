@@ -30,8 +30,7 @@ pub const ROUTE_LABELS: &[&str] = &[
 ];
 
 /// Which circuit: the cluster's labels, `scope` is `cluster` or `endpoint`, `endpoint` is empty but for the latter.
-pub const CIRCUIT_LABELS: &[&str] =
-    &["cluster_name", "service", "service_namespace", "subset", "scope", "endpoint"];
+pub const CIRCUIT_LABELS: &[&str] = &["cluster_name", "service", "service_namespace", "subset", "scope", "endpoint"];
 
 /// A circuit and one of its states: `closed`, `open`, `half_open`, `forced_open`, `disabled`.
 pub const CIRCUIT_STATE_LABELS: &[&str] =
