@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-use outrigger_model::{RetryPolicy, UpstreamHttp};
+use outrigger_model::{BreakerScope, RetryPolicy, UpstreamHttp};
 
 use crate::answer::Answer;
 use crate::bridge;
@@ -189,6 +189,7 @@ pub(crate) async fn all_tries<T: Talks>(
     }
     let cluster = forwarding.cluster().cloned();
     let tries = Tries::new(worker, exchange, &deadlines, cluster.as_deref(), policy);
+    let mut picks = 0;
     loop {
         let trying = Trying { worker, who, exchange, forwarding, deadlines: &deadlines, tries: &tries };
         let (endpoint, result) = trying.run::<T>(client).await;
@@ -196,6 +197,11 @@ pub(crate) async fn all_tries<T: Talks>(
             Ok(_) => {
                 tries.answered();
                 None
+            }
+            // Others may be fine: the balancer picks once more, which is no retry.
+            Err(broken) if picks < Tries::PICKS_MAX && forwarding.is_refused_by_endpoint(broken.lost.reason) => {
+                picks += 1;
+                continue;
             }
             Err(broken) => tries.after(&broken.lost),
         };
@@ -448,6 +454,13 @@ impl Forwarding {
         let Some(at) = self.attempt_at else { return };
         let end = self.head[at..].iter().position(|b| *b == b'\r').map_or(at, |length| at + length);
         self.head.splice(at..end, itoa::Buffer::new().format(number).bytes());
+    }
+
+    /// Whether it was the circuit of the endpoint that did not let it through.
+    fn is_refused_by_endpoint(&self, reason: Reason) -> bool {
+        let breaker = self.cluster().and_then(|cluster| cluster.live.model.breaker.as_ref());
+        matches!(reason, Reason::CircuitOpen | Reason::CircuitFull)
+            && breaker.is_some_and(|breaker| breaker.scope == BreakerScope::Endpoint)
     }
 
     /// Whether its route wants copies of it.

@@ -178,3 +178,21 @@ fn so_many_calls_are_let_through_at_one_time_and_so_long() {
     }
     eventually("nothing is under way", || (world.sum("envoy_cluster_upstream_rq_active", "") == 0.0).then_some(()));
 }
+
+#[test]
+fn an_endpoint_that_is_full_leaves_the_request_to_another() {
+    let busy = Backend::start(|_| Reply::Hold(Vec::new()));
+    let free = Backend::start(|_| Reply::Keep(response(200, &[], b"free")));
+    let rule = hystrix(|rule| rule.concurrent_max = Some(1));
+    let breaker = model::Breaker { scope: model::BreakerScope::Endpoint, ..breaker(rule, None) };
+    let world = world(&[busy.address(), free.address()], breaker, |_| {});
+    let mut waiting: Vec<Client> = (0..2).map(|_| Client::connect(world.address()).unwrap()).collect();
+    // Until one of them waits at the busy one.
+    eventually("the busy one has a request", || {
+        waiting[0].send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        (!busy.seen().is_empty()).then_some(())
+    });
+    assert!((0..20).all(|_| get(&world).text() == "free"));
+    assert_eq!(busy.seen().len(), 1);
+    waiting.clear();
+}

@@ -76,7 +76,7 @@ impl EjectionReason {
             Self::SuccessRate => "success_rate",
             Self::LocalOriginSuccessRate => "local_origin_success_rate",
             Self::FailurePercentage => "failure_percentage",
-            Self::LocalOriginFailurePercentage => "local_origin_failure_percentage",
+            Self::LocalOriginFailurePercentage => "failure_percentage_local_origin",
         }
     }
 }

@@ -455,15 +455,15 @@ metrics! {
     );
     /// Found, ejected or not.
     ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_DETECTED_LOCAL_ORIGIN_FAILURE_PERCENTAGE = cluster_counter(
-        "envoy_cluster_outlier_detection_ejections_detected_local_origin_failure_percentage",
+        "envoy_cluster_outlier_detection_ejections_detected_failure_percentage_local_origin",
         "Endpoints found to be outliers for too large a share of failures to reach them, ejected or not.",
-        "cluster.{}.outlier_detection.ejections_detected_local_origin_failure_percentage",
+        "cluster.{}.outlier_detection.ejections_detected_failure_percentage_local_origin",
     );
     /// Ejected.
     ENVOY_CLUSTER_OUTLIER_DETECTION_EJECTIONS_ENFORCED_LOCAL_ORIGIN_FAILURE_PERCENTAGE = cluster_counter(
-        "envoy_cluster_outlier_detection_ejections_enforced_local_origin_failure_percentage",
+        "envoy_cluster_outlier_detection_ejections_enforced_failure_percentage_local_origin",
         "Ejections of endpoints for too large a share of failures to reach them.",
-        "cluster.{}.outlier_detection.ejections_enforced_local_origin_failure_percentage",
+        "cluster.{}.outlier_detection.ejections_enforced_failure_percentage_local_origin",
     );
     /// Largest weight among the endpoints of a cluster.
     ENVOY_CLUSTER_MAX_HOST_WEIGHT = cluster_gauge(

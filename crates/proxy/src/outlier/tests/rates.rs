@@ -85,7 +85,7 @@ fn with_split_tries_to_reach_it_are_compared_too() {
         "abcde",
         "5xx=0 local=0 split failures=100",
         &format!("0s a:refusedx50 {FOUR_GOOD}\n10s sweep"),
-        "10s a out for 30s: local_origin_failure_percentage (1 of 5)",
+        "10s a out for 30s: failure_percentage_local_origin (1 of 5)",
     );
 }
 
