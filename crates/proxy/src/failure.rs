@@ -149,6 +149,13 @@ impl Reason {
             Self::NoEndpoint => (503, Flag::NoHealthyUpstream, "no_healthy_upstream", "destination_unavailable"),
             Self::Unresolved => (503, Flag::DnsResolutionFailed, "dns_resolution_failure", "dns_error"),
             Self::Loop => (508, Flag::NoRouteFound, "loop_detected", "proxy_loop_detected"),
+            _ => self.verdict_of_upstream(),
+        }
+    }
+
+    /// The same for what became of a request that was sent on.
+    fn verdict_of_upstream(self) -> (u16, Flag, &'static str, &'static str) {
+        match self {
             Self::ConnectFailure => (
                 503,
                 Flag::UpstreamConnectionFailure,
@@ -191,6 +198,13 @@ impl Reason {
                 "connection_terminated",
             ),
             Self::Declined(status) => (status, Flag::None, "via_upstream", "http_response_incomplete"),
+            _ => self.verdict_of_policies(),
+        }
+    }
+
+    /// The same for what a policy of the operator asks for.
+    fn verdict_of_policies(self) -> (u16, Flag, &'static str, &'static str) {
+        match self {
             Self::Overflow(_) => (
                 503,
                 Flag::UpstreamOverflow,
@@ -210,6 +224,7 @@ impl Reason {
                 (502, Flag::UpstreamProtocolError, "response_payload_too_large", "http_response_body_size")
             }
             Self::Overload => (503, Flag::OverloadManager, "overload_manager", "proxy_internal_error"),
+            _ => unreachable!("a reason has a verdict here or above"),
         }
     }
 
