@@ -12,7 +12,8 @@ use axum::Router;
 use common::{get, raw, read, send};
 use outrigger_telemetry::catalogue::*;
 use outrigger_telemetry::http::{
-    Admin, AdminState, HttpLimits, LogChange, LogLevel, Query, Scraper, metrics_router, serve_counted,
+    Admin, AdminState, Control, ControlAction, HttpLimits, LogChange, LogLevel, Query, Refusal, Scraper,
+    metrics_router, serve_counted,
 };
 use outrigger_telemetry::{
     BuildInfo, Counter, ProcessCollector, Readiness, Registry, SeriesLimits, Server, ServerState, Shard,
@@ -60,12 +61,28 @@ impl AdminState for State {
         }
     }
 
-    fn api(&self, path: &str, _: &Query) -> Option<Value> {
+    fn api(&self, path: &str, _: &Query) -> Option<Result<Value, Refusal>> {
         // Larger than any socket buffer, to play slow readers.
         match path {
-            "status" => Some(json!({"ok": true})),
-            "large" => Some(json!("x".repeat(32 << 20))),
+            "status" => Some(Ok(json!({"ok": true}))),
+            "large" => Some(Ok(json!("x".repeat(32 << 20)))),
+            "missing" => Some(Err(Refusal::Unknown("there is no such thing".into()))),
             _ => None,
+        }
+    }
+
+    fn control(&self, control: &Control) -> Result<Value, Refusal> {
+        match &control.action {
+            ControlAction::Release { circuit } if circuit == "cart|80" => Ok(json!({"by": control.by})),
+            _ => Err(Refusal::Unknown("no such circuit".into())),
+        }
+    }
+
+    fn hystrix(&self, proxy: Option<&str>) -> Result<Vec<Value>, Refusal> {
+        match proxy {
+            None => Ok(vec![json!({"name": "a"}), json!({"name": "b"})]),
+            Some("idle") => Ok(Vec::new()),
+            Some(_) => Err(Refusal::Unknown("no such proxy".into())),
         }
     }
 
@@ -108,7 +125,7 @@ fn world(limits: HttpLimits) -> World {
             let bound = admin.local_addr().unwrap().ip();
             let extra = Router::new().route("/ui", axum::routing::get(|| async { "a page" }));
             let hits = scraper.hits();
-            let routes = Admin { state: Arc::new(state), server, scraper }.router(bound, extra);
+            let routes = Admin { state: Arc::new(state), server, scraper, token: None }.router(bound, extra);
             let metrics = serve_counted(metrics, metrics_routes, limits, hits.clone(), std::future::pending());
             let admin = serve_counted(admin, routes, limits, hits, async { drop(stopped.await) });
             tokio::select! { () = admin => {}, () = metrics => {} }
@@ -281,6 +298,9 @@ fn the_admin_port_answers_as_envoy() {
         ("/clusters?format=yaml", 400),
         ("/config_dump?mask=a", 400),
         ("/api/v1/nothing", 404),
+        ("/api/v1/missing", 404),
+        ("/hystrix.stream?delay=soon", 400),
+        ("/hystrix.stream?proxy=nobody", 404),
         ("/nothing", 404),
         ("//config_dump", 404),
     ] {
@@ -301,6 +321,10 @@ fn only_a_post_changes_something() {
     world.quit.store(true, Relaxed);
     assert_eq!(post("/quitquitquit").status, 200);
     assert_eq!(post("/config_dump").status, 405);
+    assert_eq!((get(world.admin, "/api/v1/circuits/a/release").status, post("/api/v1/status").status), (405, 405));
+    let refused = post("/api/v1/circuits/cart%7C80/release");
+    assert_eq!(refused.status, 403, "there is no token");
+    assert!(refused.text().contains("--admin-token-file"), "{}", refused.text());
 }
 
 #[test]

@@ -40,6 +40,10 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "OUTRIGGER_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:15000")]
     #[arg(value_parser = parse_address)]
     pub(crate) admin: SocketAddr,
+    /// A file with the secret that changes by hand on the admin interface need (circuits, endpoints); without it they are
+    /// refused
+    #[arg(long, env = "OUTRIGGER_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
     /// Where the outbound listener and forward proxy listens; port 0 picks a free one
     #[arg(long, env = "OUTRIGGER_OUTBOUND", value_name = "ADDR", default_value = "127.0.0.1:15001")]
     #[arg(value_parser = parse_address)]

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use outrigger_config::translate::{Forward, View};
 use outrigger_proxy::{Settings, Threads};
-use outrigger_telemetry::http::{Admin, HttpLimits, Scraper, metrics_router, serve_counted};
+use outrigger_telemetry::http::{Admin, ControlToken, HttpLimits, Scraper, metrics_router, serve_counted};
 use outrigger_telemetry::{BuildInfo, ProcessCollector, Readiness, Registry, SeriesLimits, Server, ServerState};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
@@ -49,6 +49,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<Verdict> {
 }
 
 async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
+    let token = args.admin_token_file.as_ref().map(ControlToken::in_file).transpose();
+    let token = token.map_err(|problem| anyhow::anyhow!("--admin-token-file: {problem}"))?;
     let mut signals = Signals::catch()?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     let registry = Registry::new(SeriesLimits::default());
@@ -79,15 +81,12 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let mut mesh = Mesh::new(plan, host, tell_ended)?;
     let in_force = mesh.follow(first)?;
     configuration.note(in_force.clone(), Instant::now());
-    let status = admin::Status {
-        proxy: mesh.main().context("no proxy")?.clone(),
-        latest: configuration.latest(),
-        admin: admin.local_addr()?,
-        outbound: mesh.outbound(),
-        load: mesh.load_counts(),
-    };
+    let main = mesh.main().context("no proxy")?.clone();
+    let (latest, load) = (configuration.latest(), mesh.load_counts());
+    let status = admin::Status::new(main, latest, admin.local_addr()?, mesh.outbound(), load);
     let (stop, stopped) = watch::channel(false);
-    let servers = start_servers(&admin, &stats, Arc::new(status), &server, &registry, &stopped)?;
+    let about = Admin { state: Arc::new(status), server: server.clone(), scraper: Scraper::new(registry), token };
+    let servers = start_servers(&admin, &stats, about, &stopped)?;
     mesh.names_answered().await;
     server.readiness.set(ServerState::Live);
     let (admin, metrics) = (admin.local_addr()?, stats.local_addr()?);
@@ -231,16 +230,12 @@ fn host(args: &RunArgs, registry: &Registry) -> anyhow::Result<Host> {
 fn start_servers(
     admin: &TcpListener,
     stats: &TcpListener,
-    status: Arc<admin::Status>,
-    server: &Server,
-    registry: &Registry,
+    about: Admin,
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<Vec<tokio::task::JoinHandle<()>>> {
-    let scraper = Scraper::new(registry.clone());
-    let hits = scraper.hits();
-    let metrics = metrics_router(scraper.clone(), server.readiness.clone());
-    let admin_router =
-        Admin { state: status, server: server.clone(), scraper }.router(admin.local_addr()?.ip(), Default::default());
+    let hits = about.scraper.hits();
+    let metrics = metrics_router(about.scraper.clone(), about.server.readiness.clone());
+    let admin_router = about.router(admin.local_addr()?.ip(), Default::default());
     let mut tasks = Vec::new();
     for (listener, router) in [(admin, admin_router), (stats, metrics)] {
         let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;

@@ -1,7 +1,7 @@
 //! The admin interface (port 15000): Envoy's paths and shapes, our `/api/v1`, and whatever pages the caller adds.
 //!
-//! Reading is `GET`; what changes something is `POST` and answers `GET` with 405. What only the proxy knows comes
-//! through [`AdminState`].
+//! Reading is `GET`; what changes something is `POST` and answers `GET` with 405; under `/api/v1` it needs a token. What only
+//! the proxy knows comes through [`AdminState`].
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value as Json, json};
 
+use super::control::{self, Control, ControlToken, Refusal, authorize, verb};
 use super::guard::{Hosts, guard};
+use super::hystrix::{Streams, stream};
 use super::logging::LogChange;
 use super::metrics::ready;
 use super::query::Query;
@@ -39,8 +41,12 @@ pub trait AdminState: Send + Sync {
     fn listeners_text(&self) -> String;
     /// `GET /config_dump`: Envoy's `admin.v3.ConfigDump`. `Err` says which parameter cannot be served, and is a 400.
     fn config_dump(&self, query: &Query) -> Result<Json, String>;
-    /// `GET /api/v1/PATH`; `None` is a 404.
-    fn api(&self, path: &str, query: &Query) -> Option<Json>;
+    /// `GET /api/v1/PATH`; `None` is a path that is not known.
+    fn api(&self, path: &str, query: &Query) -> Option<Result<Json, Refusal>>;
+    /// Does what an operator asks for by hand, and answers what is in force then. Whoever asks has shown the token.
+    fn control(&self, control: &Control) -> Result<Json, Refusal>;
+    /// `GET /hystrix.stream`: one `HystrixCommand` for each circuit, of one proxy or of all.
+    fn hystrix(&self, proxy: Option<&str>) -> Result<Vec<Json>, Refusal>;
     /// `POST /logging`: makes the change and answers what is in force, or why it cannot be made (400).
     fn logging(&self, change: &LogChange) -> Result<String, String>;
     /// `POST /quitquitquit`: begins to stop and answers `true`; `false` where that is not enabled.
@@ -66,15 +72,20 @@ pub struct Admin {
     pub server: Server,
     /// Its metrics.
     pub scraper: Scraper,
+    /// What `POST /api/v1/…` asks for; without it nothing there can be changed.
+    pub token: Option<ControlToken>,
 }
 
 /// Path, method and meaning, as `/` and `/help` list them.
-const PATHS: [(&str, &str, &str); 12] = [
+const PATHS: [(&str, &str, &str); 15] = [
     ("/", "GET", "this list"),
-    ("/api/v1/", "GET", "state as JSON"),
+    ("/api/v1/", "GET", "state as JSON: circuits, status, services, routes, diagnostics, proxies"),
+    ("/api/v1/circuits/NAME/force", "POST", "?state=open|closed&ttl=60s, with a token; /release ends it"),
+    ("/api/v1/endpoints/drain", "POST", "?cluster=&endpoint=&ttl=60s, with a token; /restore, /reset-ejection"),
     ("/clusters", "GET", "clusters and endpoints; ?format=json"),
     ("/config_dump", "GET", "the configuration in force"),
     ("/help", "GET", "this list as text"),
+    ("/hystrix.stream", "GET", "circuits for a Hystrix dashboard; ?delay=MS"),
     ("/listeners", "GET", "listeners and their addresses; ?format=json"),
     ("/logging", "POST", "show or change log levels; ?level=debug, ?paths=module:level"),
     ("/memory", "GET", "memory of the process"),
@@ -88,6 +99,7 @@ impl Admin {
     /// The routes, guarded for a listener bound to `bound`. `extra` answers what is not ours, under the same guard.
     pub fn router(self, bound: IpAddr, extra: Router) -> Router {
         let readiness = self.server.readiness.clone();
+        let streams = Streams::new(self.state.clone());
         Router::new()
             .route("/", get(home))
             .route("/help", get(help))
@@ -98,11 +110,12 @@ impl Admin {
             .route("/clusters", get(clusters))
             .route("/listeners", get(listeners))
             .route("/config_dump", get(config_dump))
-            .route("/api/v1/{*path}", get(api))
+            .route("/api/v1/{*path}", get(api).post(change))
             .route("/logging", post(logging))
             .route("/quitquitquit", post(quit))
             .with_state(self)
             .route("/ready", get(ready).with_state(readiness))
+            .route("/hystrix.stream", get(stream).with_state(streams))
             .fallback_service(extra)
             .layer(axum::middleware::from_fn_with_state(Hosts::new(bound), guard))
     }
@@ -225,16 +238,35 @@ async fn config_dump(State(admin): State<Admin>, query: Query, request: Parts) -
 
 async fn api(State(admin): State<Admin>, query: Query, request: Parts) -> Response {
     let path = request.uri.path().strip_prefix("/api/v1/").unwrap_or_default();
+    if verb(path).is_some() {
+        return other_method("POST", "this changes something");
+    }
     match admin.scraper.turn(&request).await {
         Ok(held) => match admin.state.api(path, &query) {
-            Some(document) => large_json(&document, held),
-            None => {
-                let body = json!({"error": format!("/api/v1/{path} is not known")});
-                reply(StatusCode::NOT_FOUND, JSON, format!("{body}\n"))
-            }
+            Some(Ok(document)) => large_json(&document, held),
+            Some(Err(refusal)) => refusal.response(),
+            None => control::error(StatusCode::NOT_FOUND, &format!("/api/v1/{path} is not known")),
         },
         Err(refusal) => refusal,
     }
+}
+
+async fn change(State(admin): State<Admin>, query: Query, request: Parts) -> Response {
+    let path = request.uri.path().strip_prefix("/api/v1/").unwrap_or_default();
+    let Some(verb) = verb(path) else { return other_method("GET", "this can only be read") };
+    if let Err(refusal) = authorize(admin.token.as_ref(), &request.headers) {
+        return refusal;
+    }
+    match Control::parse(verb, &query).map_err(Refusal::Bad).and_then(|control| admin.state.control(&control)) {
+        Ok(document) => reply(StatusCode::OK, JSON, format!("{document:#}\n")),
+        Err(refusal) => refusal.response(),
+    }
+}
+
+fn other_method(allowed: &'static str, why: &str) -> Response {
+    let mut response = control::error(StatusCode::METHOD_NOT_ALLOWED, &format!("{why}: use {allowed}"));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 async fn logging(State(admin): State<Admin>, query: Query) -> Response {

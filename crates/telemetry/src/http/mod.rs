@@ -6,8 +6,10 @@
 //! so that a crowd of silent connections cannot keep probes out.
 
 mod admin;
+mod control;
 mod guard;
 mod hits;
+mod hystrix;
 mod logging;
 mod metrics;
 mod query;
@@ -33,6 +35,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
 pub use admin::{Admin, AdminState};
+pub use control::{CONTROL_TTL_MAX, Control, ControlAction, ControlToken, Refusal};
 use hits::Bound;
 pub use hits::LimitHits;
 pub use logging::{LogChange, LogLevel};

@@ -1,18 +1,30 @@
 //! What the admin interface of `outrigger run` knows: Envoy's shapes for clusters and listeners, ours under `/api/v1`.
 
-use std::fmt::Write;
+mod circuits;
+mod clock;
+mod clusters;
+mod control;
+mod hystrix;
+mod overrides;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
+use std::time::UNIX_EPOCH;
 
 use outrigger_model::{Action, HostPattern, Listener, PathMatch, Route};
-use outrigger_proxy::{ClusterReport, EndpointReport, Proxy};
-use outrigger_telemetry::http::{AdminState, LogChange, Query};
+use outrigger_proxy::{CircuitReport, ClusterReport, Proxy};
+use outrigger_telemetry::http::{AdminState, Control, LogChange, Query, Refusal};
 use serde_json::{Value, json};
 
 use super::configuration::{InForce, Latest};
 use super::load;
 use super::report;
 use crate::logging;
+use clock::Clock;
+use overrides::Overrides;
+
+/// The name of the main proxy among those of the others, which have a `/`.
+const MAIN: &str = "main";
 
 /// The state behind the admin interface.
 pub(super) struct Status {
@@ -26,9 +38,21 @@ pub(super) struct Status {
     pub(super) outbound: SocketAddr,
     /// What `--load` does.
     pub(super) load: Option<Arc<load::Counts>>,
+    overrides: Overrides,
 }
 
 impl Status {
+    /// For a main proxy that runs.
+    pub(super) fn new(
+        proxy: Arc<Proxy>,
+        latest: Latest,
+        admin: SocketAddr,
+        outbound: SocketAddr,
+        load: Option<Arc<load::Counts>>,
+    ) -> Self {
+        Self { proxy, latest, admin, outbound, load, overrides: Overrides::default() }
+    }
+
     fn in_force(&self) -> Option<InForce> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -57,6 +81,42 @@ impl Status {
         status
     }
 
+    /// The proxies that somebody asks for: all, or the one of this name.
+    fn select(&self, name: Option<&str>) -> Result<Vec<(String, Arc<Proxy>)>, Refusal> {
+        let others = self.in_force().map(|in_force| in_force.proxies).unwrap_or_default();
+        let main = (MAIN.to_owned(), self.proxy.clone());
+        match name {
+            None => {
+                let others = others.iter().map(|(name, proxy)| (name.clone(), proxy.clone()));
+                Ok([main].into_iter().chain(others).collect())
+            }
+            Some(MAIN) => Ok(vec![main]),
+            Some(name) => match others.get(name) {
+                Some(proxy) => Ok(vec![(name.to_owned(), proxy.clone())]),
+                None => {
+                    let near = control::nearest(name, [MAIN].into_iter().chain(others.keys().map(String::as_str)));
+                    Err(Refusal::Unknown(format!("there is no proxy {name:?}{near}")))
+                }
+            },
+        }
+    }
+
+    /// `circuits`: those of these proxies, and the endpoints that are out.
+    fn circuits(&self, proxies: &[(String, Arc<Proxy>)]) -> Value {
+        let (mut circuits, mut ejections, mut drains) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, proxy) in proxies {
+            let clock = Clock::now();
+            let all = proxy.circuits();
+            circuits.extend(all.iter().map(|report| circuits::circuit(name, report, &self.overrides, &clock)));
+            for cluster in proxy.clusters() {
+                ejections.extend(circuits::ejections(name, &cluster, &clock));
+                drains.extend(circuits::drains(name, &cluster, &self.overrides, &clock));
+            }
+        }
+        let clock = Clock::now();
+        json!({ "at": clock.told(clock.now), "circuits": circuits, "ejections": ejections, "drains": drains })
+    }
+
     /// `proxies`: the names of all proxies but the main one; `proxies/NAMESPACE/NAME/WHAT`: what one of them obeys.
     fn proxies(&self, path: &str) -> Option<Value> {
         let in_force = self.in_force()?;
@@ -66,7 +126,7 @@ impl Status {
         let (name, what) = path.strip_prefix('/')?.rsplit_once('/')?;
         let proxy = in_force.proxies.get(name)?;
         match what {
-            "clusters" => Some(clusters(proxy)),
+            "clusters" => Some(clusters::json(proxy)),
             "routes" => Some(routes(proxy)),
             "listeners" => {
                 Some(json!({ "listener_statuses": proxy.listeners().iter().map(listener).collect::<Vec<_>>() }))
@@ -74,10 +134,6 @@ impl Status {
             _ => None,
         }
     }
-}
-
-fn clusters(proxy: &Proxy) -> Value {
-    json!({ "cluster_statuses": proxy.clusters().iter().map(cluster_status).collect::<Vec<_>>() })
 }
 
 /// The virtual hosts of all listeners.
@@ -102,33 +158,11 @@ fn listener((name, address): &(Arc<str>, SocketAddr)) -> Value {
 
 impl AdminState for Status {
     fn clusters_text(&self) -> String {
-        let mut out = String::new();
-        for report in self.proxy.clusters() {
-            for endpoint in &report.endpoints {
-                let name = report.cluster.name.as_str();
-                let address = endpoint.address();
-                let health = if endpoint.is_available { "healthy" } else { "/failed_outlier_check" };
-                for (key, value) in [
-                    ("rq_active", endpoint.active_requests.to_string()),
-                    ("rq_total", endpoint.requests_begun.to_string()),
-                    ("hostname", hostname(endpoint).to_string()),
-                    ("health_flags", health.to_owned()),
-                    ("weight", endpoint.endpoint.weight.to_string()),
-                    ("region", endpoint.endpoint.locality.region.to_string()),
-                    ("zone", endpoint.endpoint.locality.zone.to_string()),
-                    ("sub_zone", endpoint.endpoint.locality.sub_zone.to_string()),
-                    ("priority", endpoint.endpoint.priority.to_string()),
-                ] {
-                    // Writing to a string cannot fail.
-                    let _ = writeln!(out, "{name}::{address}::{key}::{value}");
-                }
-            }
-        }
-        out
+        clusters::text(&self.proxy)
     }
 
     fn clusters_json(&self) -> Value {
-        clusters(&self.proxy)
+        clusters::json(&self.proxy)
     }
 
     fn listeners_json(&self) -> Value {
@@ -155,48 +189,42 @@ impl AdminState for Status {
         }))
     }
 
-    fn api(&self, path: &str, _query: &Query) -> Option<Value> {
-        match path {
-            "status" => Some(self.status()),
-            "routes" => Some(routes(&self.proxy)),
-            "services" => Some(self.in_force().map_or(Value::Null, |f| report::services(&f))),
-            "diagnostics" => Some(self.in_force().map_or(Value::Null, |f| report::diagnostics(&f.diagnostics))),
-            _ => self.proxies(path.strip_prefix("proxies")?),
-        }
+    fn api(&self, path: &str, query: &Query) -> Option<Result<Value, Refusal>> {
+        let document = match path {
+            "circuits" => return Some(self.select(query.get("proxy")).map(|of| self.circuits(&of))),
+            "status" => self.status(),
+            "routes" => routes(&self.proxy),
+            "services" => self.in_force().map_or(Value::Null, |f| report::services(&f)),
+            "diagnostics" => self.in_force().map_or(Value::Null, |f| report::diagnostics(&f.diagnostics)),
+            _ => self.proxies(path.strip_prefix("proxies")?)?,
+        };
+        Some(Ok(document))
+    }
+
+    fn control(&self, control: &Control) -> Result<Value, Refusal> {
+        control::carry_out(self, control)
+    }
+
+    fn hystrix(&self, proxy: Option<&str>) -> Result<Vec<Value>, Refusal> {
+        let proxies = self.select(proxy)?;
+        let mut all: Vec<_> = proxies
+            .iter()
+            .flat_map(|(name, proxy)| proxy.circuits().into_iter().map(move |report| (name, report)))
+            .collect();
+        all.sort_by_key(|(_, report)| !report.state.is_shut());
+        all.truncate(hystrix::COMMANDS_MAX);
+        let now_ms = Clock::now().wall.duration_since(UNIX_EPOCH).map(clock::ms).unwrap_or_default();
+        // A dashboard has one place for a name.
+        let command = |(proxy, report): &(&String, CircuitReport)| match proxy.as_str() {
+            MAIN => hystrix::command(&report.name, report, now_ms),
+            proxy => hystrix::command(&format!("{proxy} {}", report.name), report, now_ms),
+        };
+        Ok(all.iter().map(command).collect())
     }
 
     fn logging(&self, change: &LogChange) -> Result<String, String> {
         logging::change(change)
     }
-}
-
-/// The name whose address an endpoint is, as in Envoy; else that of its pod.
-fn hostname(endpoint: &EndpointReport) -> &Arc<str> {
-    endpoint.host.as_ref().unwrap_or(&endpoint.endpoint.workload.pod)
-}
-
-fn cluster_status(report: &ClusterReport) -> Value {
-    let hosts = report.endpoints.iter().map(|endpoint| {
-        let (address, locality) = (endpoint.address(), &endpoint.endpoint.locality);
-        let health = if endpoint.is_available { "HEALTHY" } else { "UNHEALTHY" };
-        json!({
-            "address": { "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } },
-            "stats": [
-                { "type": "GAUGE", "name": "rq_active", "value": endpoint.active_requests.to_string() },
-                { "name": "rq_total", "value": endpoint.requests_begun.to_string() },
-            ],
-            "health_status": { "eds_health_status": health },
-            "hostname": hostname(endpoint),
-            "weight": endpoint.endpoint.weight,
-            "priority": endpoint.endpoint.priority,
-            "locality": { "region": locality.region, "zone": locality.zone, "sub_zone": locality.sub_zone },
-        })
-    });
-    json!({
-        "name": report.cluster.name.as_str(),
-        "added_via_api": true,
-        "host_statuses": hosts.collect::<Vec<_>>(),
-    })
 }
 
 fn cluster_config(report: &ClusterReport) -> Value {
