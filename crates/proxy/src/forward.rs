@@ -191,7 +191,7 @@ pub(crate) async fn all_tries<T: Talks>(
     let tries = Tries::new(worker, exchange, &deadlines, cluster.as_deref(), policy);
     let mut picks = 0;
     loop {
-        let trying = Trying { worker, who, exchange, forwarding, deadlines: &deadlines, tries: &tries };
+        let trying = Trying { who, forwarding, tries: &tries };
         let (endpoint, result) = trying.run::<T>(client).await;
         let again = match &result {
             Ok(_) => {
@@ -220,17 +220,15 @@ pub(crate) async fn all_tries<T: Talks>(
 
 /// One try of a request.
 struct Trying<'t> {
-    worker: &'t Rc<Worker>,
     who: &'t Client,
-    exchange: &'t Exchange,
     forwarding: &'t Forwarding,
-    deadlines: &'t Deadlines,
     tries: &'t Tries<'t>,
 }
 
 impl Trying<'_> {
     async fn run<T: Talks>(&self, client: &mut Downstream<'_>) -> (Rc<EndpointStats>, Result<Answered, Broken>) {
-        let Self { worker, exchange, forwarding, deadlines, tries, .. } = *self;
+        let Self { forwarding, tries, .. } = *self;
+        let Tries { worker, exchange, deadlines, .. } = *tries;
         // When the request came is exact enough for the age of endpoints; a retry may come much later.
         let now = if tries.number() == 1 { exchange.started } else { Instant::now() };
         let choice = match choose(worker, forwarding, tries, now).await {
@@ -269,7 +267,8 @@ impl Trying<'_> {
         choice: &Choice<'_>,
         watch: &Watch<'_>,
     ) -> Result<Answered, Broken> {
-        let Self { worker, exchange, forwarding, deadlines, tries, .. } = *self;
+        let Self { forwarding, tries, .. } = *self;
+        let Tries { worker, exchange, deadlines, .. } = *tries;
         let over_http2 = forwarding.goes_over_http2(exchange);
         // A connection that will not come back is not taken from those who share.
         let is_private = forwarding.cluster().is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some());
@@ -311,12 +310,12 @@ impl Trying<'_> {
     /// Sends the copies of the route, once.
     fn mirror(&self, client: &Downstream<'_>, held_body: Option<&HeldBody>) -> Option<Tee> {
         // A copy would be half of a conversation.
-        if self.exchange.asks_upgrade {
+        if self.tries.exchange.asks_upgrade {
             return None;
         }
         // Made for copies alone: framing it again may cost a copy of its own.
         let whole_body = held_body.filter(|_| self.forwarding.is_mirrored()).map(|body| body.wire(client));
-        mirror::send(self.worker, self.exchange, self.forwarding, whole_body.as_deref())
+        mirror::send(self.tries.worker, self.tries.exchange, self.forwarding, whole_body.as_deref())
     }
 }
 

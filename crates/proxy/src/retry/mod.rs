@@ -6,7 +6,8 @@
 mod budget;
 mod rules;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -25,15 +26,15 @@ use rules::Ending;
 
 /// The tries of one request.
 pub(crate) struct Tries<'t> {
-    worker: &'t Worker,
-    exchange: &'t Exchange,
-    deadlines: &'t Deadlines,
+    pub(crate) worker: &'t Rc<Worker>,
+    pub(crate) exchange: &'t Exchange,
+    pub(crate) deadlines: &'t Deadlines,
     cluster: Option<&'t WorkerCluster>,
     policy: Option<&'t RetryPolicy>,
     /// Retries that were granted.
     made: Cell<u32>,
     /// The endpoints that were tried, from the first failure on.
-    tried: RefCell<Vec<u64>>,
+    tried: Cell<Vec<u64>>,
     /// The wait before the retry that was granted and has not begun.
     granted: Cell<Option<Duration>>,
     flags: Cell<Flags>,
@@ -61,7 +62,7 @@ impl<'t> Tries<'t> {
 
     /// Those of a request whose first is about to begin.
     pub(crate) fn new(
-        worker: &'t Worker,
+        worker: &'t Rc<Worker>,
         exchange: &'t Exchange,
         deadlines: &'t Deadlines,
         cluster: Option<&'t WorkerCluster>,
@@ -81,7 +82,7 @@ impl<'t> Tries<'t> {
             cluster,
             policy: policy.filter(|policy| policy.attempts > 0),
             made: Cell::new(0),
-            tried: RefCell::default(),
+            tried: Cell::default(),
             granted: Cell::new(None),
             flags: Cell::default(),
             counted: Cell::default(),
@@ -115,15 +116,15 @@ impl<'t> Tries<'t> {
     /// An endpoint was chosen for the try that begins.
     pub(crate) fn began_at(&self, endpoint: u64) {
         if self.policy.is_some() {
-            self.tried.borrow_mut().push(endpoint);
+            let mut tried = self.tried.take();
+            tried.push(endpoint);
+            self.tried.set(tried);
         }
     }
 
     /// Whether an endpoint is to be avoided.
     pub(crate) fn avoids(&self, endpoint: u64) -> bool {
-        self.made.get() > 0
-            && self.policy.is_some_and(|policy| policy.avoid_previous_hosts)
-            && self.tried.borrow().contains(&endpoint)
+        self.made.get() > 0 && self.policy.is_some_and(|policy| policy.avoid_previous_hosts) && self.has_tried(endpoint)
     }
 
     /// Whether a try may go one failover level further than those before.
@@ -133,7 +134,10 @@ impl<'t> Tries<'t> {
 
     /// Whether an endpoint was tried.
     pub(crate) fn has_tried(&self, endpoint: u64) -> bool {
-        self.tried.borrow().contains(&endpoint)
+        let tried = self.tried.take();
+        let has = tried.contains(&endpoint);
+        self.tried.set(tried);
+        has
     }
 
     /// Whether an answer is given up for another try. `is_at_hand`: the request can be sent again.
