@@ -26,7 +26,8 @@ impl Answer {
     pub(crate) fn failure(reason: Reason, cause: &str) -> Self {
         let row = reason.row();
         let mut fields = Vec::with_capacity(256);
-        let mut status = format!("outrigger; error={}; details=\"{}", row.error, row.details);
+        let mut status = format!("outrigger; error={}; details=\"", row.error);
+        push_string(details(reason, row.details, cause), &mut status);
         if let Some(rule) = reason.rule().filter(|rule| *rule != row.details) {
             status.push(' ');
             status.push_str(rule);
@@ -117,6 +118,23 @@ impl Answer {
     }
 }
 
+/// The response-code details; of a circuit its figures too, which are its cause.
+fn details<'d>(reason: Reason, details: &'d str, cause: &'d str) -> &'d str {
+    let is_circuit = matches!(reason, Reason::CircuitOpen | Reason::CircuitFull);
+    if is_circuit && cause.starts_with(details) { cause } else { details }
+}
+
+/// Writes the inside of a string of RFC 8941, which has printable ASCII only.
+fn push_string(text: &str, out: &mut String) {
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='~' => out.push(c),
+            _ => out.push('?'),
+        }
+    }
+}
+
 /// What `grpc-message` encodes: everything but printable ASCII, and the sign of an encoding.
 const GRPC_MESSAGE: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
 
@@ -174,6 +192,23 @@ mod tests {
         let body = std::str::from_utf8(&answer.body).unwrap();
         assert!(body.starts_with("no healthy upstream\n") && body.ends_with("outbound|80||a.b.svc.cluster.local\n"));
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
+    }
+
+    #[test]
+    fn an_open_circuit_tells_its_figures() {
+        let status = |reason, cause| {
+            let fields = String::from_utf8(Answer::failure(reason, cause).fields).unwrap();
+            fields.lines().next().unwrap().to_owned()
+        };
+        let open = "circuit_open{cart.shop/v1 error_rate=0.62>=0.50 retry_in=3.2s}";
+        assert_eq!(
+            status(Reason::CircuitOpen, open),
+            format!("proxy-status: outrigger; error=destination_unavailable; details=\"{open}\"; flag=UO")
+        );
+        assert!(status(Reason::CircuitOpen, "").contains("; details=\"circuit_open\"; "));
+        let hostile = "circuit_full{\"a\\b\r\nx: ö}";
+        assert!(status(Reason::CircuitFull, hostile).contains(r#"; details="circuit_full{\"a\\b??x: ?}"; "#));
+        assert!(status(Reason::NoEndpoint, open).contains("; details=\"no_healthy_upstream\"; "));
     }
 
     #[test]
