@@ -1,6 +1,7 @@
 //! Each VirtualService and DestinationRule of Bookinfo does what Istio says it does.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::mesh::{Mesh, samples, yaml_files};
 
@@ -82,7 +83,6 @@ const CASES: &[Case] = &[
         findings: UNUSED,
         shares: &[("reviews:9080", "v3 100"), ("reviews:9080 end-user: jason", "v2 100")],
     },
-    // Faults are not injected yet, and that is said.
     Case {
         routing: "virtual-service-ratings-test-abort.yaml",
         platform: &[],
@@ -90,8 +90,9 @@ const CASES: &[Case] = &[
             "OUT0205 warning DestinationRule default/details",
             "OUT0205 warning DestinationRule default/ratings",
         ],
-        shares: &[("ratings:9080", "v1 100"), ("ratings:9080 end-user: jason", "v1 100")],
+        shares: &[("ratings:9080", "v1 100"), ("ratings:9080 end-user: jason", "500 100, FI 100")],
     },
+    // What it delays has a test of its own.
     Case {
         routing: "virtual-service-ratings-test-delay.yaml",
         platform: &[],
@@ -99,14 +100,14 @@ const CASES: &[Case] = &[
             "OUT0205 warning DestinationRule default/details",
             "OUT0205 warning DestinationRule default/ratings",
         ],
-        shares: &[("ratings:9080", "v1 100"), ("ratings:9080 end-user: jason", "v1 100")],
+        shares: &[("ratings:9080", "v1 100")],
     },
     // Its second rule can never be reached, which istioctl says too.
     Case {
         routing: "fault-injection-details-v1.yaml",
         platform: &[],
         findings: &["IST0130 warning VirtualService default/details"],
-        shares: &[("details:9080", "v1 100")],
+        shares: &[("details:9080", "555 100, FI 100")],
     },
     Case {
         routing: "virtual-service-details-v2.yaml",
@@ -166,6 +167,18 @@ fn every_routing_file_behaves_as_documented() {
     for case in CASES {
         case.check(&bookinfo);
     }
+}
+
+#[test]
+fn jason_waits_seven_seconds_for_his_ratings() {
+    let Some(samples) = samples() else { return };
+    let routing = "networking/virtual-service-ratings-test-delay.yaml";
+    let files = ["platform/kube/bookinfo.yaml", routing, "networking/destination-rule-all.yaml"];
+    let mut mesh = Mesh::start(&samples.join("bookinfo"), &files);
+    let began = Instant::now();
+    assert_eq!(mesh.shares("ratings:9080 end-user: jason", Some("productpage-v1"), 4), "v1 4");
+    assert!(began.elapsed() >= Duration::from_secs(7), "{:?}", began.elapsed());
+    mesh.assert_well();
 }
 
 /// No file is left out: those that are not about traffic inside the mesh are named here.
