@@ -101,6 +101,13 @@ impl Backend {
         Self::build(Ipv4Addr::LOCALHOST, false, false, idle, Box::new(script))
     }
 
+    /// As [`Self::start_unrecorded`], where another one was before: a server that is started again. Waits until the address is
+    /// free.
+    pub fn start_again(address: SocketAddr, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = crate::eventually("the address to be free", || TcpListener::bind(address).ok());
+        Self::on(listener, false, false, PATIENCE, Box::new(script))
+    }
+
     /// One on each of these loopback addresses, all at one port, as the addresses of a name are; `script` is also told the
     /// address.
     pub fn start_at_one_port(
