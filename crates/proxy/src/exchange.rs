@@ -136,14 +136,16 @@ impl Conversation<'_, '_> {
 
     async fn send(&self, upstream: &mut Writer<'_>, body: &[u8], progress: &Progress) -> Result<(), Reason> {
         let limit = self.worker.settings.write_stall_timeout;
-        match upstream.write(&self.forwarding.head, body, limit).await {
-            Ok(()) => {
-                progress.sent.set(true);
-                Ok(())
+        // A part of it may have left whenever this ends, also where a time limit ends it.
+        progress.sent.set(true);
+        upstream.write(&self.forwarding.head, body, limit).await.map_err(|failure| match failure {
+            IoFailure::TimedOut => Reason::UpstreamIdle,
+            IoFailure::Broken => Reason::UpstreamClosed,
+            IoFailure::Closed => {
+                progress.sent.set(false);
+                Reason::UpstreamClosed
             }
-            Err(IoFailure::TimedOut) => Err(Reason::UpstreamIdle),
-            Err(IoFailure::Closed | IoFailure::Broken) => Err(Reason::UpstreamClosed),
-        }
+        })
     }
 
     async fn upload(

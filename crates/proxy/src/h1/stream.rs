@@ -34,7 +34,7 @@ use crate::keepalive;
 /// What went wrong on a socket.
 #[derive(Debug)]
 pub(crate) enum IoFailure {
-    /// The peer closed in good order.
+    /// The peer closed in good order; of a write: it had closed, and not a byte left.
     Closed,
     /// The connection broke.
     Broken,
@@ -327,7 +327,8 @@ impl Writer<'_> {
         let written = self.write_raw(outgoing.bytes(), &[], limit).await;
         outgoing.consume(outgoing.len());
         session.borrow_mut().return_outgoing(outgoing);
-        written
+        // Records before these may have left.
+        written.map_err(|failure| if let IoFailure::Closed = failure { IoFailure::Broken } else { failure })
     }
 
     async fn write_raw(&mut self, first: &[u8], second: &[u8], limit: Duration) -> Result<(), IoFailure> {
@@ -346,14 +347,15 @@ impl Writer<'_> {
             });
             let left = limit.saturating_sub(Duration::from_millis(self.alarm.now_ms() - since_ms));
             let count = match self.alarm.limit(left, write).await {
-                Ok(Ok(0)) => return Err(IoFailure::Closed),
-                Ok(Ok(count)) => count,
-                Ok(Err(_)) => return Err(IoFailure::Broken),
+                Ok(Ok(count @ 1..)) => count,
+                Ok(Ok(0) | Err(_)) if progress == 0 => return Err(IoFailure::Closed),
+                Ok(Ok(0) | Err(_)) => return Err(IoFailure::Broken),
                 Err(_) => return Err(IoFailure::TimedOut),
             };
             progress += count;
             if progress >= Self::PROGRESS_BYTES {
-                (since_ms, progress) = (self.alarm.now_ms(), 0);
+                // Never 0 again: something has left.
+                (since_ms, progress) = (self.alarm.now_ms(), 1);
             }
             let of_first = count.min(first.len());
             first = &first[of_first..];
@@ -440,6 +442,28 @@ mod tests {
         let wait = stream.wait_readable(&pool, Duration::from_secs(60));
         let waited = tokio::time::timeout(Duration::from_millis(50), wait).await;
         assert!(waited.is_err(), "nothing was sent");
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_tells_whether_any_byte_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        for (length, is_begun) in [(16 * 1024 * 1024, true), (1, false)] {
+            let socket = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+            let (peer, _) = listener.accept().await.expect("a client");
+            socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("an option of TCP");
+            let mut stream = Stream::new(socket, &Clock::new());
+            let bytes = vec![0; length];
+            let mut writer = stream.writer();
+            let write = async { writer.write(&bytes, &bytes, Duration::from_secs(10)).await };
+            let written = if is_begun {
+                tokio::join!(write, async { drop(peer) }).0
+            } else {
+                drop(peer);
+                write.await
+            };
+            let Err(failure) = written else { panic!("the peer resets") };
+            assert_eq!(matches!(failure, IoFailure::Broken), is_begun, "{failure:?}");
+        }
     }
 
     #[tokio::test]
