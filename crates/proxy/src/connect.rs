@@ -47,22 +47,23 @@ fn reaches(source: IpAddr, to: IpAddr) -> bool {
 }
 
 /// A connection to a chosen endpoint for one request of HTTP/1; `ends` are those of the client it is for. Where the limit on
-/// connections made the request wait, it may be one that served others before.
+/// connections made the request wait, it may be one that served others before, unless it must be `fresh`.
 pub(crate) async fn connect(
     worker: &Worker,
     choice: &Choice<'_>,
     cluster: Option<&WorkerCluster>,
     ends: Option<&Rc<Ends>>,
+    fresh: bool,
 ) -> Result<Upstream, Reason> {
     let Some(limited) = cluster else { return open(worker, choice, None, ends, None).await };
     let _pending = Pending::begin(worker, limited)?;
-    let is_private = limited.live.model.proxy_protocol.is_some();
+    let fresh = fresh || limited.live.model.proxy_protocol.is_some();
     let line = worker.pool.line(choice.state.id);
     let leave = loop {
         match turn(worker, limited, &line, || worker.pool.take(choice.state.id, worker.clock.now_ms())).await {
             Turn::Open(leave) => break leave,
-            // One that names its client is needed; this one makes room for it.
-            Turn::Given(kept) if is_private => drop(kept),
+            // One that names its client is needed, or one that nobody used; this one makes room for it.
+            Turn::Given(kept) if fresh => drop(kept),
             Turn::Given(kept) => return Ok(kept),
         }
     };

@@ -275,7 +275,10 @@ impl Trying<'_> {
         let pooled = !exchange.asks_upgrade && !is_private && !over_http2;
         let reused = pooled.then(|| worker.pool.take(choice.state.id, worker.clock.now_ms())).flatten();
         if forwarding.held_body.get().is_none() {
-            let needs = Needs { repetition: reused.is_some() || tries.may_need_body(), data: over_http2 };
+            // One of HTTP/2 is shared, and one that is waited for may have served others.
+            let is_limited = forwarding.cluster().is_some_and(|c| c.live.model.pool.connections_max.is_some());
+            let may_be_used = reused.is_some() || over_http2 || is_limited;
+            let needs = Needs { repetition: may_be_used || tries.may_need_body(), data: over_http2 };
             match HeldBody::take(worker, client, exchange, needs).await {
                 Ok(Some(body)) => _ = forwarding.held_body.set(body),
                 Ok(None) => {}
@@ -339,7 +342,12 @@ async fn converse<T: Talks>(
         let linked = match &reused {
             Some(_) => Ok(()),
             None => {
-                let linked = pin!(client.while_there(link(worker, choice, cluster, exchange, over_http2)));
+                let wanted = match (over_http2, resends) {
+                    (true, _) => Wanted::Http2,
+                    (false, 0) => Wanted::Http1,
+                    (false, _) => Wanted::FreshHttp1,
+                };
+                let linked = pin!(client.while_there(link(worker, choice, cluster, exchange, wanted)));
                 deadlines.limit(linked, &Cell::new(0)).await.flatten().map(|link| reused = Some(link))
             }
         };
@@ -370,7 +378,7 @@ async fn converse<T: Talks>(
             }
             Err(reason) => Lost::unsent(reason),
         };
-        if (was_reused || lost.refused) && resends < RESENDS_MAX && lost.may_be_sent_again(exchange) {
+        if resends < RESENDS_MAX && lost.may_be_sent_again(exchange.is_idempotent, was_reused) {
             resends += 1;
             if let Some(cluster) = cluster {
                 cluster.stats.retries.inc();
@@ -395,15 +403,24 @@ fn spare(worker: &Worker, cluster: Option<&WorkerCluster>, choice: &Choice<'_>, 
     }
 }
 
+/// What connection a request wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Http1,
+    /// One that served nobody before, as one that did has just let the request down.
+    FreshHttp1,
+    Http2,
+}
+
 /// A connection to the chosen endpoint.
 async fn link(
     worker: &Rc<Worker>,
     choice: &Choice<'_>,
     cluster: Option<&WorkerCluster>,
     exchange: &Exchange,
-    over_http2: bool,
+    wanted: Wanted,
 ) -> Result<Link, Reason> {
-    if over_http2 {
+    if wanted == Wanted::Http2 {
         let lease = Box::pin(lease(worker, choice, cluster, &exchange.ends)).await?;
         // An endpoint that knows no WebSockets over HTTP/2 may know those of HTTP/1.
         if !exchange.asks_upgrade || Box::pin(lease.takes_websockets(choice.connect_timeout)).await {
@@ -411,7 +428,7 @@ async fn link(
         }
     }
     // Apart: most requests find a connection open.
-    Box::pin(connect(worker, choice, cluster, Some(&exchange.ends))).await.map(Link::Http1)
+    Box::pin(connect(worker, choice, cluster, Some(&exchange.ends), wanted != Wanted::Http1)).await.map(Link::Http1)
 }
 
 /// A failure with what is known of it.

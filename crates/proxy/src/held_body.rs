@@ -1,7 +1,8 @@
 //! A request body that is held whole until the answer begins, so that the request can be sent again.
 //!
 //! A body that came with its head is held for nothing: it is in memory anyway. A body that is still on its way is waited for
-//! only where the request may have to be repeated: on a kept connection of HTTP/1, when doing it twice is as doing it once.
+//! only where the request may have to be repeated: on a connection that may be a used one, when doing it twice is as doing
+//! it once.
 //! That of a client of HTTP/2 need not be waited for: what is relayed of it is kept (`h2/incoming.rs`).
 
 use std::borrow::Cow;

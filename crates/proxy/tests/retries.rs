@@ -5,6 +5,7 @@ mod common;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{CLUSTER, World, proxy_with, snapshot};
@@ -91,6 +92,29 @@ fn only_what_may_be_done_twice_is_repeated_after_an_answer() {
     let said = model::RetryPolicy { non_idempotent: true, ..policy("5xx") };
     let world = world(&[bad.address(), good.address()], said);
     assert!((0..4).all(|_| ask(&world, "POST /", b"body").status == 200), "the policy says that it may be");
+}
+
+/// The race between using a connection again and its end, where requests wait for connections that others give back.
+#[test]
+fn connections_that_are_handed_on_and_die_lose_nothing_that_may_be_done_twice() {
+    let backend = Backend::start(|request| match request.sequence {
+        0 => Reply::Keep(response(200, &[], &request.body)),
+        _ => Reply::Reset(Vec::new()),
+    });
+    let mut snapshot = snapshot(&[backend.address()], |_| {});
+    for cluster in snapshot.clusters.values_mut() {
+        Arc::make_mut(cluster).pool.connections_max = Some(1);
+    }
+    let world = proxy_with(Settings::default(), snapshot);
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let send = |_| scope.spawn(|| (0..25).map(|_| ask(&world, "PUT /", b"body").status).collect::<Vec<_>>());
+        let clients: Vec<_> = (0..8).map(send).collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    assert_eq!(statuses, [200; 200]);
+    let used_again = backend.seen().iter().filter(|request| request.sequence > 0).count();
+    assert!(used_again > 0, "no connection was handed on");
+    assert_eq!(backend.seen().len(), 200 + used_again, "each death costs one more try and no second");
 }
 
 #[test]

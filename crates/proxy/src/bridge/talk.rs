@@ -94,11 +94,15 @@ pub(crate) async fn run(
             Ok(Answered { status, grpc_status: download.grpc_status, upgraded })
         }
         Err(reason) => {
-            // One that resets a stream takes others; one that says GOAWAY, or broke, takes none.
-            if let (Some(Link::Http2(lease)), Reason::UpstreamClosed) = (&link, reason) {
-                lease.retire();
+            let mut lost = progress.lost(reason);
+            if let Some(Link::Http2(lease)) = &link {
+                lost.had_company = lease.has_company();
+                // One that resets a stream takes others; one that says GOAWAY, or broke, takes none.
+                if reason == Reason::UpstreamClosed {
+                    lease.retire();
+                }
             }
-            Err(progress.lost(reason))
+            Err(lost)
         }
     }
 }

@@ -445,6 +445,11 @@ impl Lease {
         self.live.sender.clone().send_request(request, end)
     }
 
+    /// Whether other requests went over the connection, before or since.
+    pub(crate) fn has_company(&self) -> bool {
+        self.live.served.get() > 1
+    }
+
     /// The peer takes no more requests on this connection.
     pub(crate) fn retire(&self) {
         self.live.retire();

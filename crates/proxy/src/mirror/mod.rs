@@ -210,7 +210,7 @@ impl Copy {
         loop {
             let mut upstream = match reused.take() {
                 Some(upstream) => upstream,
-                None => self.in_time(connect(worker, choice, Some(&self.cluster), None)).await?,
+                None => self.in_time(connect(worker, choice, Some(&self.cluster), None, false)).await?,
             };
             let _admitted = admit(worker, &self.cluster).map_err(Loss::Failed)?;
             if let Some(counter) = &choice.stats.requests_total {
