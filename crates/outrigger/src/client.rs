@@ -32,7 +32,7 @@ pub(crate) struct Answer {
     pub(crate) reason: String,
     /// Names in lower case, in the order they came.
     pub(crate) fields: Vec<(String, String)>,
-    /// The beginning of the body, up to [`BODY_BYTES_MAX`].
+    /// The beginning of the body, as much as the connection keeps: [`BODY_BYTES_MAX`], if nobody says otherwise.
     pub(crate) body: Vec<u8>,
     /// Length of the whole body.
     pub(crate) body_bytes: u64,
@@ -65,6 +65,8 @@ pub(crate) struct Connection {
     start: usize,
     /// Whether another request may be sent.
     pub(crate) is_reusable: bool,
+    /// How much of a body is kept.
+    pub(crate) body_bytes_max: usize,
 }
 
 /// A server, and the connection to it that is kept between two requests.
@@ -153,7 +155,8 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, ClientError> {
         let stream = TcpStream::connect(address).await.map_err(ClientError::Connect)?;
         let _ = stream.set_nodelay(true);
-        Ok(Self { stream, buffer: Vec::new(), start: 0, is_reusable: false })
+        let body_bytes_max = BODY_BYTES_MAX;
+        Ok(Self { stream, buffer: Vec::new(), start: 0, is_reusable: false, body_bytes_max })
     }
 
     /// Sends a request and reads its answer to the end.
@@ -225,7 +228,7 @@ impl Connection {
             }
             let available = self.buffer.len() - self.start;
             let count = usize::try_from(left).map_or(available, |left| left.min(available));
-            answer.keep(&self.buffer[self.start..self.start + count]);
+            answer.keep(&self.buffer[self.start..self.start + count], self.body_bytes_max);
             self.start += count;
             left -= count as u64;
         }
@@ -264,7 +267,7 @@ impl Connection {
 
     async fn read_to_close(&mut self, answer: &mut Answer) -> Result<(), ClientError> {
         loop {
-            answer.keep(&self.buffer[self.start..]);
+            answer.keep(&self.buffer[self.start..], self.body_bytes_max);
             self.start = self.buffer.len();
             match self.fill().await {
                 Ok(()) => {}
@@ -303,8 +306,8 @@ impl Connection {
 }
 
 impl Answer {
-    fn keep(&mut self, bytes: &[u8]) {
-        let room = BODY_BYTES_MAX - self.body.len();
+    fn keep(&mut self, bytes: &[u8], bytes_max: usize) {
+        let room = bytes_max.saturating_sub(self.body.len());
         self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
         self.body_bytes += bytes.len() as u64;
     }

@@ -119,14 +119,22 @@ fn command_line_document() -> String {
     );
     let whole = help(&[]);
     let _ = write!(text, "\n## outrigger\n\n```text\n{whole}```\n");
-    let commands = whole.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let names: Vec<&str> =
-        commands.filter_map(|line| line.split_whitespace().next()).filter(|n| *n != "help").collect();
+    let names = commands(&whole);
     assert!(names.contains(&"run"), "the help lists the commands: {whole}");
     for name in names {
-        let _ = write!(text, "\n## outrigger {name}\n\n```text\n{}```\n", help(&[name]));
+        let of_command = help(&[name]);
+        let _ = write!(text, "\n## outrigger {name}\n\n```text\n{of_command}```\n");
+        for inner in commands(&of_command) {
+            let _ = write!(text, "\n### outrigger {name} {inner}\n\n```text\n{}```\n", help(&[name, inner]));
+        }
     }
     text
+}
+
+/// The commands that a help lists.
+fn commands(help: &str) -> Vec<&str> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    lines.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
 }
 
 /// What `--help` prints, on a terminal of a fixed width and without the surroundings' variables.

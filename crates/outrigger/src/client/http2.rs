@@ -141,7 +141,7 @@ async fn receive(answer: ResponseFuture) -> Result<Answer, Failure> {
         Answer { protocol: "HTTP/2", status: head.status.as_u16(), fields: owned(&head.headers), ..Answer::default() };
     while let Some(part) = body.data().await {
         let part = part.map_err(seen)?;
-        answer.keep(&part);
+        answer.keep(&part, super::BODY_BYTES_MAX);
         // An error says that the stream has ended, which the next read tells too.
         let _ = body.flow_control().release_capacity(part.len());
     }

@@ -253,6 +253,14 @@ impl ControlToken {
         Ok(token)
     }
 
+    /// The token as it is now, for who has to show it.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub fn text(&self) -> Result<String, String> {
+        self.read().map(|token| String::from_utf8_lossy(&token).into_owned())
+    }
+
     /// The token as it is now, without white space around it.
     fn read(&self) -> Result<Vec<u8>, String> {
         let path = self.file.display();

@@ -163,7 +163,7 @@ fn latency(latency: &Percentiles) -> Value {
     let ms = |duration: Duration| json!(seconds(duration * 1000));
     values.insert("mean".to_owned(), ms(latency.mean));
     for (at, value) in Percentiles::AT.iter().zip(latency.values) {
-        values.insert(format!("p{at}"), ms(value));
+        values.insert(format!("p{at}").replace('.', "_"), ms(value));
     }
     Value::Object(values)
 }
