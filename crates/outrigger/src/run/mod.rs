@@ -81,9 +81,15 @@ async fn serve_folder(args: &RunArgs) -> anyhow::Result<Verdict> {
     let mut mesh = Mesh::new(plan, host, tell_ended)?;
     let in_force = mesh.follow(first)?;
     configuration.note(in_force.clone(), Instant::now());
-    let main = mesh.main().context("no proxy")?.clone();
-    let (latest, load) = (configuration.latest(), mesh.load_counts());
-    let status = admin::Status::new(main, latest, admin.local_addr()?, mesh.outbound(), load);
+    let status = admin::Status {
+        proxy: mesh.main().context("no proxy")?.clone(),
+        latest: configuration.latest(),
+        admin: admin.local_addr()?,
+        outbound: mesh.outbound(),
+        load: mesh.load_counts(),
+        workload: args.workload.as_ref().map(ToString::to_string),
+        overrides: admin::Overrides::default(),
+    };
     let (stop, stopped) = watch::channel(false);
     let about = Admin { state: Arc::new(status), server: server.clone(), scraper: Scraper::new(registry), token };
     let servers = start_servers(&admin, &stats, about, &stopped)?;

@@ -5,6 +5,7 @@
 
 mod control;
 mod document;
+mod pods;
 mod stream;
 
 use std::net::SocketAddr;

@@ -10,11 +10,13 @@ use outrigger_proxy::{
 };
 use serde_json::{Map, Value, json};
 
+use super::Named;
 use super::clock::{Clock, ms, seconds};
 use super::overrides::{Overrides, What};
 
 /// One circuit of a proxy.
-pub(super) fn circuit(proxy: &str, report: &CircuitReport, overrides: &Overrides, clock: &Clock) -> Value {
+pub(super) fn circuit(of: &Named, report: &CircuitReport, overrides: &Overrides, clock: &Clock) -> Value {
+    let proxy = of.name.as_str();
     let scope = match report.scope {
         BreakerScope::Service => "service",
         BreakerScope::Subset => "subset",
@@ -31,6 +33,7 @@ pub(super) fn circuit(proxy: &str, report: &CircuitReport, overrides: &Overrides
     json!({
         "name": report.name,
         "proxy": proxy,
+        "workload": of.workload,
         "cluster": report.cluster_name,
         "service": report.service,
         "namespace": report.namespace,

@@ -2,7 +2,6 @@
 //! Each act is logged with who, what and until when; what is not there is answered with the nearest name that is.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrigger_proxy::{ClusterReport, EndpointError, EndpointReport, Forced, Proxy};
@@ -12,14 +11,17 @@ use serde_json::{Value, json};
 use super::circuits;
 use super::clock::Clock;
 use super::overrides::What;
-use super::{MAIN, Status};
+use super::{MAIN, Named, Status};
 
 /// Does it, and answers what is in force then.
 pub(super) fn carry_out(status: &Status, control: &Control) -> Result<Value, Refusal> {
-    let name = control.proxy.as_deref().unwrap_or(MAIN);
-    let mut selected = status.select(Some(name))?;
-    let (_, proxy) = selected.pop().ok_or_else(|| Refusal::Unknown(format!("there is no proxy {name}")))?;
-    let hand = Hand { status, name, proxy, by: &control.by };
+    let wanted = control.proxy.as_deref().unwrap_or(MAIN);
+    let selected = status.select(Some(wanted))?;
+    let [of] = selected.as_slice() else {
+        let names: Vec<&str> = selected.iter().map(|named| named.name.as_str()).collect();
+        return Err(Refusal::Bad(format!("{wanted} has several proxies; name one: {}", names.join(", "))));
+    };
+    let hand = Hand { status, of, name: &of.name, proxy: &of.proxy, by: &control.by };
     match &control.action {
         ControlAction::Force { circuit, is_open, ttl } => hand.force(circuit, *is_open, *ttl),
         ControlAction::Release { circuit } => hand.release(circuit),
@@ -32,8 +34,9 @@ pub(super) fn carry_out(status: &Status, control: &Control) -> Result<Value, Ref
 /// Somebody's hand on one proxy.
 struct Hand<'c> {
     status: &'c Status,
+    of: &'c Named,
     name: &'c str,
-    proxy: Arc<Proxy>,
+    proxy: &'c Proxy,
     by: &'c str,
 }
 
@@ -64,7 +67,7 @@ impl Hand<'_> {
     fn told(&self, circuit: &str) -> Result<Value, Refusal> {
         let all = self.proxy.circuits();
         let report = all.iter().find(|report| &*report.name == circuit).ok_or_else(|| self.no_circuit(circuit))?;
-        Ok(circuits::circuit(self.name, report, &self.status.overrides, &Clock::now()))
+        Ok(circuits::circuit(self.of, report, &self.status.overrides, &Clock::now()))
     }
 
     fn no_circuit(&self, wanted: &str) -> Refusal {
@@ -72,8 +75,8 @@ impl Hand<'_> {
         let mut text = format!("proxy {} has no circuit {:?}", self.name, wanted);
         let others = self.status.select(None).unwrap_or_default();
         let has_it = |proxy: &Proxy| proxy.circuits().iter().any(|report| &*report.name == wanted);
-        match others.iter().find(|(_, proxy)| has_it(proxy)) {
-            Some((other, _)) => text += &format!("; {other} has one: say so with ?proxy={other}"),
+        match others.iter().find(|other| has_it(&other.proxy)).map(|other| &other.name) {
+            Some(other) => text += &format!("; {other} has one: say so with ?proxy={other}"),
             None => text += &nearest(wanted, all.iter().map(|report| &*report.name)),
         }
         Refusal::Unknown(text)

@@ -7,6 +7,7 @@ mod control;
 mod hystrix;
 mod overrides;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::UNIX_EPOCH;
@@ -21,10 +22,19 @@ use super::load;
 use super::report;
 use crate::logging;
 use clock::Clock;
-use overrides::Overrides;
+pub(super) use overrides::Overrides;
 
 /// The name of the main proxy among those of the others, which have a `/`.
 const MAIN: &str = "main";
+
+/// One proxy of the process.
+struct Named {
+    /// `main`, or `NAMESPACE/NAME` of its pod or gateway.
+    name: String,
+    /// `NAMESPACE/NAME` of the workload whose sidecar it is, where it is one.
+    workload: Option<String>,
+    proxy: Arc<Proxy>,
+}
 
 /// The state behind the admin interface.
 pub(super) struct Status {
@@ -38,21 +48,13 @@ pub(super) struct Status {
     pub(super) outbound: SocketAddr,
     /// What `--load` does.
     pub(super) load: Option<Arc<load::Counts>>,
-    overrides: Overrides,
+    /// The workload that the main proxy is the sidecar of.
+    pub(super) workload: Option<String>,
+    /// Who has forced what.
+    pub(super) overrides: Overrides,
 }
 
 impl Status {
-    /// For a main proxy that runs.
-    pub(super) fn new(
-        proxy: Arc<Proxy>,
-        latest: Latest,
-        admin: SocketAddr,
-        outbound: SocketAddr,
-        load: Option<Arc<load::Counts>>,
-    ) -> Self {
-        Self { proxy, latest, admin, outbound, load, overrides: Overrides::default() }
-    }
-
     fn in_force(&self) -> Option<InForce> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -81,36 +83,41 @@ impl Status {
         status
     }
 
-    /// The proxies that somebody asks for: all, or the one of this name.
-    fn select(&self, name: Option<&str>) -> Result<Vec<(String, Arc<Proxy>)>, Refusal> {
-        let others = self.in_force().map(|in_force| in_force.proxies).unwrap_or_default();
-        let main = (MAIN.to_owned(), self.proxy.clone());
-        match name {
-            None => {
-                let others = others.iter().map(|(name, proxy)| (name.clone(), proxy.clone()));
-                Ok([main].into_iter().chain(others).collect())
-            }
-            Some(MAIN) => Ok(vec![main]),
-            Some(name) => match others.get(name) {
-                Some(proxy) => Ok(vec![(name.to_owned(), proxy.clone())]),
-                None => {
-                    let near = control::nearest(name, [MAIN].into_iter().chain(others.keys().map(String::as_str)));
-                    Err(Refusal::Unknown(format!("there is no proxy {name:?}{near}")))
-                }
-            },
+    /// The proxies that somebody asks for: all, the one of this name, or those of the pods of a workload.
+    fn select(&self, name: Option<&str>) -> Result<Vec<Named>, Refusal> {
+        let in_force = self.in_force();
+        let pods = in_force.iter().flat_map(|in_force| in_force.workloads.iter());
+        let workloads: BTreeMap<String, String> = pods.map(|pod| pod.names().into()).collect();
+        let others = in_force.iter().flat_map(|in_force| in_force.proxies.iter());
+        let others = others.map(|(name, proxy)| Named {
+            name: name.clone(),
+            workload: workloads.get(name).cloned(),
+            proxy: proxy.clone(),
+        });
+        let main = Named { name: MAIN.to_owned(), workload: self.workload.clone(), proxy: self.proxy.clone() };
+        let mut all: Vec<Named> = [main].into_iter().chain(others).collect();
+        let Some(wanted) = name else { return Ok(all) };
+        if let Some(at) = all.iter().position(|proxy| proxy.name == wanted) {
+            return Ok(vec![all.swap_remove(at)]);
         }
+        let is_its = |proxy: &Named| proxy.workload.as_deref() == Some(wanted);
+        if all.iter().any(is_its) {
+            all.retain(is_its);
+            return Ok(all);
+        }
+        let names = all.iter().flat_map(|proxy| proxy.workload.as_deref().into_iter().chain([proxy.name.as_str()]));
+        Err(Refusal::Unknown(format!("there is no proxy {wanted:?}{}", control::nearest(wanted, names))))
     }
 
     /// `circuits`: those of these proxies, and the endpoints that are out.
-    fn circuits(&self, proxies: &[(String, Arc<Proxy>)]) -> Value {
+    fn circuits(&self, proxies: &[Named]) -> Value {
         let (mut circuits, mut ejections, mut drains) = (Vec::new(), Vec::new(), Vec::new());
-        for (name, proxy) in proxies {
-            let clock = Clock::now();
-            let all = proxy.circuits();
-            circuits.extend(all.iter().map(|report| circuits::circuit(name, report, &self.overrides, &clock)));
-            for cluster in proxy.clusters() {
-                ejections.extend(circuits::ejections(name, &cluster, &clock));
-                drains.extend(circuits::drains(name, &cluster, &self.overrides, &clock));
+        for named in proxies {
+            let (clock, all) = (Clock::now(), named.proxy.circuits());
+            circuits.extend(all.iter().map(|report| circuits::circuit(named, report, &self.overrides, &clock)));
+            for cluster in named.proxy.clusters() {
+                ejections.extend(circuits::ejections(&named.name, &cluster, &clock));
+                drains.extend(circuits::drains(&named.name, &cluster, &self.overrides, &clock));
             }
         }
         let clock = Clock::now();
@@ -209,7 +216,7 @@ impl AdminState for Status {
         let proxies = self.select(proxy)?;
         let mut all: Vec<_> = proxies
             .iter()
-            .flat_map(|(name, proxy)| proxy.circuits().into_iter().map(move |report| (name, report)))
+            .flat_map(|named| named.proxy.circuits().into_iter().map(move |report| (&named.name, report)))
             .collect();
         all.sort_by_key(|(_, report)| !report.state.is_shut());
         all.truncate(hystrix::COMMANDS_MAX);

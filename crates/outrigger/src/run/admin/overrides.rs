@@ -7,7 +7,7 @@ use std::time::Instant;
 
 /// The names of those who acted. There are as many as there are circuits and drains at most, and none outlives its time.
 #[derive(Debug, Default)]
-pub(super) struct Overrides(Mutex<HashMap<(String, What), Who>>);
+pub(in crate::run) struct Overrides(Mutex<HashMap<(String, What), Who>>);
 
 /// What was acted on, in a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -168,6 +168,11 @@ fn status(of: &ObjectStatus) -> Value {
 }
 
 impl WorkloadReport {
+    /// `NAMESPACE/NAME` of its pod, as its proxy is called, and of the workload.
+    pub(super) fn names(&self) -> [String; 2] {
+        [&self.pod, &self.name].map(|name| format!("{}/{name}", self.namespace))
+    }
+
     /// Of a pod that runs.
     pub(super) fn of(running: &Pod) -> Self {
         let pod = &running.pod;
