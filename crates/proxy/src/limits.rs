@@ -339,7 +339,7 @@ mod tests {
                 let slot = match limits.slot() {
                     Some(slot) => slot,
                     None => {
-                        let (ticket, mut receiver) = limits.wait();
+                        let (ticket, receiver) = limits.wait();
                         if round.is_multiple_of(3) {
                             limits.leave(ticket);
                             continue;

@@ -24,7 +24,14 @@ use crate::limits::{Limits, Slot, Ticket};
 /// Connections, and who waits to be given a `T`: one of them, or room on one.
 pub(crate) struct Line<T> {
     open: Cell<u32>,
-    waiting: RefCell<BTreeMap<Ticket, (Arc<Limits>, Sender<T>)>>,
+    waiting: RefCell<BTreeMap<Ticket, Awaiting<T>>>,
+}
+
+/// One in line, as the line sees it.
+struct Awaiting<T> {
+    /// Where it waits for a slot, too.
+    limits: Arc<Limits>,
+    taker: Sender<T>,
 }
 
 /// Leave to open one connection, which it counts from then on until it is dropped.
@@ -90,8 +97,8 @@ impl<T> Line<T> {
     pub(crate) fn give(&self, mut what: T) -> Option<T> {
         loop {
             let first = self.waiting.borrow_mut().pop_first();
-            let Some((_, (_, sender))) = first else { return Some(what) };
-            match sender.send(what) {
+            let Some((_, first)) = first else { return Some(what) };
+            match first.taker.send(what) {
                 Ok(()) => return None,
                 Err(refused) => what = refused,
             }
@@ -103,7 +110,7 @@ impl<T> Line<T> {
         if self.open.get() > 0 {
             return;
         }
-        let first = self.waiting.borrow().first_key_value().map(|(ticket, (limits, _))| (*ticket, limits.clone()));
+        let first = self.waiting.borrow().first_key_value().map(|(ticket, first)| (*ticket, first.limits.clone()));
         if let Some((ticket, limits)) = first {
             limits.grant(ticket);
         }
@@ -125,9 +132,9 @@ impl<T: 'static> Line<T> {
 
     /// Waits for leave to open a connection, or for one.
     pub(crate) async fn turn(self: &Rc<Self>, limits: &Arc<Limits>) -> Turn<T> {
-        let (sender, given) = channel();
+        let (taker, given) = channel();
         let (ticket, slot) = limits.wait();
-        self.waiting.borrow_mut().insert(ticket, (limits.clone(), sender));
+        self.waiting.borrow_mut().insert(ticket, Awaiting { limits: limits.clone(), taker });
         let mut waiter = Waiter { line: self, limits, ticket, slot, given };
         // The last connection may have closed before there was a line.
         self.serve_if_empty();

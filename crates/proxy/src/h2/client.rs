@@ -144,6 +144,11 @@ impl Endpoint {
         Some(lease)
     }
 
+    /// As [`Self::lease`], for one that has not waited: who is in line is not overtaken.
+    fn room(&self, clock: &Rc<Clock>) -> Option<Lease> {
+        if self.line.has_waiting() { None } else { self.lease(clock) }
+    }
+
     /// Gives what room there is to those in line.
     fn serve(&self, clock: &Rc<Clock>) {
         while self.line.has_waiting() {
@@ -182,36 +187,12 @@ pub(crate) async fn lease(
     endpoint.rules.set(cluster.map_or_else(Rules::default, |cluster| Rules::of(&cluster.live.model.pool)));
     // A connection that names its client is nobody else's.
     let is_private = cluster.is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some());
-    // Who waits in line is not overtaken.
-    let room = || if is_private || endpoint.line.has_waiting() { None } else { endpoint.lease(&worker.clock) };
-    if let Some(lease) = room() {
+    if !is_private && let Some(lease) = endpoint.room(&worker.clock) {
         return Ok(lease);
     }
     let _pending = cluster.map(|cluster| Pending::begin(worker, cluster)).transpose()?;
-    while !is_private {
-        if let Some(lease) = room() {
-            return Ok(lease);
-        }
-        if let Some(live) = endpoint.silent() {
-            // More than it takes would be refused. One that keeps it to itself has one request.
-            let alarm = worker.clock.alarm();
-            if alarm.limit(choice.connect_timeout, live.watch.first_read()).await.is_ok() {
-                continue;
-            }
-        }
-        let under_way = endpoint.opening.borrow().clone();
-        let Some(opening) = under_way else { break };
-        let done = opening.done.notified();
-        let mut done = pin!(done);
-        // From here on it is told, even if it is over before it is waited for.
-        done.as_mut().enable();
-        if endpoint.opening.borrow().is_some() {
-            done.await;
-        }
-        if let Some(reason) = opening.failed.get() {
-            // One that was full may have room by now.
-            return room().ok_or(reason);
-        }
+    if !is_private && let Some(lease) = room_soon(worker, choice, &endpoint).await? {
+        return Ok(lease);
     }
     let leave = loop {
         let Some(cluster) = cluster else { break None };
@@ -236,6 +217,35 @@ pub(crate) async fn lease(
     }
     opening.end(failed);
     endpoint.lease(&worker.clock).ok_or(failed.unwrap_or(Reason::UpstreamClosed))
+}
+
+/// Room on a connection that is there or is being opened; `None`: one more is needed.
+async fn room_soon(worker: &Worker, choice: &Choice<'_>, endpoint: &Endpoint) -> Result<Option<Lease>, Reason> {
+    loop {
+        if let Some(lease) = endpoint.room(&worker.clock) {
+            return Ok(Some(lease));
+        }
+        if let Some(live) = endpoint.silent() {
+            // More than it takes would be refused. One that keeps it to itself has one request.
+            let alarm = worker.clock.alarm();
+            if alarm.limit(choice.connect_timeout, live.watch.first_read()).await.is_ok() {
+                continue;
+            }
+        }
+        let under_way = endpoint.opening.borrow().clone();
+        let Some(opening) = under_way else { return Ok(None) };
+        let done = opening.done.notified();
+        let mut done = pin!(done);
+        // From here on it is told, even if it is over before it is waited for.
+        done.as_mut().enable();
+        if endpoint.opening.borrow().is_some() {
+            done.await;
+        }
+        if let Some(reason) = opening.failed.get() {
+            // One that was full may have room by now.
+            return endpoint.room(&worker.clock).map(Some).ok_or(reason);
+        }
+    }
 }
 
 /// Ends an opening whatever happens to whoever opens.
