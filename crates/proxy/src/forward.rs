@@ -322,10 +322,6 @@ impl Trying<'_> {
     }
 }
 
-/// Times that a request is sent again because a connection took no more requests: several of HTTP/2 may end at one time, but
-/// an endpoint that ends each of them is not asked for ever.
-const RESENDS_MAX: u32 = 3;
-
 /// Holds the conversation on the `reused` connection or another; once more, where that had been closed and it is safe.
 async fn converse<T: Talks>(
     conversation: &Conversation<'_, '_>,
@@ -334,18 +330,18 @@ async fn converse<T: Talks>(
     mut reused: Option<Link>,
     over_http2: bool,
 ) -> Result<Answered, Broken> {
-    let Conversation { worker, exchange, forwarding, deadlines, watch, .. } = conversation;
+    let Conversation { worker, exchange, forwarding, deadlines, watch, tries, .. } = conversation;
     let cluster = forwarding.cluster().map(Rc::as_ref);
-    let mut resends = 0;
+    let mut was_resent = false;
     loop {
         let mut was_reused = reused.is_some();
         let linked = match &reused {
             Some(_) => Ok(()),
             None => {
-                let wanted = match (over_http2, resends) {
+                let wanted = match (over_http2, was_resent) {
                     (true, _) => Wanted::Http2,
-                    (false, 0) => Wanted::Http1,
-                    (false, _) => Wanted::FreshHttp1,
+                    (false, false) => Wanted::Http1,
+                    (false, true) => Wanted::FreshHttp1,
                 };
                 let linked = pin!(client.while_there(link(worker, choice, cluster, exchange, wanted)));
                 deadlines.limit(linked, &Cell::new(0)).await.flatten().map(|link| reused = Some(link))
@@ -378,8 +374,8 @@ async fn converse<T: Talks>(
             }
             Err(reason) => Lost::unsent(reason),
         };
-        if resends < RESENDS_MAX && lost.may_be_sent_again(exchange.is_idempotent, was_reused) {
-            resends += 1;
+        if lost.may_be_sent_again(exchange.is_idempotent, was_reused) && tries.may_resend() {
+            was_resent = true;
             if let Some(cluster) = cluster {
                 cluster.stats.retries.inc();
             }

@@ -33,6 +33,8 @@ pub(crate) struct Tries<'t> {
     policy: Option<&'t RetryPolicy>,
     /// Retries that were granted.
     made: Cell<u32>,
+    /// Times that it was sent again because a connection took no more requests.
+    resends: Cell<u32>,
     /// The endpoints that were tried, from the first failure on.
     tried: Cell<Vec<u64>>,
     /// The wait before the retry that was granted and has not begun.
@@ -59,6 +61,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 impl<'t> Tries<'t> {
     /// Picks that are made to avoid an endpoint that was tried; Istio's `hostSelectionRetryMaxAttempts`.
     pub(crate) const PICKS_MAX: usize = 5;
+    const RESENDS_MAX: u32 = 3;
 
     /// Those of a request whose first is about to begin.
     pub(crate) fn new(
@@ -82,6 +85,7 @@ impl<'t> Tries<'t> {
             cluster,
             policy: policy.filter(|policy| policy.attempts > 0),
             made: Cell::new(0),
+            resends: Cell::new(0),
             tried: Cell::default(),
             granted: Cell::new(None),
             flags: Cell::default(),
@@ -106,6 +110,14 @@ impl<'t> Tries<'t> {
     /// Tries so far, and the one that is about to begin.
     pub(crate) fn number(&self) -> u32 {
         self.made.get() + 1
+    }
+
+    /// Whether it is sent again because a connection took no more requests; counted if so. Over all its tries: several
+    /// connections of HTTP/2 may end at one time, but endpoints that end each of them are not asked for ever.
+    pub(crate) fn may_resend(&self) -> bool {
+        let more = self.resends.get() < Self::RESENDS_MAX;
+        self.resends.set(self.resends.get() + u32::from(more));
+        more
     }
 
     /// Flags that the exchange has because of its tries.
