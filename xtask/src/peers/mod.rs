@@ -16,6 +16,7 @@ mod mesh;
 mod nginx;
 mod prometheus;
 mod python;
+mod resilience;
 mod websocket;
 mod world;
 
@@ -36,7 +37,7 @@ pub(crate) struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "curl,nginx,prometheus,mesh,databases,h2,h2spec,grpc,websocket"
+        default_value = "curl,nginx,prometheus,mesh,resilience,databases,h2,h2spec,grpc,websocket"
     )]
     only: Vec<Check>,
     /// Check this binary instead of building one
@@ -58,6 +59,8 @@ enum Check {
     Prometheus,
     /// A simulated mesh under Prometheus: the queries of Istio's dashboards, of Kiali, Flagger and Argo Rollouts have data.
     Mesh,
+    /// Services fail and recover under Prometheus: the questions of the documentation are answered, with their times.
+    Resilience,
     /// MariaDB, PostgreSQL and Redis with their clients, through `--forward`.
     Databases,
     /// grpcio on both sides, and before the echo servers.
@@ -101,6 +104,7 @@ fn one(check: Check, program: &Path, folder: &Path) -> Result<()> {
         Check::Nginx => nginx::check(program, &folder.join("nginx")),
         Check::Prometheus => prometheus::check(program, &folder.join("prometheus")),
         Check::Mesh => mesh::check(program, &folder.join("mesh")),
+        Check::Resilience => resilience::check(program, &folder.join("resilience")),
         Check::Grpc => grpc::check(program, &folder.join("grpc")),
         Check::H2 => {
             h2::check(program, &folder.join("h2"))?;

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use outrigger_model::BreakerScope;
+use outrigger_model::{BreakerRule, BreakerScope};
 use outrigger_telemetry::{Families, catalogue};
 
-use super::ledger::CircuitState;
+use super::ledger::{CircuitCause, CircuitState, Transition};
 use super::registry::Circuits;
 use super::report::CircuitReport;
 use super::ring::{Counts, Event};
@@ -44,9 +44,11 @@ fn tell(report: &CircuitReport, now: Instant, wall: SystemTime, out: &mut Famili
         let seconds = in_state.as_secs_f64();
         out.counter_seconds(&catalogue::OUTRIGGER_CIRCUIT_TIME_IN_STATE_SECONDS_TOTAL, &labels, seconds);
     }
-    for (transition, count) in &report.transitions {
+    let awaited = awaited(&report.breaker.rule).into_iter().map(|transition| (transition, 0));
+    let is_new = |(transition, _): &(Transition, u64)| report.transitions.iter().all(|(made, _)| made != transition);
+    for (transition, count) in report.transitions.iter().copied().chain(awaited.filter(is_new)) {
         let labels = labels(&[transition.from.label(), transition.to.label(), transition.cause.label()]);
-        out.counter(&catalogue::OUTRIGGER_CIRCUIT_TRANSITIONS_TOTAL, &labels, *count);
+        out.counter(&catalogue::OUTRIGGER_CIRCUIT_TRANSITIONS_TOTAL, &labels, count);
     }
     for (outcome, count) in outcomes(&report.total) {
         out.counter(&catalogue::OUTRIGGER_CIRCUIT_CALLS_TOTAL, &labels(&[outcome]), count);
@@ -62,6 +64,23 @@ fn tell(report: &CircuitReport, now: Instant, wall: SystemTime, out: &mut Famili
         out.gauge(&catalogue::OUTRIGGER_CIRCUIT_ERROR_THRESHOLD_RATIO, &labels, ratio);
         out.gauge(&catalogue::OUTRIGGER_CIRCUIT_REQUEST_VOLUME_THRESHOLD, &labels, f64::from(volume));
     }
+}
+
+/// The changes that a rule makes by itself. They are told from the beginning: Prometheus sees no increase in a counter that
+/// begins with 1, and the first time that a circuit opens is the one that matters.
+fn awaited(rule: &BreakerRule) -> Vec<Transition> {
+    use CircuitCause::{Consecutive, ErrorRate, ProbeFailed, ProbeOk, SleepWindow, Slow};
+    use CircuitState::{Closed, HalfOpen, Open};
+    let opens: &[CircuitCause] = match rule {
+        BreakerRule::Hystrix(rule) if !rule.enabled || rule.force_open || rule.force_closed => return Vec::new(),
+        BreakerRule::Hystrix(rule) if rule.slow_call.is_some() => &[ErrorRate, Slow],
+        BreakerRule::Hystrix(_) => &[ErrorRate],
+        BreakerRule::Consecutive(_) => &[Consecutive],
+        BreakerRule::Unified(..) => &[Consecutive, ErrorRate],
+    };
+    let opens = opens.iter().map(|cause| (Closed, Open, *cause));
+    let probes = [(Open, HalfOpen, SleepWindow), (HalfOpen, Open, ProbeFailed), (HalfOpen, Closed, ProbeOk)];
+    opens.chain(probes).map(|(from, to, cause)| Transition { from, to, cause }).collect()
 }
 
 /// Calls by the label `outcome`, each in one of them.

@@ -58,13 +58,21 @@ fn endpoint(live: &LiveCluster, member: &Member, rule: &OutlierDetection, now: I
     for (reason, run, _) in limits.into_iter().filter(|(_, _, limit)| *limit > 0) {
         out.gauge(&catalogue::OUTRIGGER_ENDPOINT_CONSECUTIVE_FAILURES, &with(reason), f64::from(run));
     }
+    // What may happen is told from the beginning: Prometheus sees no increase in a counter that begins with 1.
+    let may_happen = |reason: EjectionReason| match reason {
+        EjectionReason::SuccessRate => rule.success_rate.is_some(),
+        EjectionReason::FailurePercentage => rule.failure_percentage.is_some(),
+        EjectionReason::LocalOriginSuccessRate => rule.success_rate.is_some() && rule.split_local_origin,
+        EjectionReason::LocalOriginFailurePercentage => rule.failure_percentage.is_some() && rule.split_local_origin,
+        _ => limits.into_iter().any(|(of, _, limit)| of == reason && limit > 0),
+    };
     for reason in EjectionReason::ALL {
-        let Some([kept, enforced]) = member.ejections.get(&reason) else { continue };
-        for (count, is_enforced) in [(kept, "false"), (enforced, "true")] {
+        let [kept, enforced] = member.ejections.get(&reason).copied().unwrap_or_default();
+        for (count, is_enforced, is_told) in [(kept, "false", false), (enforced, "true", may_happen(reason))] {
             let [cluster, service, namespace, subset, instance, locality, reason] = with(reason);
             let labels = [cluster, service, namespace, subset, instance, locality, reason, is_enforced.into()];
-            if *count > 0 {
-                out.counter(&catalogue::OUTRIGGER_ENDPOINT_EJECTIONS_TOTAL, &labels, *count);
+            if count > 0 || is_told {
+                out.counter(&catalogue::OUTRIGGER_ENDPOINT_EJECTIONS_TOTAL, &labels, count);
             }
         }
     }

@@ -16,7 +16,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value as Json, json};
 
-use super::control::{self, Control, ControlToken, Refusal, authorize, verb};
+use super::control::{self, Control, ControlToken, Refusal, denied, verb};
 use super::guard::{Hosts, guard};
 use super::hystrix::{Streams, stream};
 use super::logging::LogChange;
@@ -254,8 +254,8 @@ async fn api(State(admin): State<Admin>, query: Query, request: Parts) -> Respon
 async fn change(State(admin): State<Admin>, query: Query, request: Parts) -> Response {
     let path = request.uri.path().strip_prefix("/api/v1/").unwrap_or_default();
     let Some(verb) = verb(path) else { return other_method("GET", "this can only be read") };
-    if let Err(refusal) = authorize(admin.token.as_ref(), &request.headers) {
-        return refusal;
+    if let Some(answer) = denied(admin.token.as_ref(), &request.headers) {
+        return answer;
     }
     match Control::parse(verb, &query).map_err(Refusal::Bad).and_then(|control| admin.state.control(&control)) {
         Ok(document) => reply(StatusCode::OK, JSON, format!("{document:#}\n")),

@@ -279,29 +279,33 @@ impl ControlToken {
     }
 }
 
-/// Lets through who shows the token; everybody else gets the answer that says what is missing.
-pub(super) fn authorize(token: Option<&ControlToken>, headers: &HeaderMap) -> Result<(), Response> {
+/// `None` for who shows the token; for everybody else the answer that says what is missing.
+pub(super) fn denied(token: Option<&ControlToken>, headers: &HeaderMap) -> Option<Response> {
     const OFF: &str = "Changes by hand are off: no token is configured. Write a secret of at least 16 characters to a \
                        file and start with --admin-token-file FILE; then send `Authorization: Bearer SECRET`.";
+    const GONE: &str = "The file of --admin-token-file holds no token now; the log says what is wrong.";
     const ASK: &str = "This changes what the proxy does and needs the token of --admin-token-file: send `Authorization: \
                        Bearer SECRET`.";
-    let Some(token) = token else { return Err(error(StatusCode::FORBIDDEN, OFF)) };
-    let expected = token.read().map_err(|problem| {
-        tracing::error!(problem, "the token of the admin interface is gone: nothing can be changed by hand");
-        error(StatusCode::FORBIDDEN, "The file of --admin-token-file holds no token now; the log says what is wrong.")
-    })?;
+    let Some(token) = token else { return Some(error(StatusCode::FORBIDDEN, OFF)) };
+    let expected = match token.read() {
+        Ok(expected) => expected,
+        Err(problem) => {
+            tracing::error!(problem, "the token of the admin interface is gone: nothing can be changed by hand");
+            return Some(error(StatusCode::FORBIDDEN, GONE));
+        }
+    };
     let mut shown = headers.get_all(header::AUTHORIZATION).iter();
     let is_it = match (shown.next(), shown.next()) {
         (Some(value), None) => bearer(value.as_bytes()).is_some_and(|shown| is_same(shown, &expected)),
         _ => false,
     };
     if is_it {
-        return Ok(());
+        return None;
     }
     tracing::debug!("a change by hand was refused: no token, or another");
     let mut response = error(StatusCode::UNAUTHORIZED, ASK);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"outrigger\""));
-    Err(response)
+    Some(response)
 }
 
 /// What follows the scheme, whose case does not matter (RFC 9110 §11.1).

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::world::Proxy;
 use crate::nginx;
 use crate::shell::{self, Background};
-pub(crate) use server::Server;
+pub(crate) use server::{Sample, Server};
 
 /// Requests sent, over one connection each half.
 const REQUESTS: u32 = 500;

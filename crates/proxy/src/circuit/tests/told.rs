@@ -176,9 +176,39 @@ time_in_state_seconds_total forced_open=0.000
 time_in_state_seconds_total half_open=0.499
 time_in_state_seconds_total open=5.401
 transitions_total closed,open,error_rate=1
+transitions_total half_open,closed,probe_ok=0
 transitions_total half_open,open,probe_failed=1
 transitions_total open,half_open,sleep_window=1";
     assert_eq!(told(circuits, start + ms(6400)), expected);
+}
+
+/// Prometheus sees no increase in a counter that begins with 1.
+#[test]
+fn the_changes_that_a_rule_makes_are_told_before_they_happen() {
+    let start = Instant::now();
+    let cases = [
+        (BreakerRule::Hystrix(rule()), vec!["error_rate"]),
+        (
+            BreakerRule::Hystrix(HystrixRule { slow_call: Some(Duration::from_secs(1)), ..rule() }),
+            vec!["error_rate", "slow"],
+        ),
+        (BreakerRule::Hystrix(HystrixRule { enabled: false, ..rule() }), vec![]),
+        (BreakerRule::Consecutive(ConsecutiveRule::default()), vec!["consecutive"]),
+    ];
+    for (rule, opens) in cases {
+        let circuits = Circuits::default();
+        circuits.circuit(&cluster("v1", BreakerScope::Subset, rule.clone()), None, start);
+        let mut expected: Vec<String> = opens.iter().map(|why| format!("closed,open,{why}=0")).collect();
+        if !opens.is_empty() {
+            expected.extend(
+                ["half_open,closed,probe_ok=0", "half_open,open,probe_failed=0", "open,half_open,sleep_window=0"]
+                    .map(str::to_owned),
+            );
+        }
+        let told = told(circuits, start);
+        let changes: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("transitions_total ")).collect();
+        assert_eq!(changes, expected, "{rule:?}");
+    }
 }
 
 #[test]
