@@ -376,8 +376,8 @@ impl Reason {
             ),
             Self::CircuitOpen => (
                 "circuit open",
-                "Too many calls failed: the circuit breaker lets none through for now; GET /api/v1/circuits on the admin \
-                 port says why and until when.",
+                "The circuit breaker lets no call through for now; `outrigger circuits`, or GET /api/v1/circuits on the \
+                 admin port, says why and until when.",
             ),
             Self::CircuitFull => {
                 ("circuit full", "As many calls are under way as the circuit breaker's `maxConcurrentRequests` allows.")

@@ -1,21 +1,25 @@
 //! `/hystrix.stream`, read as a dashboard reads it.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
-use outrigger_testkit::{PATIENCE, eventually};
+use outrigger_testkit::{PATIENCE, Process, World, eventually, service_yaml};
 use serde_json::Value;
 
-use super::{CART, Mesh};
+use super::{CART, Mesh, OUTRIGGER};
 
 /// One stream.
 struct Stream(BufReader<TcpStream>);
 
 impl Stream {
     fn open(mesh: &Mesh, query: &str) -> Self {
-        let stream = TcpStream::connect(mesh.admin()).expect("it listens");
+        Self::at(mesh.admin(), query)
+    }
+
+    fn at(admin: SocketAddr, query: &str) -> Self {
+        let stream = TcpStream::connect(admin).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        let head = format!("GET /hystrix.stream{query} HTTP/1.1\r\nhost: {}\r\n\r\n", mesh.admin());
+        let head = format!("GET /hystrix.stream{query} HTTP/1.1\r\nhost: {admin}\r\n\r\n");
         (&stream).write_all(head.as_bytes()).expect("it reads");
         Self(BufReader::new(stream))
     }
@@ -99,4 +103,18 @@ fn streams_are_few_and_end_with_their_readers() {
         (first_line(&mut Stream::open(&mesh, "")) == "HTTP/1.1 200 OK").then_some(())
     });
     assert_eq!(mesh.ask("GET", "/hystrix.stream?proxy=shop/nobody", "").status, 404);
+}
+
+#[test]
+fn without_circuits_there_is_a_ping() {
+    let world = World::new();
+    world.write("a.yaml", &service_yaml("default", "a", 80, &[]));
+    let path = world.path().display().to_string();
+    let flags = ["-o", "json", "--admin", ":0", "--outbound", ":0", "--stats", ":0"];
+    let process = Process::start(OUTRIGGER, ["run", &path].iter().chain(&flags));
+    let mut stream = Stream::at(process.address("admin"), "?delay=100");
+    for round in 0..2 {
+        eventually("a ping", || (stream.line() == "ping:").then_some(()));
+        assert!(round > 0 || stream.line().is_empty(), "an event ends with an empty line");
+    }
 }
