@@ -119,6 +119,11 @@ pub(crate) struct Row {
 }
 
 impl Reason {
+    /// Whether there was no connection to be had: nobody has seen anything of the request.
+    pub(crate) fn is_connect(self) -> bool {
+        matches!(self, Self::ConnectFailure | Self::ConnectTimeout)
+    }
+
     /// Its row.
     pub(crate) fn row(self) -> Row {
         let (status, flag, details, error) = self.verdict();

@@ -76,6 +76,24 @@ fn an_instance_that_is_not_there_costs_a_try_and_no_request() {
     assert_eq!(there.seen().len(), 20);
 }
 
+/// Half of all requests meet it: more than the proxy's own budget would repeat of what endpoints have seen.
+#[test]
+fn an_instance_that_is_not_there_costs_no_budget_while_there_is_another() {
+    let there = telling();
+    let mut other = world(&[free_address(), there.address()], policy("connect-failure"));
+    for _ in 0..300 {
+        assert_eq!(ask(&other, "POST /", b"whole").status, 200);
+    }
+    assert!(other.sum("envoy_cluster_upstream_rq_retry", CLUSTER) > 120.0);
+    assert_eq!(other.sum("envoy_cluster_upstream_rq_retry_overflow", CLUSTER), 0.0);
+    // Where all are gone, nobody gains anything by asking again and again.
+    other = world(&[free_address()], policy("connect-failure"));
+    for _ in 0..300 {
+        assert_eq!(ask(&other, "POST /", b"whole").status, 503);
+    }
+    assert!(other.sum("envoy_cluster_upstream_rq_retry", CLUSTER) <= 60.0);
+}
+
 #[test]
 fn only_what_may_be_done_twice_is_repeated_after_an_answer() {
     for (head, expected) in

@@ -200,7 +200,9 @@ impl<'t> Tries<'t> {
             return false;
         }
         let Some(wait) = self.wait(policy, ending, after) else { return false };
-        if !self.grant() {
+        // Nobody has seen a try that got no connection: one at another endpoint adds nothing to what endpoints have to bear.
+        let is_connect = matches!(ending, Ending::Lost { reason, .. } if reason.is_connect());
+        if !self.grant(is_connect && self.has_others()) {
             self.flags.set(self.flags.get().with(Flag::UpstreamOverflow));
             stats.inspect(|stats| stats.retry_overflows.inc());
             return false;
@@ -231,8 +233,8 @@ impl<'t> Tries<'t> {
         hosts.iter().any(|host| !self.has_tried(host.id) && host.is_available(now))
     }
 
-    /// Whether budget and limits allow one more retry.
-    fn grant(&self) -> bool {
+    /// Whether budget and limits allow one more retry. One that `adds_nothing` is outside the proxy's own budget.
+    fn grant(&self, adds_nothing: bool) -> bool {
         // The one before is over.
         self.discount();
         let Some(cluster) = self.cluster else { return true };
@@ -248,7 +250,7 @@ impl<'t> Tries<'t> {
             }
             self.counted.set(Counted::Limit);
         }
-        let granted = cluster.budget.grant(self.worker.clock.now_ms() / 1000);
+        let granted = adds_nothing || cluster.budget.grant(self.worker.clock.now_ms() / 1000);
         if !granted {
             self.discount();
         }

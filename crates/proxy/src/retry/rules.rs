@@ -79,7 +79,7 @@ enum Kind {
 
 fn kind(reason: Reason) -> Option<Kind> {
     match reason {
-        Reason::ConnectFailure | Reason::ConnectTimeout => Some(Kind::Connect),
+        reason if reason.is_connect() => Some(Kind::Connect),
         Reason::UpstreamClosed
         | Reason::UpstreamReset
         | Reason::UpstreamProtocol(_)
