@@ -12,7 +12,7 @@ use outrigger_model::{Cluster, Fallback, HeaderName, HeaderValue};
 use crate::answer::Answer;
 use crate::circuit::{Circuit, FallbackEnd};
 use crate::downstream::Downstream;
-use crate::failure::Blame;
+use crate::failure::{Blame, Reason};
 use crate::flag::Flags;
 use crate::forward::{Broken, Destination, Forwarded, Forwarding, Talks, all_tries};
 use crate::h1::head::ResponseHead;
@@ -113,7 +113,13 @@ fn answered(
 ) -> Forwarded {
     let Err(broken) = &mut failed.result else { return failed };
     let row = broken.lost.reason.row();
-    let why = format!("outrigger; error={}; details=\"{} fallback\"", row.error, row.details);
+    let why = match broken.lost.reason {
+        // An answer came whole, and is not what a caller should see.
+        Reason::Declined(status) => {
+            format!("outrigger; received-status={status}; details=\"{} fallback\"", row.details)
+        }
+        _ => format!("outrigger; error={}; details=\"{} fallback\"", row.error, row.details),
+    };
     write_field("proxy-status", why.as_bytes(), &mut fields);
     let mut answer = Answer { flag: row.flag, ..Answer::configured(status, fields, body) };
     if exchange.is_grpc {

@@ -128,6 +128,9 @@ impl Tally {
     }
 }
 
+/// The destination of what a circuit breaker's fixed answer stood in for.
+const FALLBACK: &str = "fallback of the proxy";
+
 impl Origin {
     fn of(answer: &Answer, outcome: Option<&Outcome>) -> Self {
         let mut origin = Self::default();
@@ -152,6 +155,8 @@ impl Origin {
         origin.version = text("version").to_owned();
         let [namespace, service] = ["namespace", "service"].map(text);
         origin.destination = match (namespace, service) {
+            // The words at the end of the proxy's details when it answers in place of a service.
+            (_, "") if origin.details.ends_with(" fallback") => FALLBACK.to_owned(),
             (_, "") => String::new(),
             ("", service) => service.to_owned(),
             (namespace, service) => format!("{namespace}/{service}"),
@@ -164,6 +169,9 @@ impl Origin {
         let Self { destination, pod, version, flag, details } = self;
         if !flag.is_empty() {
             return format!("answered by the proxy itself: {flag} {details}");
+        }
+        if destination == FALLBACK {
+            return format!("answered by the {FALLBACK}: {details}");
         }
         if pod.is_empty() && destination.is_empty() {
             return "answered by a destination that does not say who it is".to_owned();
@@ -309,6 +317,9 @@ mod tests {
         let status = r#"outrigger; error=destination_unavailable; details="no_healthy; upstream"; flag=UH"#;
         let proxy = Origin::of(&answer(503, &[("proxy-status", status)], "no endpoint"), None);
         assert_eq!(proxy.describe(), "answered by the proxy itself: UH no_healthy; upstream");
+        let status = r#"outrigger; error=destination_unavailable; details="circuit_open fallback""#;
+        let fallback = Origin::of(&answer(200, &[("proxy-status", status)], "[]"), None);
+        assert_eq!(fallback.describe(), "answered by the fallback of the proxy: circuit_open fallback");
         let bytes = Origin::of(&answer(200, &[("x-echo-pod", "p-0"), ("x-echo-version", "v1")], "0123"), None);
         assert_eq!((bytes.pod.as_str(), bytes.version.as_str()), ("p-0", "v1"));
         assert_eq!(Origin::of(&answer(200, &[], "[]"), None), Origin::default());
