@@ -62,8 +62,10 @@ struct Shared {
     early: bool,
     /// Whether requests are kept.
     records: bool,
-    /// How long a connection may be idle.
+    /// How long a connection may be idle after an answer.
     idle: Duration,
+    /// Number of the request on each connection of which it reads nothing: its first byte makes it reset.
+    cut_at: Option<u32>,
     seen: Mutex<Vec<Request>>,
     /// Heads that could not be read as HTTP/1.
     garbage: Mutex<Vec<String>>,
@@ -96,7 +98,7 @@ impl Backend {
         Self::build(ip, false, false, PATIENCE, Box::new(script))
     }
 
-    /// As [`Self::start`], keeping no requests and closing connections that are idle for so long.
+    /// As [`Self::start`], keeping no requests and closing connections that are idle for so long after an answer.
     pub fn start_impatient(idle: Duration, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         Self::build(Ipv4Addr::LOCALHOST, false, false, idle, Box::new(script))
     }
@@ -105,7 +107,14 @@ impl Backend {
     /// free.
     pub fn start_again(address: SocketAddr, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = crate::eventually("the address to be free", || TcpListener::bind(address).ok());
-        Self::on(listener, false, false, PATIENCE, Box::new(script))
+        Self::on(listener, Shared::new(false, false, PATIENCE, Box::new(script)))
+    }
+
+    /// As [`Self::start`], keeping no requests and resetting each connection on the first byte of its request of this
+    /// number, from 0.
+    pub fn start_cutting(number: u32, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+        Self::on(listener, Shared { cut_at: Some(number), ..Shared::new(false, false, PATIENCE, Box::new(script)) })
     }
 
     /// One on each of these loopback addresses, all at one port, as the addresses of a name are; `script` is also told the
@@ -119,29 +128,20 @@ impl Backend {
         let listeners = listeners.expect("loopback has a port that is free on all addresses");
         let started = listeners.into_iter().zip(ips).map(|(listener, ip)| {
             let (script, ip) = (script.clone(), *ip);
-            Self::on(listener, false, true, PATIENCE, Box::new(move |request: &Request| script(ip, request)))
+            let script = move |request: &Request| script(ip, request);
+            Self::on(listener, Shared::new(false, true, PATIENCE, Box::new(script)))
         });
         started.collect()
     }
 
     fn build(ip: Ipv4Addr, early: bool, records: bool, idle: Duration, script: Box<Script>) -> Self {
         let listener = TcpListener::bind((ip, 0)).expect("loopback has free ports");
-        Self::on(listener, early, records, idle, script)
+        Self::on(listener, Shared::new(early, records, idle, script))
     }
 
-    fn on(listener: TcpListener, early: bool, records: bool, idle: Duration, script: Box<Script>) -> Self {
+    fn on(listener: TcpListener, shared: Shared) -> Self {
         let address = listener.local_addr().expect("a bound listener has an address");
-        let shared = Arc::new(Shared {
-            script,
-            early,
-            records,
-            idle,
-            seen: Mutex::default(),
-            garbage: Mutex::default(),
-            connections: AtomicU64::new(0),
-            stopped: AtomicBool::new(false),
-            open: Mutex::default(),
-        });
+        let shared = Arc::new(shared);
         let accepting = shared.clone();
         thread::spawn(move || accept(&listener, &accepting));
         Self { address, shared }
@@ -165,6 +165,23 @@ impl Backend {
     /// Connections accepted so far.
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn new(early: bool, records: bool, idle: Duration, script: Box<Script>) -> Self {
+        Self {
+            script,
+            early,
+            records,
+            idle,
+            cut_at: None,
+            seen: Mutex::default(),
+            garbage: Mutex::default(),
+            connections: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            open: Mutex::default(),
+        }
     }
 }
 
@@ -215,7 +232,14 @@ fn serve(stream: TcpStream, connection: u64, shared: &Shared) {
     lock(&shared.open).push(kept);
     let mut reader = Reader::new(stream, PATIENCE);
     for sequence in 0.. {
-        reader.deadline = std::time::Instant::now() + shared.idle;
+        if shared.cut_at == Some(sequence) {
+            let _ = writer.set_read_timeout(Some(PATIENCE));
+            let _ = writer.peek(&mut [0]);
+            return end(shared, connection, &writer, true);
+        }
+        // Servers are patient with a connection until its first request.
+        let patience = if sequence == 0 { PATIENCE } else { shared.idle };
+        reader.deadline = std::time::Instant::now() + patience;
         let (first, fields) = match reader.head() {
             Ok(head) => head,
             Err(ReadError::Malformed(why, bytes)) => {

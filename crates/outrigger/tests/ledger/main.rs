@@ -4,6 +4,7 @@
 //! default).
 
 mod http2;
+mod reuse;
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -30,6 +30,11 @@ pub enum Manner {
     /// It leaves after so many requests in one step, with requests on their way: the first above its last stream is there
     /// when it says so.
     TurnsAway(usize),
+    /// It ends its connections without a word when they have had no request for so long.
+    Idles(Duration),
+    /// It ends each connection without a word once it has read so many requests of it; the last, and all others that are
+    /// under way, get no answer.
+    Vanishes(usize),
     /// It refuses every so manieth request unread (REFUSED_STREAM).
     Refuses(usize),
 }
@@ -132,16 +137,54 @@ impl Behind {
         let _ = socket.set_nodelay(true);
         let mut connection = h2::server::handshake(socket).await?;
         let mut served = 0;
-        while let Some(request) = connection.accept().await {
+        let (under_way, over) = (Arc::new(()), Arc::new(Notify::new()));
+        loop {
+            let request = tokio::select! {
+                // First, or the peer would be told that a request is given up.
+                biased;
+                () = over.notified() => None,
+                request = connection.accept() => request,
+                () = self.idle(&under_way), if served > 0 => None,
+            };
+            let Some(request) = request else { break };
             let (request, respond) = request?;
-            let behind = self.clone();
-            tokio::spawn(async move { drop(behind.answer(request, respond).await) });
+            let (behind, under_way, over) = (self.clone(), under_way.clone(), over.clone());
             served += 1;
+            let is_last = self.manner == Manner::Vanishes(served);
+            tokio::spawn(async move {
+                if is_last {
+                    drop(behind.hear(request).await);
+                    over.notify_one();
+                } else {
+                    drop(behind.answer(request, respond).await);
+                }
+                drop(under_way);
+            });
             if self.manner == Manner::Leaves(served) {
                 self.counts.left.fetch_add(1, Ordering::Relaxed);
                 connection.graceful_shutdown();
             }
         }
+        Ok(())
+    }
+
+    /// Ready when a connection that idles has had no request for long enough.
+    async fn idle(&self, under_way: &Arc<()>) {
+        let Manner::Idles(time) = self.manner else { return std::future::pending().await };
+        while Arc::strong_count(under_way) > 1 {
+            sleep_until(Instant::now() + Duration::from_millis(1)).await;
+        }
+        sleep_until(Instant::now() + time).await;
+        self.counts.left.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reads a request and says nothing.
+    async fn hear(&self, request: Request<h2::RecvStream>) -> Result<(), h2::Error> {
+        let (head, mut body) = request.into_parts();
+        let (id, is_grpc) = (text(&head.headers, "x-ledger-id"), text(&head.headers, "content-type") == GRPC);
+        let (body, _) = read(&mut body).await?;
+        self.witness.write(Entry::new(&id, &self.name, head.method.as_str(), &body, is_grpc));
+        self.counts.left.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
