@@ -3,6 +3,7 @@
 //! `OUTRIGGER_LEDGER_REQUESTS` sets how many requests the ledgers of reloads and of drains over HTTP/2 send (10,000 by
 //! default).
 
+mod faults;
 mod http2;
 mod reuse;
 

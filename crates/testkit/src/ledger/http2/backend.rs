@@ -35,6 +35,8 @@ pub enum Manner {
     /// It ends each connection without a word once it has read so many requests of it; the last, and all others that are
     /// under way, get no answer.
     Vanishes(usize),
+    /// Every so manieth of its answers breaks off half way.
+    BreaksOff(usize),
     /// It refuses every so manieth request unread (REFUSED_STREAM).
     Refuses(usize),
 }
@@ -213,6 +215,7 @@ impl Behind {
             (_, true) => message_of(&id, Side::Response),
             (_, false) => body_of(&id, Side::Response),
         };
+        let breaks_off = matches!(self.manner, Manner::BreaksOff(every) if number.is_multiple_of(every));
         let trailers = is_grpc.then(|| {
             let id = HeaderValue::from_str(&id).expect("it was a value before");
             let pairs = [("grpc-status", HeaderValue::from_static("0")), ("x-ledger-id", id)];
@@ -220,6 +223,12 @@ impl Behind {
         });
         let ends = content.is_empty() && trailers.is_none();
         let mut stream = respond.send_response(answer.body(()).expect("legal fields"), ends)?;
+        if breaks_off && !ends {
+            self.counts.left.fetch_add(1, Ordering::Relaxed);
+            stream.send_data(content[..content.len() / 2].to_vec().into(), false)?;
+            stream.send_reset(Reason::INTERNAL_ERROR);
+            return Ok(());
+        }
         if !ends {
             send(&mut stream, content.into(), trailers).await;
         }
