@@ -1,6 +1,7 @@
 //! Connections that the system redirects to a workload's sidecar, in network namespaces with rules of iptables: what leaves
 //! the pod and what arrives, over IPv4 and IPv6, whatever it carries.
 
+mod backends;
 mod pod;
 
 use outrigger_testkit::eventually;
