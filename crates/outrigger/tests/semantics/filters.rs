@@ -51,9 +51,9 @@ pub(crate) const CASES: &[Case] = &[
             GET app/both | x-echo-delay: 60s => 504 | flag=UT
             GET app/try => 200
             GET app/off | x-echo-delay: 500ms => 200
-            count envoy_cluster_upstream_rq_per_try_timeout envoy_cluster_name=outbound|80||app.default.svc.cluster.local => 2
+            count envoy_cluster_upstream_rq_per_try_timeout envoy_cluster_name=outbound|80||app.default.svc.cluster.local => 3
+            count envoy_cluster_upstream_rq_retry envoy_cluster_name=outbound|80||app.default.svc.cluster.local => 1
             count envoy_cluster_upstream_rq_timeout => 0
-            says no request is tried again yet
         ",
     },
     Case {

@@ -139,10 +139,9 @@ endpoints: [{addresses: [127.0.0.104], conditions: {ready: false, serving: true,
         yaml: r#"
 @service app 80 v1
 @rule app app
-  trafficPolicy: {loadBalancr: {simple: RANDOM}, outlierDetection: {consecutive5xxErrors: 3}}
+  trafficPolicy: {loadBalancr: {simple: RANDOM}, tls: {mode: SIMPLE}}
 @routes app app
   - timeout: 3s
-    retries: {attempts: 2}
     route: [{destination: {host: app}}]
 ---
 apiVersion: apiextensions.k8s.io/v1
@@ -155,8 +154,7 @@ spec: {}
             says did you mean
             says loadBalancr
             says not enforced yet
-            says outlierDetection
-            says retries
+            says trafficPolicy.tls
             says CustomResourceDefinition
         ",
     },

@@ -1,5 +1,6 @@
 //! A backend of the ledger that speaks HTTP/2: many requests on a connection, and the ways in which servers end one.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +11,8 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -134,9 +137,26 @@ async fn accept(listener: &tokio::net::TcpListener, behind: &Behind) {
     }
 }
 
+/// A socket, and a second handle that keeps it open.
+fn doubled(socket: TcpStream) -> io::Result<(TcpStream, TcpStream)> {
+    let socket = socket.into_std()?;
+    let spare = socket.try_clone()?;
+    Ok((TcpStream::from_std(socket)?, TcpStream::from_std(spare)?))
+}
+
+/// Says goodbye and reads on until the peer has, too, as servers do: to close on bytes that nobody read is a reset, which takes
+/// away from the peer what was said last.
+async fn linger(mut socket: TcpStream) {
+    let _ = socket.shutdown().await;
+    let mut unread = [0; 4096];
+    let read_on = async { while matches!(socket.read(&mut unread).await, Ok(1..)) {} };
+    let _ = tokio::time::timeout(Duration::from_secs(5), read_on).await;
+}
+
 impl Behind {
-    async fn serve(self, socket: tokio::net::TcpStream) -> Result<(), h2::Error> {
+    async fn serve(self, socket: TcpStream) -> Result<(), h2::Error> {
         let _ = socket.set_nodelay(true);
+        let Ok((socket, spare)) = doubled(socket) else { return Ok(()) };
         let mut connection = h2::server::handshake(socket).await?;
         let mut served = 0;
         let (under_way, over) = (Arc::new(()), Arc::new(Notify::new()));
@@ -166,6 +186,10 @@ impl Behind {
                 self.counts.left.fetch_add(1, Ordering::Relaxed);
                 connection.graceful_shutdown();
             }
+        }
+        if let Manner::Leaves(_) = self.manner {
+            drop(connection);
+            linger(spare).await;
         }
         Ok(())
     }
