@@ -5,6 +5,7 @@ mod common;
 
 mod connections;
 mod edges;
+mod endings;
 mod grpc;
 mod pairings;
 mod pressure;
