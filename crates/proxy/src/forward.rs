@@ -365,7 +365,7 @@ async fn converse<T: Talks>(
                 match T::talk(conversation, client, &mut reused).await {
                     Ok(answered) => {
                         if exchange.is_grpc {
-                            watch.answered(answered.status, answered.grpc_status);
+                            watch.ended(answered.status, answered.grpc_status);
                         }
                         return Ok(answered);
                     }

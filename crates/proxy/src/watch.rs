@@ -64,6 +64,13 @@ impl<'w> Watch<'w> {
         self.tell(Trial::Answered { status, grpc });
     }
 
+    /// A call came to its end. Where its first head said how, that was judged then.
+    pub(crate) fn ended(&self, status: u16, grpc: Option<u8>) {
+        if self.took.get().is_some() {
+            self.answered(status, grpc);
+        }
+    }
+
     /// The try failed. After an answer began, only outlier detection hears of it: the call itself was judged.
     pub(crate) fn failed(&self, reason: Reason) {
         self.tell(if reason.row().blame == Blame::Downstream { Trial::Abandoned } else { Trial::Failed(reason) });
@@ -97,16 +104,17 @@ mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
 
-    use outrigger_model::{BreakerRule, BreakerScope, Cluster, Endpoint, HystrixRule, Locality, Workload};
+    use outrigger_model::{
+        BreakerRule, BreakerScope, Cluster, Endpoint, HystrixRule, Locality, OutlierDetection, Workload,
+    };
 
     use super::*;
     use crate::circuit::{CircuitEvent, Circuits, testing};
     use crate::dns::{NameServers, Names};
     use crate::settings::Settings;
 
-    #[test]
-    fn a_call_that_streams_for_long_is_judged_by_its_end_and_is_as_slow_as_its_head() {
-        let limits = HystrixRule { timeout: Some(Duration::from_secs(1)), ..HystrixRule::default() };
+    /// A cluster of one endpoint with this policy.
+    fn live(limits: HystrixRule, outlier: Option<OutlierDetection>, circuits: &Circuits) -> Arc<LiveCluster> {
         let endpoint = Endpoint {
             address: SocketAddr::from(([127, 0, 0, 1], 80)),
             weight: 1,
@@ -116,9 +124,43 @@ mod tests {
             workload: Arc::new(Workload::unknown()),
         };
         let model = testing::cluster("", BreakerScope::Service, BreakerRule::Hystrix(limits));
-        let model = Arc::new(Cluster { endpoints: vec![Arc::new(endpoint)], ..model });
-        let (names, circuits) = (Names::new(NameServers::At(Vec::new()), Settings::default()), Circuits::default());
-        let live = LiveCluster::reconcile(&model, None, &names, &circuits, Instant::now());
+        let model = Arc::new(Cluster { endpoints: vec![Arc::new(endpoint)], outlier, ..model });
+        let names = Names::new(NameServers::At(Vec::new()), Settings::default());
+        LiveCluster::reconcile(&model, None, &names, circuits, Instant::now())
+    }
+
+    #[test]
+    fn a_call_that_ends_with_its_head_is_judged_once() {
+        let outlier = OutlierDetection {
+            consecutive_5xx: 2,
+            consecutive_gateway: 0,
+            split_local_origin: false,
+            consecutive_local_origin: 5,
+            interval: Duration::from_secs(10),
+            base_ejection: Duration::from_secs(30),
+            ejection_max: Duration::from_secs(300),
+            ejection_jitter_max: Duration::ZERO,
+            ejection_percent_max: 100,
+            always_eject_one: false,
+            health_percent_min: 0,
+            error_codes: Vec::new(),
+            success_rate: None,
+            failure_percentage: None,
+        };
+        let live = live(HystrixRule::default(), Some(outlier), &Circuits::default());
+        for is_available in [true, false] {
+            let watch = Watch::begin(Some(&live), &live.hosts[0]).expect("it is closed");
+            watch.answered(200, Some(14));
+            watch.ended(200, Some(14));
+            assert_eq!(live.hosts[0].is_available(Instant::now()), is_available);
+        }
+    }
+
+    #[test]
+    fn a_call_that_streams_for_long_is_judged_by_its_end_and_is_as_slow_as_its_head() {
+        let limits = HystrixRule { timeout: Some(Duration::from_secs(1)), ..HystrixRule::default() };
+        let circuits = Circuits::default();
+        let live = live(limits, None, &circuits);
         for (status, begins, expected) in
             [(0, true, CircuitEvent::Success), (14, true, CircuitEvent::Failure), (0, false, CircuitEvent::Timeout)]
         {
