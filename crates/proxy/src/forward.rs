@@ -374,7 +374,7 @@ async fn converse<T: Talks>(
             }
             Err(reason) => Lost::unsent(reason),
         };
-        if lost.may_be_sent_again(exchange.is_idempotent, was_reused) && tries.may_resend() {
+        if lost.may_be_sent_again(exchange.is_idempotent, was_reused) && tries.may_resend(&lost) {
             was_resent = true;
             if let Some(cluster) = cluster {
                 cluster.stats.retries.inc();

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use outrigger_model::{BackOff, RetryOn, RetryPolicy};
 
 use crate::deadlines::Deadlines;
+use crate::failure::Reason;
 use crate::flag::{Flag, Flags};
 use crate::h1::head::ResponseHead;
 use crate::plan::Exchange;
@@ -113,9 +114,11 @@ impl<'t> Tries<'t> {
     }
 
     /// Whether it is sent again because a connection took no more requests; counted if so. Over all its tries: several
-    /// connections of HTTP/2 may end at one time, but endpoints that end each of them are not asked for ever.
-    pub(crate) fn may_resend(&self) -> bool {
-        let more = self.resends.get() < Self::RESENDS_MAX;
+    /// connections of HTTP/2 may end at one time, but endpoints that end each of them are not asked for ever. A stream that
+    /// alone was refused is left to a policy that repeats it, in its number, with its waits and within its limits.
+    pub(crate) fn may_resend(&self, lost: &Lost) -> bool {
+        let is_for_policy = lost.refused && lost.reason == Reason::UpstreamReset && self.repeats_refusals();
+        let more = !is_for_policy && self.resends.get() < Self::RESENDS_MAX;
         self.resends.set(self.resends.get() + u32::from(more));
         more
     }
@@ -142,6 +145,12 @@ impl<'t> Tries<'t> {
     /// Whether a try may go one failover level further than those before.
     pub(crate) fn leaves_localities(&self) -> bool {
         self.made.get() > 0 && self.policy.is_some_and(|policy| policy.remote_localities)
+    }
+
+    /// Whether the policy repeats a stream that was refused.
+    fn repeats_refusals(&self) -> bool {
+        let refused = Ending::Lost { reason: Reason::UpstreamReset, was_sent: true, was_refused: true };
+        self.policy.is_some_and(|policy| rules::asks(policy, refused).is_some())
     }
 
     /// Whether an endpoint was tried.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Held;
 use h2::Reason;
 use http::Response;
-use outrigger_model::UpstreamHttp;
+use outrigger_model::{BackOff, RetryPolicy, UpstreamHttp};
 use outrigger_testkit::eventually;
 
 use super::common::http2::{Serve, Server, Stream, connect, exchange, get, request};
@@ -101,6 +102,36 @@ async fn what_a_server_refuses_unread_goes_elsewhere_with_its_body() {
 }
 
 #[tokio::test]
+#[tokio::test]
+async fn a_policy_says_how_often_a_refused_stream_is_sent_again() {
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let refused = refusals.clone();
+    let serve: Serve = Arc::new(move |mut stream: Stream| {
+        refused.fetch_add(1, Ordering::Relaxed);
+        stream.respond.send_reset(Reason::REFUSED_STREAM);
+    });
+    let server = Server::start(h2::server::Builder::new(), serve).await;
+    let retries = |route: &mut outrigger_model::Route| {
+        route.retry = Some(RetryPolicy {
+            attempts: 2,
+            per_try_timeout: None,
+            retry_on: "refused-stream".split(',').collect(),
+            status_codes: Vec::new(),
+            headers: Vec::new(),
+            back_off: BackOff { min: Duration::ZERO, base: Duration::from_millis(1), max: Duration::from_millis(10) },
+            remote_localities: false,
+            avoid_previous_hosts: true,
+            non_idempotent: false,
+        });
+    };
+    let world = proxy_edited(&[server.address], UpstreamHttp::Http2, |_| {}, retries);
+    let mut client = connect(world.address()).await;
+    let answer = get(&mut client, "web/").await.expect("an answer");
+    assert_eq!(answer.line, "503");
+    assert_eq!(refusals.load(Ordering::Relaxed), 3, "one try and two more, and none beside them");
+    eventually("the count", || (world.sum("envoy_cluster_upstream_rq_retry", "") == 2.0).then_some(()));
+}
+
 async fn a_stream_that_the_server_resets_is_told_as_such() {
     let serve: Serve = Arc::new(|mut stream: Stream| stream.respond.send_reset(Reason::INTERNAL_ERROR));
     let server = Server::start(h2::server::Builder::new(), serve).await;
