@@ -21,6 +21,20 @@ pub(crate) struct Choice<'f> {
     pub(crate) connect_timeout: Duration,
 }
 
+impl Choice<'_> {
+    /// Counts a request that goes over a connection, as its `number`th.
+    pub(crate) fn sends(&self, worker: &Worker, cluster: Option<&WorkerCluster>, number: u32) {
+        if let Some(counter) = &self.stats.requests_total {
+            counter.inc();
+        }
+        let Some(cluster) = cluster else { return };
+        cluster.stats.requests_total.inc();
+        if cluster.live.model.pool.requests_per_connection_max == Some(number) {
+            cluster.limit_stats.connection_spent(&worker.recorder.shard);
+        }
+    }
+}
+
 /// The state of a chosen endpoint. That of a cluster is borrowed: to count one more reference to it would be a write to
 /// memory that all workers share.
 pub(crate) enum Chosen<'f> {

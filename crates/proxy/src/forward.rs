@@ -105,11 +105,11 @@ pub(crate) enum Link {
 }
 
 impl Link {
-    /// Whether requests went over it before.
-    fn was_used(&self) -> bool {
+    /// Which of the requests over it this is, from 1 on.
+    fn number(&self) -> u32 {
         match self {
-            Self::Http1(upstream) => upstream.served > 0,
-            Self::Http2(lease) => lease.was_used,
+            Self::Http1(upstream) => upstream.served.saturating_add(1),
+            Self::Http2(lease) => lease.number,
         }
     }
 }
@@ -241,12 +241,8 @@ impl Trying<'_> {
             Err((reason, cause)) => return (choice.stats, Err(Broken::new(reason, cause))),
         };
         tries.began_at(choice.state.id);
-        let stats = cluster.map(|c| &c.stats);
-        let _cluster_active = stats.map(|s| Raised::new(&s.requests_active));
+        let _cluster_active = cluster.map(|c| Raised::new(&c.stats.requests_active));
         let _endpoint_active = choice.state.begin();
-        if let Some(stats) = stats {
-            stats.requests_total.inc();
-        }
         deadlines.try_begins(watch.timeout());
         if exchange.is_connect {
             let result = Box::pin(tunnel::open(worker, client, exchange, forwarding, &choice)).await;
@@ -358,10 +354,9 @@ async fn converse<T: Talks>(
                         return Err(broken(Lost::unsent(reason), forwarding, choice));
                     }
                 };
-                if let Some(counter) = &choice.stats.requests_total {
-                    counter.inc();
-                }
-                was_reused |= reused.as_ref().is_some_and(Link::was_used);
+                let number = reused.as_ref().map_or(1, Link::number);
+                was_reused |= number > 1;
+                choice.sends(worker, cluster, number);
                 match T::talk(conversation, client, &mut reused).await {
                     Ok(answered) => {
                         if exchange.is_grpc {
@@ -374,6 +369,9 @@ async fn converse<T: Talks>(
             }
             Err(reason) => Lost::unsent(reason),
         };
+        if let Some(cluster) = cluster {
+            cluster.stats.losses.count(lost.reason, lost.refused);
+        }
         if lost.may_be_sent_again(exchange.is_idempotent, was_reused) && tries.may_resend(&lost) {
             was_resent = true;
             if let Some(cluster) = cluster {
@@ -381,9 +379,6 @@ async fn converse<T: Talks>(
             }
             deadlines.try_begins(watch.timeout());
             continue;
-        }
-        if let Some(cluster) = cluster {
-            cluster.stats.timed_out(lost.reason);
         }
         if !lost.was_declined() {
             watch.failed(lost.reason);

@@ -5,6 +5,7 @@
 
 mod downstream;
 mod limits;
+mod losses;
 mod messages;
 mod tcp;
 
@@ -25,6 +26,7 @@ use crate::mirror::Mirrored;
 
 pub(crate) use downstream::DownstreamStats;
 pub(crate) use limits::LimitStats;
+pub(crate) use losses::LossStats;
 pub(crate) use tcp::{Bytes, Connection};
 
 /// What became of an exchange.
@@ -93,8 +95,7 @@ pub(crate) struct ClusterStats {
     pub(crate) retries_succeeded: Counter,
     pub(crate) retry_overflows: Counter,
     pub(crate) retry_limits_exceeded: Counter,
-    timeouts: Counter,
-    per_try_timeouts: Counter,
+    pub(crate) losses: LossStats,
     pub(crate) connections_total: Counter,
     /// Of HTTP/1, then of HTTP/2.
     by_version: [OnceCell<Counter>; 2],
@@ -189,8 +190,7 @@ impl Recorder {
             retries_succeeded: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_RETRY_SUCCESS),
             retry_overflows: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_RETRY_OVERFLOW),
             retry_limits_exceeded: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_RETRY_LIMIT_EXCEEDED),
-            timeouts: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_TIMEOUT),
-            per_try_timeouts: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_PER_TRY_TIMEOUT),
+            losses: LossStats::new(&self.shard, &labels),
             connections_total: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_TOTAL),
             connections_active: gauge(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_ACTIVE),
             connect_failures: counter(&catalogue::ENVOY_CLUSTER_UPSTREAM_CX_CONNECT_FAIL),
@@ -351,15 +351,6 @@ impl ClusterStats {
             shard.counter(desc, std::slice::from_ref(&self.name))
         });
         counter.inc();
-    }
-
-    /// Counts a request that was given up, if a time limit was why.
-    pub(crate) fn timed_out(&self, reason: Reason) {
-        match reason {
-            Reason::RouteTimeout => self.timeouts.inc(),
-            Reason::PerTryTimeout => self.per_try_timeouts.inc(),
-            _ => {}
-        }
     }
 
     fn completed(&self, shard: &Shard, status: u16, duration_ms: f64) {

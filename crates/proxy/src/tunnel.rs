@@ -100,9 +100,7 @@ pub(crate) async fn open(
     let fail = |reason| broken(Lost::unsent(reason), forwarding, choice);
     let cluster = forwarding.cluster().map(|cluster| &**cluster);
     let upstream = connect_relayed(worker, choice, cluster, Some(&exchange.ends)).await.map_err(fail)?;
-    if let Some(counter) = &choice.stats.requests_total {
-        counter.inc();
-    }
+    choice.sends(worker, cluster, 1);
     let mut head = b"HTTP/1.1 200 Connection Established\r\n".to_vec();
     write_field("date", worker.date().as_bytes(), &mut head);
     write_field("server", b"outrigger", &mut head);

@@ -88,8 +88,8 @@ struct Live {
 pub(crate) struct Lease {
     live: Rc<Live>,
     clock: Rc<Clock>,
-    /// Whether other requests went over the connection before.
-    pub(crate) was_used: bool,
+    /// Which of the requests over the connection this is, from 1 on.
+    pub(crate) number: u32,
 }
 
 impl Connections {
@@ -434,9 +434,9 @@ impl Live {
 impl Lease {
     fn new(live: &Rc<Live>, clock: &Rc<Clock>) -> Self {
         live.active.set(live.active.get() + 1);
-        let served = live.served.get();
-        live.served.set(served.saturating_add(1));
-        Self { live: live.clone(), clock: clock.clone(), was_used: served > 0 }
+        let number = live.served.get().saturating_add(1);
+        live.served.set(number);
+        Self { live: live.clone(), clock: clock.clone(), number }
     }
 
     /// Whether the endpoint takes WebSockets over HTTP/2 (RFC 8441). It says so in the first frame it sends.

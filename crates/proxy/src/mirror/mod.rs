@@ -188,7 +188,7 @@ impl Copy {
         let status = match &result {
             Ok(status) => *status,
             Err(Loss::Failed(reason)) => {
-                stats.timed_out(*reason);
+                stats.losses.count(*reason, false);
                 reason.row().status
             }
             Err(Loss::Starved(_)) => 0,

@@ -19,6 +19,7 @@ pub(crate) struct LimitStats {
     pending_overflow: OnceCell<Counter>,
     requests_overflow: OnceCell<Counter>,
     connections_overflow: OnceCell<Counter>,
+    connections_spent: OnceCell<Counter>,
 }
 
 impl LimitStats {
@@ -31,11 +32,17 @@ impl LimitStats {
             pending_overflow: OnceCell::new(),
             requests_overflow: OnceCell::new(),
             connections_overflow: OnceCell::new(),
+            connections_spent: OnceCell::new(),
         };
         let pool = &cluster.pool;
         for (limit, cell, desc) in [
             (pool.pending_max, &stats.pending_overflow, &catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_PENDING_OVERFLOW),
             (pool.requests_max, &stats.requests_overflow, &catalogue::ENVOY_CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW),
+            (
+                pool.requests_per_connection_max,
+                &stats.connections_spent,
+                &catalogue::ENVOY_CLUSTER_UPSTREAM_CX_MAX_REQUESTS,
+            ),
             (pool.connections_max, &stats.connections_overflow, &catalogue::ENVOY_CLUSTER_UPSTREAM_CX_OVERFLOW),
         ] {
             if limit.is_some() {
@@ -67,6 +74,11 @@ impl LimitStats {
     /// Counts that a connection was wanted and the limit was reached.
     pub(crate) fn connections_overflow(&self, shard: &Shard) {
         self.counter(shard, &self.connections_overflow, &catalogue::ENVOY_CLUSTER_UPSTREAM_CX_OVERFLOW).inc();
+    }
+
+    /// Counts that a request is the last that its connection serves.
+    pub(crate) fn connection_spent(&self, shard: &Shard) {
+        self.counter(shard, &self.connections_spent, &catalogue::ENVOY_CLUSTER_UPSTREAM_CX_MAX_REQUESTS).inc();
     }
 
     fn counter<'c>(&self, shard: &Shard, cell: &'c OnceCell<Counter>, desc: &'static Desc) -> &'c Counter {

@@ -78,6 +78,7 @@ async fn a_connection_serves_as_many_requests_as_it_may() {
         get(&mut client, "web/").await.expect("an answer");
     }
     assert_eq!(server.connections.load(Ordering::Relaxed), 3);
+    eventually("the count", || (world.sum("envoy_cluster_upstream_cx_max_requests", "") == 2.0).then_some(()));
 }
 
 #[tokio::test]
@@ -101,7 +102,6 @@ async fn what_a_server_refuses_unread_goes_elsewhere_with_its_body() {
     eventually("the count", || (world.sum("envoy_cluster_upstream_rq_retry", "") == 2.0).then_some(()));
 }
 
-#[tokio::test]
 #[tokio::test]
 async fn a_policy_says_how_often_a_refused_stream_is_sent_again() {
     let refusals = Arc::new(AtomicUsize::new(0));
@@ -132,6 +132,7 @@ async fn a_policy_says_how_often_a_refused_stream_is_sent_again() {
     eventually("the count", || (world.sum("envoy_cluster_upstream_rq_retry", "") == 2.0).then_some(()));
 }
 
+#[tokio::test]
 async fn a_stream_that_the_server_resets_is_told_as_such() {
     let serve: Serve = Arc::new(|mut stream: Stream| stream.respond.send_reset(Reason::INTERNAL_ERROR));
     let server = Server::start(h2::server::Builder::new(), serve).await;
@@ -140,6 +141,7 @@ async fn a_stream_that_the_server_resets_is_told_as_such() {
     let answer = get(&mut client, "web/").await.expect("an answer");
     assert_eq!(answer.line, "503");
     assert!(answer.fields.iter().any(|field| field.ends_with("flag=UR")), "{:?}", answer.fields);
+    eventually("the count", || (world.sum("envoy_cluster_upstream_rq_rx_reset", "") == 1.0).then_some(()));
 }
 
 #[tokio::test]
