@@ -1,5 +1,6 @@
 //! A backend of the ledger that speaks HTTP/2: many requests on a connection, and the ways in which servers end one.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::Reason;
 use h2::server::SendResponse;
+use h2::{Ping, PingPong, Reason};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -160,13 +161,14 @@ impl Behind {
         let mut connection = h2::server::handshake(socket).await?;
         let mut served = 0;
         let (under_way, over) = (Arc::new(()), Arc::new(Notify::new()));
+        let mut pings = connection.ping_pong().expect("it is taken once");
         loop {
             let request = tokio::select! {
                 // First, or the peer would be told that a request is given up.
                 biased;
                 () = over.notified() => None,
                 request = connection.accept() => request,
-                () = self.idle(&under_way), if served > 0 => None,
+                () = self.idle(&under_way, &mut pings), if served > 0 => None,
             };
             let Some(request) = request else { break };
             let (request, respond) = request?;
@@ -194,13 +196,17 @@ impl Behind {
         Ok(())
     }
 
-    /// Ready when a connection that idles has had no request for long enough.
-    async fn idle(&self, under_way: &Arc<()>) {
+    /// Ready when a connection that idles has had no request for long enough, and its peer has read all answers: an end in the
+    /// middle of one would be another fault.
+    async fn idle(&self, under_way: &Arc<()>, pings: &mut PingPong) {
         let Manner::Idles(time) = self.manner else { return std::future::pending().await };
         while Arc::strong_count(under_way) > 1 {
             sleep_until(Instant::now() + Duration::from_millis(1)).await;
         }
         sleep_until(Instant::now() + time).await;
+        // One may be under way from when a request came in between. A peer that is gone answers none.
+        while pings.send_ping(Ping::opaque()).is_err() && poll_fn(|cx| pings.poll_pong(cx)).await.is_ok() {}
+        let _ = poll_fn(|cx| pings.poll_pong(cx)).await;
         self.counts.left.fetch_add(1, Ordering::Relaxed);
     }
 
