@@ -231,3 +231,32 @@ fn bodies_that_trickle_hold_up_nobody_else() {
     }
     process.assert_well();
 }
+
+/// One instance of five takes 500 ms for each answer: the balancer lets it have one request of twenty at most, and the others
+/// stay as fast as they were.
+#[test]
+fn one_slow_instance_of_five_gets_little() {
+    let (witness, slow) = (Witness::default(), Witness::default());
+    let shared = slow.share();
+    let dragging = Backend::start_unrecorded(Ipv4Addr::LOCALHOST, move |request| {
+        shared.record(request, "slow");
+        pass_time(Duration::from_millis(500));
+        Reply::Keep(answer(request, "slow"))
+    });
+    let started = ["a", "b", "c", "d"].map(|name| (name, witness.start(name, Ipv4Addr::LOCALHOST)));
+    let mut endpoints: Vec<_> = started.iter().map(|(name, (_, address))| endpoint(name, "v1", *address)).collect();
+    endpoints.push(endpoint("slow", "v1", dragging.address()));
+    let world = World::new();
+    world.write("app.yaml", &service_yaml("default", "app", 80, &endpoints));
+    let mut process = start(&world);
+    let sent = load(&process, "app", &["GET"], 2000, 400.0, 40).run();
+    let entries: Vec<_> = witness.entries().into_iter().chain(slow.entries()).collect();
+    let all: Vec<_> = ["a", "b", "c", "d", "slow"].map(|name| (name, &["app"][..])).into();
+    let account = Account::new(&sent, &entries, &classes(&all));
+    println!("{account}");
+    assert!(account.is_clean() && account.ok == 2000, "{account}");
+    let dragged = slow.entries().len();
+    assert!((1..=100).contains(&dragged), "{dragged} of 2000");
+    assert!(slower(&sent, Duration::from_millis(450)) <= 150, "who waits is who met it: {account}");
+    process.assert_well();
+}
