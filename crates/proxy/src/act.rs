@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::answer::Answer;
 use crate::downstream::Downstream;
 use crate::failure::{Blame, Reason, grpc_status_of};
+use crate::fallback;
 use crate::flag::Flags;
 use crate::forward::{Broken, Talks, forward};
 use crate::h1::body::Framing;
@@ -74,7 +75,14 @@ async fn carry_out<T: Talks>(
             return answer_request(worker, client, side, exchange, answer, Some(reason), (&*destination, None)).await;
         }
     };
-    let forwarded = forward::<T>(worker, client, who, exchange, &mut forwarding).await;
+    let target = forwarding.target.clone();
+    let policy = target.as_ref().and_then(|target| target.route.retry.as_ref());
+    let mut forwarded = forward::<T>(worker, client, who, exchange, &mut forwarding, policy).await;
+    if fallback::is_for(&forwarded, &forwarding, exchange) {
+        let standing_in = fallback::stand_in::<T>(worker, client, who, exchange, &mut forwarding, forwarded);
+        forwarded = Box::pin(standing_in).await;
+    }
+    forwarding.give_up_body(client, exchange);
     let cluster = forwarding.cluster().cloned();
     let stats = cluster.as_ref().map(|c| &c.stats);
     worker.buffers.give_head(std::mem::take(&mut forwarding.head));

@@ -14,7 +14,7 @@ use crate::circuit::{Circuit, FallbackEnd};
 use crate::downstream::Downstream;
 use crate::failure::{Blame, Reason};
 use crate::flag::Flags;
-use crate::forward::{Broken, Destination, Forwarded, Forwarding, Talks, all_tries};
+use crate::forward::{Broken, Destination, Forwarded, Forwarding, Talks, forward};
 use crate::h1::head::ResponseHead;
 use crate::headers::write_field;
 use crate::plan::{Client, Exchange};
@@ -84,7 +84,7 @@ pub(crate) async fn stand_in<T: Talks>(
             let (Some(to), true) = (to, is_at_hand(&failed)) else { return missing(circuit, failed) };
             forwarding.destination = Destination::Cluster(to);
             forwarding.key = None;
-            let stood_in = Box::pin(all_tries::<T>(worker, client, who, exchange, forwarding, None)).await;
+            let stood_in = Box::pin(forward::<T>(worker, client, who, exchange, forwarding, None)).await;
             let succeeded = stood_in.result.is_ok();
             circuit.note_fallback(if succeeded { FallbackEnd::Success } else { FallbackEnd::Failure });
             let flags = stood_in.flags.and(flags_of(&failed));

@@ -19,7 +19,6 @@ use crate::deadlines::Deadlines;
 use crate::downstream::Downstream;
 use crate::exchange::Conversation;
 use crate::failure::{Blame, Reason};
-use crate::fallback;
 use crate::flag::Flags;
 use crate::h1::body::Framing;
 use crate::h1::head::Version;
@@ -155,27 +154,8 @@ impl Talks for OfHttp2 {
     }
 }
 
-/// Sends a request on and relays the answer. Where that fails, the fallback of a circuit breaker may stand in.
+/// Sends a request on and relays the answer, with as many tries as a policy and the circumstances allow.
 pub(crate) async fn forward<T: Talks>(
-    worker: &Rc<Worker>,
-    client: &mut Downstream<'_>,
-    who: &Client,
-    exchange: &Exchange,
-    forwarding: &mut Forwarding,
-) -> Forwarded {
-    let target = forwarding.target.clone();
-    let policy = target.as_ref().and_then(|target| target.route.retry.as_ref());
-    let mut forwarded = all_tries::<T>(worker, client, who, exchange, forwarding, policy).await;
-    if fallback::is_for(&forwarded, forwarding, exchange) {
-        let standing_in = fallback::stand_in::<T>(worker, client, who, exchange, forwarding, forwarded);
-        forwarded = Box::pin(standing_in).await;
-    }
-    forwarding.give_up_body(client, exchange);
-    forwarded
-}
-
-/// Sends a request on, with as many tries as a policy and the circumstances allow.
-pub(crate) async fn all_tries<T: Talks>(
     worker: &Rc<Worker>,
     client: &mut Downstream<'_>,
     who: &Client,
@@ -226,6 +206,7 @@ struct Trying<'t> {
 }
 
 impl Trying<'_> {
+    /// One function, but for what waits for little: each more that waits for the rest would be moved into the one around it.
     async fn run<T: Talks>(&self, client: &mut Downstream<'_>) -> (Rc<EndpointStats>, Result<Answered, Broken>) {
         let Self { forwarding, tries, .. } = *self;
         let Tries { worker, exchange, deadlines, .. } = *tries;
@@ -252,35 +233,44 @@ impl Trying<'_> {
             }
             return (choice.stats, result);
         }
-        let result = self.talk::<T>(client, &choice, &watch).await;
+        let over_http2 = forwarding.goes_over_http2(exchange);
+        // A connection that will not come back is not taken from those who share.
+        let is_private = cluster.is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some());
+        let pooled = !exchange.asks_upgrade && !is_private && !over_http2;
+        let reused = pooled.then(|| worker.pool.take(choice.state.id, worker.clock.now_ms())).flatten();
+        if forwarding.held_body.get().is_none()
+            && let Err(reason) = self.hold_body(client, reused.is_some(), over_http2).await
+        {
+            return (choice.stats, Err(Broken::new(reason, String::new())));
+        }
+        let conversation = self.conversation(client, &choice, &watch);
+        let reused = reused.map(Link::Http1);
+        let result = converse::<T>(&conversation, &choice, client, reused, over_http2).await;
         (choice.stats, result)
     }
 
-    /// Holds the conversation, on a connection that is there or a new one.
-    async fn talk<T: Talks>(
-        &self,
-        client: &mut Downstream<'_>,
-        choice: &Choice<'_>,
-        watch: &Watch<'_>,
-    ) -> Result<Answered, Broken> {
+    /// Takes the body if it is at hand, or waits for it where it may have to be sent again.
+    async fn hold_body(&self, client: &mut Downstream<'_>, is_reused: bool, over_http2: bool) -> Result<(), Reason> {
+        let Self { forwarding, tries, .. } = *self;
+        // A connection of HTTP/2 is shared, and one that is waited for may have served others.
+        let is_limited = forwarding.cluster().is_some_and(|c| c.live.model.pool.connections_max.is_some());
+        let may_be_used = is_reused || over_http2 || is_limited;
+        let needs = Needs { repetition: may_be_used || tries.may_need_body(), data: over_http2 };
+        if let Some(body) = HeldBody::take(tries.worker, client, tries.exchange, needs).await? {
+            _ = forwarding.held_body.set(body);
+        }
+        Ok(())
+    }
+
+    /// What the try has to say to its endpoint.
+    fn conversation<'c, 'w>(
+        &'c self,
+        client: &Downstream<'_>,
+        choice: &'c Choice<'_>,
+        watch: &'c Watch<'w>,
+    ) -> Conversation<'c, 'w> {
         let Self { forwarding, tries, .. } = *self;
         let Tries { worker, exchange, deadlines, .. } = *tries;
-        let over_http2 = forwarding.goes_over_http2(exchange);
-        // A connection that will not come back is not taken from those who share.
-        let is_private = forwarding.cluster().is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some());
-        let pooled = !exchange.asks_upgrade && !is_private && !over_http2;
-        let reused = pooled.then(|| worker.pool.take(choice.state.id, worker.clock.now_ms())).flatten();
-        if forwarding.held_body.get().is_none() {
-            // One of HTTP/2 is shared, and one that is waited for may have served others.
-            let is_limited = forwarding.cluster().is_some_and(|c| c.live.model.pool.connections_max.is_some());
-            let may_be_used = reused.is_some() || over_http2 || is_limited;
-            let needs = Needs { repetition: may_be_used || tries.may_need_body(), data: over_http2 };
-            match HeldBody::take(worker, client, exchange, needs).await {
-                Ok(Some(body)) => _ = forwarding.held_body.set(body),
-                Ok(None) => {}
-                Err(reason) => return Err(Broken::new(reason, String::new())),
-            }
-        }
         let held_body = forwarding.held_body.get();
         if held_body.is_some() {
             deadlines.request_is_here();
@@ -290,7 +280,7 @@ impl Trying<'_> {
             let side = Side { direction: &exchange.site().listener.direction, peer: self.who.workload.as_ref() };
             choice.stats.messages(&worker.recorder, side)
         });
-        let conversation = Conversation {
+        Conversation {
             worker,
             exchange,
             forwarding,
@@ -301,9 +291,7 @@ impl Trying<'_> {
             messages,
             tries,
             watch,
-        };
-        let reused = reused.map(Link::Http1);
-        converse::<T>(&conversation, choice, client, reused, over_http2).await
+        }
     }
 
     /// Sends the copies of the route, once.
@@ -450,7 +438,7 @@ impl Forwarding {
     }
 
     /// Takes a body that was held off the client: it is not sent again.
-    fn give_up_body(&mut self, client: &mut Downstream<'_>, exchange: &Exchange) {
+    pub(crate) fn give_up_body(&mut self, client: &mut Downstream<'_>, exchange: &Exchange) {
         if let Some(body) = self.held_body.take() {
             body.release(client, exchange);
         }
