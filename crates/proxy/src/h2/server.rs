@@ -13,7 +13,7 @@ use bytes::Bytes;
 use h2::server::{Builder, Connection};
 use h2::{PingPong, Reason};
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Desk};
 use super::io::{Io, Watch};
 use super::keepalive::Keepalive;
 use super::meter::DOWNSTREAM;
@@ -30,12 +30,12 @@ struct Shared {
     who: Client,
 }
 
-/// A connection and what ends it. `F` serves a stream, and `M` makes one of these.
+/// A connection and what ends it. `F` serves one stream after another, and `M` makes one of these.
 struct Driver<F, M> {
     shared: Rc<Shared>,
     /// None once it is closed; its streams learn of that, and come to their ends.
     connection: Option<Connection<Io, Bytes>>,
-    streams: Crowd<F>,
+    streams: Crowd<Begun, F>,
     make: M,
     /// When the last of the streams ended.
     ended_ms: u64,
@@ -114,7 +114,7 @@ fn drive(
         shared: Rc::new(Shared { worker, who }),
         connection: Some(connection),
         streams: Crowd::new(),
-        make: serve_stream,
+        make: serve_streams,
         watch,
         ping,
         keepalive: Keepalive::new(settings.h2_ping_interval, settings.h2_ping_timeout, settings.write_stall_timeout),
@@ -125,15 +125,18 @@ fn drive(
     })
 }
 
-/// Serves one stream.
-async fn serve_stream(shared: Rc<Shared>, mut begun: Begun) {
-    begun.serve(&shared.worker, &shared.who).await;
+/// Serves streams, one after another.
+async fn serve_streams(shared: Rc<Shared>, desk: Rc<Desk<Begun>>) {
+    loop {
+        let mut begun = desk.next().await;
+        begun.serve(&shared.worker, &shared.who).await;
+    }
 }
 
 impl<F, M> Driver<F, M>
 where
     F: Future<Output = ()>,
-    M: Fn(Rc<Shared>, Begun) -> F,
+    M: Fn(Rc<Shared>, Rc<Desk<Begun>>) -> F,
 {
     /// Ends a connection whose client asks for it.
     fn break_off(&mut self, limit: &'static str) {
@@ -159,7 +162,7 @@ where
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     let Shared { worker, who } = &*self.shared;
                     let begun = Begun::new(worker, request, respond, who);
-                    self.streams.push((self.make)(self.shared.clone(), begun));
+                    self.streams.push(begun, |desk| (self.make)(self.shared.clone(), desk));
                 }
                 Poll::Ready(Some(Err(_)) | None) => return false,
                 // What the streams had to say leaves with the next look at the connection.
@@ -213,7 +216,7 @@ where
 impl<F, M> Future for Driver<F, M>
 where
     F: Future<Output = ()>,
-    M: Fn(Rc<Shared>, Begun) -> F + Unpin,
+    M: Fn(Rc<Shared>, Rc<Desk<Begun>>) -> F + Unpin,
 {
     type Output = ();
 
@@ -260,9 +263,16 @@ mod tests {
 
     #[test]
     fn a_stream_is_small() {
-        // Each request moves this to its place, and a connection keeps it for those that are open at once.
-        let bytes = size(|(shared, begun)| serve_stream(shared, begun));
+        // A connection keeps it for those that are open at once.
+        let bytes = size(|(shared, desk)| serve_streams(shared, desk));
         assert!(bytes <= 7 * 1024, "the future of a stream has grown to {bytes} bytes");
+    }
+
+    #[test]
+    fn a_request_is_small() {
+        // It is moved to its place.
+        let bytes = size_of::<Begun>();
+        assert!(bytes <= 1024, "a request has grown to {bytes} bytes");
     }
 
     #[test]
