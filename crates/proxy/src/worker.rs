@@ -140,6 +140,7 @@ impl Worker {
         tasks.shutdown().await;
         self.pool.sweep(u64::MAX, |_| false);
         self.http2.sweep(u64::MAX, |_| false);
+        self.clock.end();
     }
 
     /// A tenth of a second has passed.

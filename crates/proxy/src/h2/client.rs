@@ -70,6 +70,8 @@ struct Live {
     active: Cell<usize>,
     /// Requests sent on it.
     served: Cell<u32>,
+    /// So many it carries at once, as its peer said.
+    streams_max: Cell<usize>,
     /// No more requests.
     is_closed: Cell<bool>,
     /// When it last had a request.
@@ -133,10 +135,8 @@ impl Endpoint {
         let Rules { streams_max, requests_max } = self.rules.get();
         let mut all = self.live.borrow_mut();
         all.retain(|live| !live.is_over(clock.now_ms()));
-        let live = all.iter().find(|live| {
-            let allowed = if live.watch.has_read() { live.sender.current_max_send_streams() } else { 1 };
-            live.active.get() < allowed.min(streams_max.map_or(usize::MAX, |max| max as usize))
-        })?;
+        let streams_max = streams_max.map_or(usize::MAX, |max| max as usize);
+        let live = all.iter().find(|live| live.active.get() < live.streams_max.get().min(streams_max))?;
         let lease = Lease::new(live, clock);
         if requests_max.is_some_and(|max| live.served.get() >= max) {
             live.retire();
@@ -174,6 +174,18 @@ impl Endpoint {
     fn silent(&self) -> Option<Rc<Live>> {
         self.live.borrow().iter().find(|live| !live.is_closed.get() && !live.watch.has_read()).cloned()
     }
+}
+
+/// Room for a request to the chosen endpoint on a connection that is there, if one has some and nobody waits for it.
+pub(crate) fn lease_at_hand(worker: &Worker, choice: &Choice<'_>, cluster: Option<&WorkerCluster>) -> Option<Lease> {
+    // A connection that names its client is nobody else's.
+    if cluster.is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some()) {
+        return None;
+    }
+    let endpoints = worker.http2.by_endpoint.borrow();
+    let endpoint = endpoints.get(&choice.state.id).filter(|endpoint| !endpoint.line.has_waiting())?;
+    endpoint.rules.set(cluster.map_or_else(Rules::default, |cluster| Rules::of(&cluster.live.model.pool)));
+    endpoint.lease(&worker.clock)
 }
 
 /// Room for a request to the chosen endpoint: on a connection that is there, or on one more.
@@ -287,7 +299,7 @@ async fn open(
         cluster.stats.connected(&worker.recorder.shard, true);
     }
     let Upstream { stream, expires_ms, counted, .. } = upstream;
-    let (io, watch) = Io::new(stream, &worker.clock, &UPSTREAM, Duration::ZERO);
+    let (io, watch) = Io::new(stream, &worker.clock, &worker.buffers, &UPSTREAM, Duration::ZERO);
     let settings = &worker.settings;
     let mut builder = h2::client::Builder::new();
     builder
@@ -315,6 +327,8 @@ async fn open(
         sender,
         active: Cell::new(0),
         served: Cell::new(0),
+        // Until the peer has said how many it takes, which is the first it says.
+        streams_max: Cell::new(1),
         is_closed: Cell::new(false),
         used_ms: Cell::new(worker.clock.now_ms()),
         idle_ms: idle.as_millis() as u64,
@@ -388,6 +402,7 @@ impl Future for Driver {
         if let Some(tripped) = this.watch.meter.tripped() {
             return Poll::Ready(Err(Ended::Flood(tripped.0)));
         }
+        this.live.listen();
         if this.live.is_closed.get() && this.live.active.get() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -409,13 +424,23 @@ impl Drop for Driver {
 impl Live {
     /// Whether it takes no more requests: it was retired, or is too old, or the peer has said GOAWAY, or it broke.
     fn is_over(&self, now_ms: u64) -> bool {
-        // A sender that has sent nothing is ready, or never will be.
-        let state = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
-        let is_spent = self.expires_ms <= now_ms || matches!(state, Poll::Ready(Err(_)));
-        if !self.is_closed.get() && is_spent {
+        if !self.is_closed.get() && self.expires_ms <= now_ms {
             self.retire();
         }
         self.is_closed.get()
+    }
+
+    /// Takes note of what the peer has said since the last time: how many requests it takes at once, or GOAWAY. It is heard
+    /// when its bytes are read, so that no request needs to ask.
+    fn listen(&self) {
+        if self.watch.has_read() {
+            self.streams_max.set(self.sender.current_max_send_streams());
+        }
+        // A sender that has sent nothing is ready, or never will be.
+        let state = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        if matches!(state, Poll::Ready(Err(_))) {
+            self.is_closed.set(true);
+        }
     }
 
     /// Takes no more requests; those on it go on.

@@ -68,7 +68,7 @@ pub(crate) struct Start {
 /// Serves a connection.
 pub(crate) async fn serve(worker: Rc<Worker>, start: Start) {
     let Start { stream, who, counted: _counted } = start;
-    let (io, watch) = Io::new(stream, &worker.clock, &DOWNSTREAM, worker.settings.linger_timeout);
+    let (io, watch) = Io::new(stream, &worker.clock, &worker.buffers, &DOWNSTREAM, worker.settings.linger_timeout);
     let alarm = worker.clock.alarm();
     let handshake = builder(&worker).handshake(io);
     // Apart: it is over soon, and a connection may be idle for long.
