@@ -19,6 +19,7 @@ use http::Request;
 use outrigger_model::ConnectionPool;
 use tokio::sync::Notify;
 
+use super::ended::Ended;
 use super::io::{Io, Watch};
 use super::keepalive::Keepalive;
 use super::meter::UPSTREAM;
@@ -362,27 +363,6 @@ struct Driver {
     keepalive: Keepalive,
     alarm: Rc<Alarm>,
     windows: Windows,
-}
-
-/// Why we ended a connection.
-enum Ended {
-    /// The peer flooded it.
-    Flood(&'static str),
-    /// The peer took nothing, or did not answer a PING.
-    Dead,
-}
-
-impl Ended {
-    fn tell(&self, worker: &Worker, cluster: Option<&str>) {
-        let limit = match self {
-            Self::Flood(limit) => limit,
-            Self::Dead => "http2_upstream_dead",
-        };
-        worker.recorder.limit_hit(limit);
-        if worker.may_complain() {
-            tracing::warn!(limit, cluster, "a connection to an endpoint is closed; told once a second at most");
-        }
-    }
 }
 
 impl Future for Driver {
