@@ -178,7 +178,7 @@ impl Endpoint {
 }
 
 /// Room for a request to the chosen endpoint on a connection that is there, if one has some and nobody waits for it.
-pub(crate) fn lease_at_hand(worker: &Worker, choice: &Choice<'_>, cluster: Option<&WorkerCluster>) -> Option<Lease> {
+fn at_hand(worker: &Worker, choice: &Choice<'_>, cluster: Option<&WorkerCluster>) -> Option<Lease> {
     // A connection that names its client is nobody else's.
     if cluster.is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some()) {
         return None;
@@ -191,6 +191,20 @@ pub(crate) fn lease_at_hand(worker: &Worker, choice: &Choice<'_>, cluster: Optio
 
 /// Room for a request to the chosen endpoint: on a connection that is there, or on one more.
 pub(crate) async fn lease(
+    worker: &Rc<Worker>,
+    choice: &Choice<'_>,
+    cluster: Option<&WorkerCluster>,
+    ends: &Rc<Ends>,
+) -> Result<Lease, Reason> {
+    match at_hand(worker, choice, cluster) {
+        Some(lease) => Ok(lease),
+        // Apart: most requests need not wait for one.
+        None => Box::pin(wait(worker, choice, cluster, ends)).await,
+    }
+}
+
+/// As [`lease`], where none is at hand.
+async fn wait(
     worker: &Rc<Worker>,
     choice: &Choice<'_>,
     cluster: Option<&WorkerCluster>,
