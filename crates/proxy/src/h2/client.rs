@@ -5,26 +5,28 @@
 //! it has served as many as `maxRequestsPerConnection` allows, it is older than `maxConnectionDuration`, or its endpoint is
 //! gone; requests on it go on. Where the limits of the cluster allow no more connections, requests are in line for room.
 
+#[path = "client_driver.rs"]
+mod driver;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Connection, ResponseFuture, SendRequest};
-use h2::{PingPong, SendStream};
+use h2::SendStream;
+use h2::client::{ResponseFuture, SendRequest};
 use http::Request;
 use outrigger_model::ConnectionPool;
 use tokio::sync::Notify;
 
-use super::ended::Ended;
 use super::io::{Io, Watch};
 use super::keepalive::Keepalive;
 use super::meter::UPSTREAM;
 use super::windows::Windows;
-use crate::alarm::{Alarm, Clock};
+use crate::alarm::Clock;
 use crate::choose::Choice;
 use crate::connect::{self, Pending};
 use crate::failure::Reason;
@@ -32,6 +34,7 @@ use crate::line::{Leave, Line, Turn};
 use crate::pool::{Counted, Upstream};
 use crate::proxy_protocol::Ends;
 use crate::worker::{Worker, WorkerCluster};
+use driver::Driver;
 
 /// The connections of one worker, by the endpoints' numbers.
 #[derive(Default)]
@@ -366,53 +369,6 @@ async fn open(
         }
     });
     Ok(live)
-}
-
-/// Moves the bytes of one connection.
-struct Driver {
-    connection: Connection<Io, Bytes>,
-    live: Rc<Live>,
-    watch: Rc<Watch>,
-    ping: Option<PingPong>,
-    keepalive: Keepalive,
-    alarm: Rc<Alarm>,
-    windows: Windows,
-}
-
-impl Future for Driver {
-    type Output = Result<(), Ended>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if this.live.driver.borrow().as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
-            *this.live.driver.borrow_mut() = Some(cx.waker().clone());
-        }
-        if let Some(window) = this.windows.grow(this.live.active.get()) {
-            this.connection.set_target_window_size(window);
-        }
-        if Pin::new(&mut this.connection).poll(cx).is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        if let Some(tripped) = this.watch.meter.tripped() {
-            return Poll::Ready(Err(Ended::Flood(tripped.0)));
-        }
-        this.live.listen();
-        if this.live.is_closed.get() && this.live.active.get() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let busy = this.live.active.get() > 0;
-        match this.keepalive.poll(&this.watch, this.ping.as_mut(), busy, &this.alarm, cx) {
-            Poll::Ready(()) => Poll::Ready(Err(Ended::Dead)),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.live.is_closed.set(true);
-        self.watch.ended();
-    }
 }
 
 impl Live {
