@@ -34,7 +34,7 @@ deny:
 docs:
     cargo xtask docs
 
-# Checks against real peers: Prometheus with the queries of dashboards, curl, nginx, databases, gRPC.
+# Checks against real peers: Prometheus with the queries of dashboards, curl, nginx, databases, gRPC, Envoy side by side.
 peers:
     cargo xtask peers
 

@@ -104,15 +104,24 @@ pub(crate) struct Clock {
     started: Instant,
     now_ms: Cell<u64>,
     alarms: RefCell<Vec<Weak<Alarm>>>,
+    /// Alarms for the next short waits.
+    spare: RefCell<Vec<Rc<Alarm>>>,
 }
 
 impl Clock {
     /// How often deadlines are looked at.
     pub(crate) const TICK: Duration = Duration::from_millis(100);
+    /// Alarms that are kept to be lent.
+    const SPARE_MAX: usize = 128;
 
     /// A clock that starts at 1 ms, so that 0 can mean "struck".
     pub(crate) fn new() -> Rc<Self> {
-        Rc::new(Self { started: Instant::now(), now_ms: Cell::new(1), alarms: RefCell::default() })
+        Rc::new(Self {
+            started: Instant::now(),
+            now_ms: Cell::new(1),
+            alarms: RefCell::default(),
+            spare: RefCell::default(),
+        })
     }
 
     /// Milliseconds since start, at most a tick old.
@@ -130,6 +139,29 @@ impl Clock {
         });
         self.alarms.borrow_mut().push(Rc::downgrade(&alarm));
         alarm
+    }
+
+    /// An alarm that is given back soon. One of its own for every wait of every request would be looked for by the ticker
+    /// long after it is gone.
+    pub(crate) fn lend(self: &Rc<Self>) -> Rc<Alarm> {
+        let spare = self.spare.borrow_mut().pop();
+        spare.unwrap_or_else(|| self.alarm())
+    }
+
+    /// Takes back an alarm that was lent.
+    pub(crate) fn give_back(&self, alarm: Rc<Alarm>) {
+        alarm.deadline_ms.set(u64::MAX);
+        alarm.idle.set(false);
+        *alarm.waker.borrow_mut() = None;
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < Self::SPARE_MAX {
+            spare.push(alarm);
+        }
+    }
+
+    /// Keeps no alarms: each of them keeps the clock.
+    pub(crate) fn end(&self) {
+        self.spare.take();
     }
 
     /// Lets no wait for a request last longer than `limit` from now.
@@ -180,6 +212,22 @@ mod tests {
         assert_eq!(struck, Err(TimedOut));
         assert!(elapsed >= Duration::from_secs(1) && elapsed < Duration::from_millis(1300), "{elapsed:?}");
         assert_eq!(alarm.limit(Duration::from_secs(1), async { 8 }).await, Ok(8), "it can be set again");
+    }
+
+    #[test]
+    fn alarms_are_lent_again() {
+        let clock = Clock::new();
+        let alarms = || clock.alarms.borrow().len();
+        let (one, two) = (clock.lend(), clock.lend());
+        one.is_past(50, &Context::from_waker(Waker::noop()));
+        clock.give_back(one);
+        let again = clock.lend();
+        assert_eq!((alarms(), again.deadline_ms.get(), again.waker.borrow().is_none()), (2, u64::MAX, true));
+        clock.give_back(again);
+        clock.give_back(two);
+        clock.end();
+        clock.tick();
+        assert_eq!(alarms(), 0);
     }
 
     #[test]

@@ -3,14 +3,13 @@
 /// A random UUID (RFC 9562 version 4) as text.
 pub(crate) fn request_id(rng: &mut fastrand::Rng) -> [u8; 36] {
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    // Where the digits of each byte stand: hyphens are between.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let bits = (rng.u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let mut text = [b'-'; 36];
-    let mut shift = 128;
-    for (at, byte) in text.iter_mut().enumerate() {
-        if !matches!(at, 8 | 13 | 18 | 23) {
-            shift -= 4;
-            *byte = HEX[((bits >> shift) & 15) as usize];
-        }
+    for (byte, at) in bits.to_be_bytes().into_iter().zip(PLACES) {
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
     }
     text
 }

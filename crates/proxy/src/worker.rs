@@ -21,6 +21,7 @@ use crate::cluster::{EndpointState, LiveCluster};
 use crate::h1::buffer::BufferPool;
 use crate::h1::stream::Stream;
 use crate::h2::client::Connections;
+use crate::h2::server::SpareServers;
 use crate::mirror::Mirrors;
 use crate::overload::{Level, Overload};
 use crate::policy::Policy;
@@ -44,6 +45,8 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     /// Connections of HTTP/2 to endpoints.
     pub(crate) http2: Connections,
+    /// Who serves streams of HTTP/2 and has none.
+    pub(crate) spare_servers: SpareServers,
     pub(crate) recorder: Recorder,
     pub(crate) mirrors: Mirrors,
     pub(crate) rng: RefCell<fastrand::Rng>,
@@ -110,6 +113,7 @@ impl Worker {
             pipes: Pipes::default(),
             pool: Pool::default(),
             http2: Connections::default(),
+            spare_servers: SpareServers::default(),
             recorder,
             mirrors,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
@@ -140,6 +144,7 @@ impl Worker {
         tasks.shutdown().await;
         self.pool.sweep(u64::MAX, |_| false);
         self.http2.sweep(u64::MAX, |_| false);
+        self.clock.end();
     }
 
     /// A tenth of a second has passed.

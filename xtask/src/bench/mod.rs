@@ -32,6 +32,7 @@ use crate::bench::report::{Report, Row};
 use crate::{process, shell};
 
 pub(crate) use configurations::watching;
+pub(crate) use peers::envoy;
 pub(crate) use report::median;
 
 /// Connections that come and go before the idle ones, so that what a proxy sets up once is not counted for them.
@@ -148,7 +149,7 @@ fn wanted(options: &Options) -> Result<Vec<Peer>> {
             Name::Direct => None,
             Name::Nginx => Some(shell::need("nginx", "nginx-light")?),
             Name::Haproxy | Name::HaproxySplice => Some(shell::need("haproxy", "haproxy")?),
-            Name::Envoy => Some(peers::envoy()?),
+            Name::Envoy => Some(envoy()?),
             Name::Outrigger => Some(match &options.outrigger {
                 Some(given) => given.canonicalize().with_context(|| format!("--outrigger {}", given.display()))?,
                 None => shell::build(&options.profile)?,

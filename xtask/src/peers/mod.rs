@@ -6,6 +6,7 @@
 
 mod curl;
 mod databases;
+mod envoy;
 mod exposition;
 mod grpc;
 mod h2;
@@ -37,7 +38,7 @@ pub(crate) struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "curl,nginx,prometheus,mesh,resilience,databases,h2,h2spec,grpc,websocket"
+        default_value = "curl,nginx,prometheus,mesh,resilience,databases,h2,h2spec,grpc,websocket,envoy"
     )]
     only: Vec<Check>,
     /// Check this binary instead of building one
@@ -71,6 +72,8 @@ enum Check {
     H2spec,
     /// WebSockets with foreign clients and servers, over HTTP/1.1 and HTTP/2.
     Websocket,
+    /// Envoy with the same policies before the same backends: retries, timeouts, limits, ejections, faults.
+    Envoy,
 }
 
 /// Runs the checks in order; the first failure ends the chore.
@@ -112,6 +115,7 @@ fn one(check: Check, program: &Path, folder: &Path) -> Result<()> {
         }
         Check::H2spec => h2spec::check(program, &folder.join("h2spec")),
         Check::Websocket => websocket::check(program, &folder.join("websocket")),
+        Check::Envoy => envoy::check(program, &folder.join("envoy")),
         Check::Databases => databases::check(program, &folder.join("databases")),
     }
 }

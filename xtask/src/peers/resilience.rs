@@ -24,7 +24,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(25);
 const SCRAPE: f64 = 0.5;
 
 /// What a scrape, a step of a subquery and a busy machine may add to a time, in seconds.
-const SLACK: f64 = 2.5;
+const SLACK: f64 = 4.0;
 
 const CART: &str = "http://cart.shop:7070/";
 const ITEMS: &str = "http://items.shop:9080/";
@@ -207,7 +207,8 @@ impl<'a> Scene<'a> {
         let all = returns.map(|line| lasted(line).with_context(|| line.to_owned())).sum::<Result<f64>>()?;
         let out = self.number("For how many seconds?", |out| near(out, all))?;
         eprintln!("      ejected {:.1} s after the first failure, {ejections} times, for {out:.1} s", at - failing);
-        let retries = 3.0 * ejections as f64;
+        // Two of the first three failures came before; the counters of a cluster begin with its first request.
+        let retries = 3.0 * ejections as f64 - 2.0;
         let all = 240.0 + retries;
         self.answer("What did retries add to the requests?", |found| {
             let of = found.iter().find(|s| s.labels.values().any(|value| value.contains("items.shop")));

@@ -1,7 +1,7 @@
 //! What the scenes share: replicas that fail on command, clients that never stop asking, and the proxy under test with what
 //! it tells.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -104,6 +104,8 @@ impl Replica {
         *self.fault.lock().unwrap() = Some(fault);
         if fault == Fault::Gone {
             self.backend = None;
+            // A connection that is still taken and then closed would be another fault.
+            eventually("connections to be refused", || TcpStream::connect(self.address).err());
         }
         now
     }

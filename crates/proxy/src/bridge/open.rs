@@ -4,7 +4,7 @@ use bytes::Bytes;
 use h2::SendStream;
 use h2::client::ResponseFuture;
 
-use super::talk::{Answers, Download, Out, Talk};
+use super::talk::{Answers, Behind, Download, Out, Talk};
 use super::tunnel::Opened;
 use super::{Http1Sink, Sink, Source};
 use crate::exchange::Begun;
@@ -23,10 +23,10 @@ impl Talk<'_, '_> {
     ) -> Result<Download, Reason> {
         let mut answers = Answers::Http2(response);
         match self.answer(&mut answers, &mut out).await? {
-            (begun, head, Some(body)) if begun.status == 101 => {
+            (begun, head, Some(Behind { body, .. })) if begun.status == 101 => {
                 self.opened(&begun, head, Opened { body, stream }, out).await
             }
-            (begun, head, body) => self.refused(begun, head, body, out).await,
+            (begun, head, behind) => self.refused(begun, head, behind.map(|behind| behind.body), out).await,
         }
     }
 
@@ -36,7 +36,7 @@ impl Talk<'_, '_> {
         match out {
             Out::Http1(mut writer) => self.conversation.write_client(&mut writer, &head).await?,
             Out::Http2(mut answering) => {
-                let response = self.response(begun.status, &head)?;
+                let response = self.response(begun.status, &head, None)?;
                 answering.answer(response, false).map_err(|_| Reason::ClientGone)?;
             }
         }
@@ -60,7 +60,7 @@ impl Talk<'_, '_> {
                 Sink::Http1(Http1Sink { writer, coding, pending: head })
             }
             Out::Http2(mut answering) => {
-                let response = self.response(begun.status, &head)?;
+                let response = self.response(begun.status, &head, None)?;
                 answering.answer(response, false).map_err(|_| Reason::ClientGone)?;
                 Sink::Client(answering)
             }

@@ -80,6 +80,14 @@ impl<'p> Patience<'p> {
     }
 
     fn alarm(&self) -> &Rc<Alarm> {
-        self.alarm.get_or_init(|| self.clock.alarm())
+        self.alarm.get_or_init(|| self.clock.lend())
+    }
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        if let Some(alarm) = self.alarm.take() {
+            self.clock.give_back(alarm);
+        }
     }
 }

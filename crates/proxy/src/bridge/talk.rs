@@ -9,6 +9,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::SendStream;
 use h2::client::ResponseFuture;
+use http::HeaderMap;
+use http::request::Parts;
 
 use super::{Failed, Http1Sink, Http1Source, Messages, Patience, Relay, Sink, Source, relay, tunnel::Opened};
 use crate::downstream::Downstream;
@@ -33,6 +35,12 @@ pub(super) struct Download {
     /// Whether a connection of HTTP/1 to the endpoint is at a message boundary and stays open.
     pub(super) reusable: bool,
     pub(super) opened: Option<Opened>,
+}
+
+/// What is behind the head of an answer of HTTP/2, and the fields in it.
+pub(super) struct Behind {
+    pub(super) body: Incoming,
+    pub(super) fields: HeaderMap,
 }
 
 /// Where the answer comes from.
@@ -117,6 +125,11 @@ fn keep(conversation: &Conversation<'_, '_>, upstream: Upstream, reusable: bool)
 impl Talk<'_, '_> {
     async fn hold(&self, client: &mut Downstream<'_>, link: &mut Option<Link>) -> Result<Download, Reason> {
         let Conversation { worker, exchange, held_body, .. } = self.conversation;
+        // For HTTP/2 alone.
+        let original = match (&mut *client, &*link) {
+            (Downstream::Http2(call), Some(Link::Http2(_))) => call.head.take(),
+            _ => None,
+        };
         let (source, out) = match client {
             Downstream::Http1(stream) => {
                 let (reader, writer) = stream.split();
@@ -157,7 +170,7 @@ impl Talk<'_, '_> {
             }
             Some(Link::Http2(lease)) => {
                 let ends = source.is_at_end() && !exchange.asks_upgrade;
-                let (response, sending) = self.ask(lease, ends)?;
+                let (response, sending) = self.ask(lease, ends, original)?;
                 stream = sending;
                 // A WebSocket's stream stays open, for what follows.
                 let sink = (!ends && !exchange.asks_upgrade).then_some(Sink::Http2(&mut stream));
@@ -171,11 +184,20 @@ impl Talk<'_, '_> {
         self.both(&mut source, client.as_ref(), sink, answers, out).await
     }
 
-    /// Sends the head of a request over HTTP/2.
-    fn ask(&self, lease: &Lease, ends: bool) -> Result<(ResponseFuture, SendStream<Bytes>), Reason> {
+    /// Sends the head of a request over HTTP/2; `original` is what it was made of, if that came so, too.
+    fn ask(
+        &self,
+        lease: &Lease,
+        ends: bool,
+        original: Option<Parts>,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), Reason> {
         let Conversation { exchange, forwarding, .. } = self.conversation;
         let manner = Manner { takes_trailers: exchange.takes_trailers, opens_websocket: exchange.asks_upgrade };
-        let request = head::request(&forwarding.head, manner).map_err(|unfit| Reason::BadRequest(unfit.0))?;
+        let request = match original {
+            Some(original) => head::request_like(original, &forwarding.head, manner),
+            None => head::request(&forwarding.head, manner),
+        };
+        let request = request.map_err(|unfit| Reason::BadRequest(unfit.0))?;
         let sent = lease.send(request, ends).map_err(|error| self.reason(&error))?;
         self.progress.sent.set(true);
         self.progress.upstream_bytes_written.set(forwarding.head.len() as u64);
@@ -252,7 +274,8 @@ impl Talk<'_, '_> {
 
     /// Awaits the answer, relaying interim ones, and relays it.
     async fn download(&self, mut answers: Answers<'_>, mut out: Out<'_>) -> Result<Download, Reason> {
-        let (begun, head, mut body) = self.answer(&mut answers, &mut out).await?;
+        let (begun, head, behind) = self.answer(&mut answers, &mut out).await?;
+        let (mut body, fields) = behind.map(|Behind { body, fields }| (body, fields)).unzip();
         self.progress.status_sent.set(begun.status);
         let worker = self.conversation.worker;
         let mut source = match (&mut body, answers) {
@@ -272,7 +295,7 @@ impl Talk<'_, '_> {
             }
             Out::Http2(mut answering) => {
                 let ends = source.is_at_end() || begun.framing == Framing::None;
-                let response = self.response(begun.status, &head)?;
+                let response = self.response(begun.status, &head, fields)?;
                 worker.buffers.give_head(head);
                 // An upgrade's stream stays open, for what follows.
                 answering.answer(response, ends && begun.status != 101).map_err(|_| Reason::ClientGone)?;
@@ -292,7 +315,7 @@ impl Talk<'_, '_> {
         &self,
         answers: &mut Answers<'_>,
         out: &mut Out<'_>,
-    ) -> Result<(Begun, Vec<u8>, Option<Incoming>), Reason> {
+    ) -> Result<(Begun, Vec<u8>, Option<Behind>), Reason> {
         let worker = self.conversation.worker;
         let asked = Instant::now();
         let mut interim = 0;
@@ -306,7 +329,7 @@ impl Talk<'_, '_> {
                     self.inform(status, &head, out).await?;
                     worker.buffers.give_head(head);
                 }
-                (Heard::Answer(begun, head), body) => return Ok((begun, head, body)),
+                (Heard::Answer(begun, head), behind) => return Ok((begun, head, behind)),
                 (Heard::NotYet, _) => {}
             }
         }
@@ -348,7 +371,9 @@ impl Talk<'_, '_> {
                 progress.status_sent.set(0);
                 written
             }
-            Out::Http2(answering) => answering.inform(self.response(status, head)?).map_err(|_| Reason::ClientGone),
+            Out::Http2(answering) => {
+                answering.inform(self.response(status, head, None)?).map_err(|_| Reason::ClientGone)
+            }
         }
     }
 
@@ -358,7 +383,7 @@ impl Talk<'_, '_> {
         answers: &mut Answers<'_>,
         out: &mut Out<'_>,
         asked: Instant,
-    ) -> Result<(Heard, Option<Incoming>), Reason> {
+    ) -> Result<(Heard, Option<Behind>), Reason> {
         let worker = self.conversation.worker;
         let patience = Patience::new(worker, worker.settings.upstream_idle_timeout, self.moved_ms);
         match answers {
@@ -398,14 +423,24 @@ impl Talk<'_, '_> {
                     false => answer::read(head.status().as_u16(), head.headers(), has_body, &mut room),
                 };
                 let read = read.map_err(Reason::UpstreamProtocol)?;
-                Ok((self.conversation.judge(&read, asked, self.progress)?, body))
+                let heard = self.conversation.judge(&read, asked, self.progress)?;
+                Ok((heard, body.map(|body| Behind { body, fields: head.into_parts().0.headers })))
             }
         }
     }
 
-    /// The head for a client of HTTP/2.
-    pub(super) fn response(&self, status: u16, head: &[u8]) -> Result<http::Response<()>, Reason> {
-        let mut response = head::response(head).map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
+    /// The head for a client of HTTP/2; `original` are the fields it was made of, if they came so, too.
+    pub(super) fn response(
+        &self,
+        status: u16,
+        head: &[u8],
+        original: Option<HeaderMap>,
+    ) -> Result<http::Response<()>, Reason> {
+        let response = match original {
+            Some(original) => head::response_like(original, head),
+            None => head::response(head),
+        };
+        let mut response = response.map_err(|unfit| Reason::UpstreamProtocol(unfit.0))?;
         if status == 101 {
             // A WebSocket over HTTP/2 is granted by a plain success (RFC 8441 §5).
             *response.status_mut() = http::StatusCode::OK;

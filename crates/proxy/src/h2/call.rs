@@ -6,6 +6,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::Response;
+use http::request::Parts;
 
 use super::incoming::Incoming;
 
@@ -13,6 +14,8 @@ use super::incoming::Incoming;
 pub(crate) struct Call {
     /// Its body.
     pub(crate) body: Incoming,
+    /// Its head as it came, until it is sent on.
+    pub(crate) head: Option<Parts>,
     /// Whether it is an extended CONNECT (RFC 8441).
     pub(crate) is_websocket: bool,
     respond: SendResponse<Bytes>,
@@ -23,7 +26,7 @@ pub(crate) struct Call {
 impl Call {
     /// Around a stream.
     pub(crate) fn new(body: RecvStream, respond: SendResponse<Bytes>, is_websocket: bool) -> Self {
-        Self { body: Incoming::new(body), is_websocket, respond, send: None }
+        Self { body: Incoming::new(body), head: None, is_websocket, respond, send: None }
     }
 
     /// Sends the head of the answer; its end too, if nothing follows.

@@ -5,16 +5,19 @@
 //! it has served as many as `maxRequestsPerConnection` allows, it is older than `maxConnectionDuration`, or its endpoint is
 //! gone; requests on it go on. Where the limits of the cluster allow no more connections, requests are in line for room.
 
+#[path = "client_driver.rs"]
+mod driver;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Connection, ResponseFuture, SendRequest};
-use h2::{PingPong, SendStream};
+use h2::SendStream;
+use h2::client::{ResponseFuture, SendRequest};
 use http::Request;
 use outrigger_model::ConnectionPool;
 use tokio::sync::Notify;
@@ -23,7 +26,7 @@ use super::io::{Io, Watch};
 use super::keepalive::Keepalive;
 use super::meter::UPSTREAM;
 use super::windows::Windows;
-use crate::alarm::{Alarm, Clock};
+use crate::alarm::Clock;
 use crate::choose::Choice;
 use crate::connect::{self, Pending};
 use crate::failure::Reason;
@@ -31,6 +34,7 @@ use crate::line::{Leave, Line, Turn};
 use crate::pool::{Counted, Upstream};
 use crate::proxy_protocol::Ends;
 use crate::worker::{Worker, WorkerCluster};
+use driver::Driver;
 
 /// The connections of one worker, by the endpoints' numbers.
 #[derive(Default)]
@@ -70,6 +74,8 @@ struct Live {
     active: Cell<usize>,
     /// Requests sent on it.
     served: Cell<u32>,
+    /// So many it carries at once, as its peer said.
+    streams_max: Cell<usize>,
     /// No more requests.
     is_closed: Cell<bool>,
     /// When it last had a request.
@@ -133,10 +139,8 @@ impl Endpoint {
         let Rules { streams_max, requests_max } = self.rules.get();
         let mut all = self.live.borrow_mut();
         all.retain(|live| !live.is_over(clock.now_ms()));
-        let live = all.iter().find(|live| {
-            let allowed = if live.watch.has_read() { live.sender.current_max_send_streams() } else { 1 };
-            live.active.get() < allowed.min(streams_max.map_or(usize::MAX, |max| max as usize))
-        })?;
+        let streams_max = streams_max.map_or(usize::MAX, |max| max as usize);
+        let live = all.iter().find(|live| live.active.get() < live.streams_max.get().min(streams_max))?;
         let lease = Lease::new(live, clock);
         if requests_max.is_some_and(|max| live.served.get() >= max) {
             live.retire();
@@ -176,8 +180,34 @@ impl Endpoint {
     }
 }
 
+/// Room for a request to the chosen endpoint on a connection that is there, if one has some and nobody waits for it.
+fn at_hand(worker: &Worker, choice: &Choice<'_>, cluster: Option<&WorkerCluster>) -> Option<Lease> {
+    // A connection that names its client is nobody else's.
+    if cluster.is_some_and(|cluster| cluster.live.model.proxy_protocol.is_some()) {
+        return None;
+    }
+    let endpoints = worker.http2.by_endpoint.borrow();
+    let endpoint = endpoints.get(&choice.state.id).filter(|endpoint| !endpoint.line.has_waiting())?;
+    endpoint.rules.set(cluster.map_or_else(Rules::default, |cluster| Rules::of(&cluster.live.model.pool)));
+    endpoint.lease(&worker.clock)
+}
+
 /// Room for a request to the chosen endpoint: on a connection that is there, or on one more.
 pub(crate) async fn lease(
+    worker: &Rc<Worker>,
+    choice: &Choice<'_>,
+    cluster: Option<&WorkerCluster>,
+    ends: &Rc<Ends>,
+) -> Result<Lease, Reason> {
+    match at_hand(worker, choice, cluster) {
+        Some(lease) => Ok(lease),
+        // Apart: most requests need not wait for one.
+        None => Box::pin(wait(worker, choice, cluster, ends)).await,
+    }
+}
+
+/// As [`lease`], where none is at hand.
+async fn wait(
     worker: &Rc<Worker>,
     choice: &Choice<'_>,
     cluster: Option<&WorkerCluster>,
@@ -287,7 +317,7 @@ async fn open(
         cluster.stats.connected(&worker.recorder.shard, true);
     }
     let Upstream { stream, expires_ms, counted, .. } = upstream;
-    let (io, watch) = Io::new(stream, &worker.clock, &UPSTREAM, Duration::ZERO);
+    let (io, watch) = Io::new(stream, &worker.clock, &worker.buffers, &UPSTREAM, Duration::ZERO);
     let settings = &worker.settings;
     let mut builder = h2::client::Builder::new();
     builder
@@ -315,6 +345,8 @@ async fn open(
         sender,
         active: Cell::new(0),
         served: Cell::new(0),
+        // Until the peer has said how many it takes, which is the first it says.
+        streams_max: Cell::new(1),
         is_closed: Cell::new(false),
         used_ms: Cell::new(worker.clock.now_ms()),
         idle_ms: idle.as_millis() as u64,
@@ -339,83 +371,26 @@ async fn open(
     Ok(live)
 }
 
-/// Moves the bytes of one connection.
-struct Driver {
-    connection: Connection<Io, Bytes>,
-    live: Rc<Live>,
-    watch: Rc<Watch>,
-    ping: Option<PingPong>,
-    keepalive: Keepalive,
-    alarm: Rc<Alarm>,
-    windows: Windows,
-}
-
-/// Why we ended a connection.
-enum Ended {
-    /// The peer flooded it.
-    Flood(&'static str),
-    /// The peer took nothing, or did not answer a PING.
-    Dead,
-}
-
-impl Ended {
-    fn tell(&self, worker: &Worker, cluster: Option<&str>) {
-        let limit = match self {
-            Self::Flood(limit) => limit,
-            Self::Dead => "http2_upstream_dead",
-        };
-        worker.recorder.limit_hit(limit);
-        if worker.may_complain() {
-            tracing::warn!(limit, cluster, "a connection to an endpoint is closed; told once a second at most");
-        }
-    }
-}
-
-impl Future for Driver {
-    type Output = Result<(), Ended>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if this.live.driver.borrow().as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
-            *this.live.driver.borrow_mut() = Some(cx.waker().clone());
-        }
-        if let Some(window) = this.windows.grow(this.live.active.get()) {
-            this.connection.set_target_window_size(window);
-        }
-        if Pin::new(&mut this.connection).poll(cx).is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        if let Some(tripped) = this.watch.meter.tripped() {
-            return Poll::Ready(Err(Ended::Flood(tripped.0)));
-        }
-        if this.live.is_closed.get() && this.live.active.get() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let busy = this.live.active.get() > 0;
-        match this.keepalive.poll(&this.watch, this.ping.as_mut(), busy, &this.alarm, cx) {
-            Poll::Ready(()) => Poll::Ready(Err(Ended::Dead)),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.live.is_closed.set(true);
-        self.watch.ended();
-    }
-}
-
 impl Live {
     /// Whether it takes no more requests: it was retired, or is too old, or the peer has said GOAWAY, or it broke.
     fn is_over(&self, now_ms: u64) -> bool {
-        // A sender that has sent nothing is ready, or never will be.
-        let state = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
-        let is_spent = self.expires_ms <= now_ms || matches!(state, Poll::Ready(Err(_)));
-        if !self.is_closed.get() && is_spent {
+        if !self.is_closed.get() && self.expires_ms <= now_ms {
             self.retire();
         }
         self.is_closed.get()
+    }
+
+    /// Takes note of what the peer has said since the last time: how many requests it takes at once, or GOAWAY. It is heard
+    /// when its bytes are read, so that no request needs to ask.
+    fn listen(&self) {
+        if self.watch.has_read() {
+            self.streams_max.set(self.sender.current_max_send_streams());
+        }
+        // A sender that has sent nothing is ready, or never will be.
+        let state = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        if matches!(state, Poll::Ready(Err(_))) {
+            self.is_closed.set(true);
+        }
     }
 
     /// Takes no more requests; those on it go on.

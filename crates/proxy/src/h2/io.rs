@@ -12,12 +12,15 @@ use tokio::sync::Notify;
 
 use super::meter::{FrameLimits, Meter};
 use crate::alarm::{Alarm, Clock};
+use crate::h1::buffer::BufferPool;
 use crate::h1::stream::Stream;
 
 /// A stream that is watched.
 pub(crate) struct Io {
     stream: Stream,
     watch: Rc<Watch>,
+    /// Where the stream's own buffer goes: nothing is read through it any more.
+    buffers: Rc<BufferPool>,
     /// How it ends, once it does.
     linger: Option<Linger>,
     linger_timeout: Duration,
@@ -58,6 +61,7 @@ impl Io {
     pub(crate) fn new(
         stream: Stream,
         clock: &Rc<Clock>,
+        buffers: &Rc<BufferPool>,
         limits: &'static FrameLimits,
         linger_timeout: Duration,
     ) -> (Self, Rc<Watch>) {
@@ -72,7 +76,7 @@ impl Io {
             has_read: Cell::new(false),
             reads: Notify::new(),
         });
-        (Self { stream, watch: watch.clone(), linger: None, linger_timeout }, watch)
+        (Self { stream, watch: watch.clone(), buffers: buffers.clone(), linger: None, linger_timeout }, watch)
     }
 }
 
@@ -135,7 +139,8 @@ impl AsyncRead for Io {
         }
         let before = room.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, room))?;
-        let watch = &self.watch;
+        let Self { stream, watch, buffers, .. } = &mut *self;
+        stream.input.release(buffers);
         watch.read_ms.set(watch.clock.now_ms());
         if !watch.has_read.replace(true) {
             watch.reads.notify_waiters();
@@ -219,7 +224,7 @@ impl AsyncWrite for Io {
 mod tests {
     use std::io::{Read, Write};
 
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpSocket, TcpStream};
 
     use super::super::meter::DOWNSTREAM;
@@ -238,7 +243,7 @@ mod tests {
         let client: TcpStream = client.connect(listener.local_addr().unwrap()).await.unwrap();
         let clock = Clock::new();
         let stream = Stream::accepted(listener.accept().await.unwrap().0, &clock);
-        let (mut io, _) = Io::new(stream, &clock, &DOWNSTREAM, Duration::from_secs(5));
+        let (mut io, _) = Io::new(stream, &clock, &Rc::default(), &DOWNSTREAM, Duration::from_secs(5));
         io.write_all(&[b'x'; TAIL]).await.unwrap();
         let mut client = client.into_std().unwrap();
         client.set_nonblocking(false).unwrap();
@@ -262,6 +267,24 @@ mod tests {
         assert_eq!(reading.await.unwrap().expect("no reset"), TAIL);
     }
 
+    #[tokio::test]
+    async fn what_was_read_ahead_comes_first_and_takes_no_memory_after() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = listener.accept().unwrap().0;
+        server.set_nonblocking(true).unwrap();
+        let (clock, buffers) = (Clock::new(), Rc::default());
+        let mut stream = Stream::accepted(TcpStream::from_std(server).unwrap(), &clock);
+        client.write_all(b"ahead").unwrap();
+        stream.reader().fill(&buffers, 1024, Duration::from_secs(5)).await.unwrap();
+        assert!(stream.input.has_block());
+        client.write_all(b", then").unwrap();
+        let (mut io, _) = Io::new(stream, &clock, &buffers, &DOWNSTREAM, Duration::ZERO);
+        let mut read = [0; 11];
+        io.read_exact(&mut read).await.unwrap();
+        assert_eq!((&read, io.stream.input.has_block()), (b"ahead, then", false));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_makes_room_is_there() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -269,7 +292,7 @@ mod tests {
         client.set_nonblocking(true).unwrap();
         let clock = Clock::new();
         let stream = Stream::accepted(TcpStream::from_std(client).unwrap(), &clock);
-        let (_io, watch) = Io::new(stream, &clock, &DOWNSTREAM, Duration::ZERO);
+        let (_io, watch) = Io::new(stream, &clock, &Rc::default(), &DOWNSTREAM, Duration::ZERO);
         for (waits, heard_ms) in [(false, 1), (true, 10_001)] {
             if waits {
                 watch.written(&Poll::Pending);

@@ -28,15 +28,20 @@ impl Walk {
     /// The next frame whose beginning is complete; takes what it has seen from `bytes`. `None` once all is taken.
     pub(super) fn next(&self, bytes: &mut &[u8]) -> Option<Frame> {
         loop {
-            let skipped = bytes.len().min(self.skip.get() as usize);
-            *bytes = &bytes[skipped..];
-            self.skip.set(self.skip.get() - u32::try_from(skipped).unwrap_or(u32::MAX));
+            let skip = self.skip.get() as usize;
+            if skip > 0 {
+                let skipped = bytes.len().min(skip);
+                *bytes = &bytes[skipped..];
+                self.skip.set((skip - skipped) as u32);
+            }
             if bytes.is_empty() {
                 return None;
             }
-            let head = self.gather(bytes)?;
-            self.have.set(0);
-            if head.starts_with(&PREFACE[..HEAD_BYTES + PEEK_BYTES]) {
+            let head = match self.at_once(bytes) {
+                Some(head) => head,
+                None => self.gather(bytes)?,
+            };
+            if is_preface(&head) {
                 self.skip.set((PREFACE.len() - head.len()) as u32);
                 continue;
             }
@@ -44,6 +49,16 @@ impl Walk {
             self.skip.set(frame.length.saturating_sub(PEEK_BYTES as u32));
             return Some(frame);
         }
+    }
+
+    /// The same as [`Self::gather`], of a frame that begins with these bytes and whose beginning is all there: most are so.
+    fn at_once(&self, bytes: &mut &[u8]) -> Option<[u8; HEAD_BYTES + PEEK_BYTES]> {
+        let head = bytes.first_chunk().filter(|_| self.have.get() == 0)?;
+        if Frame::of(head).length < PEEK_BYTES as u32 {
+            return None;
+        }
+        *bytes = &bytes[HEAD_BYTES + PEEK_BYTES..];
+        Some(*head)
     }
 
     /// The head of a frame with the beginning of its payload, when all of both is there.
@@ -63,12 +78,16 @@ impl Walk {
             whole[HEAD_BYTES + peek..].fill(0);
             Some(whole)
         });
+        self.have.set(if gathered.is_some() { 0 } else { have as u8 });
         if gathered.is_none() {
             self.head.set(head);
-            self.have.set(have as u8);
         }
         gathered
     }
+}
+
+fn is_preface(head: &[u8; HEAD_BYTES + PEEK_BYTES]) -> bool {
+    head[0] == PREFACE[0] && head.starts_with(&PREFACE[..HEAD_BYTES + PEEK_BYTES])
 }
 
 impl Frame {

@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod client;
 pub(crate) mod crowd;
+pub(crate) mod ended;
 pub(crate) mod head;
 pub(crate) mod incoming;
 pub(crate) mod io;

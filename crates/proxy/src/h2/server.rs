@@ -13,7 +13,7 @@ use bytes::Bytes;
 use h2::server::{Builder, Connection};
 use h2::{PingPong, Reason};
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Desk, Spare};
 use super::io::{Io, Watch};
 use super::keepalive::Keepalive;
 use super::meter::DOWNSTREAM;
@@ -24,19 +24,27 @@ use crate::plan::Client;
 use crate::record::HeldGauge;
 use crate::worker::Worker;
 
+/// A request and what the streams of its connection share.
+pub(crate) struct Job {
+    shared: Rc<Shared>,
+    begun: Begun,
+}
+
+/// Those who serve streams and have none.
+pub(crate) type SpareServers = Spare<Job>;
+
 /// What the streams of a connection share.
 struct Shared {
     worker: Rc<Worker>,
     who: Client,
 }
 
-/// A connection and what ends it. `F` serves a stream, and `M` makes one of these.
-struct Driver<F, M> {
+/// A connection and what ends it.
+struct Driver {
     shared: Rc<Shared>,
     /// None once it is closed; its streams learn of that, and come to their ends.
     connection: Option<Connection<Io, Bytes>>,
-    streams: Crowd<F>,
-    make: M,
+    streams: Crowd<Job>,
     /// When the last of the streams ended.
     ended_ms: u64,
     watch: Rc<Watch>,
@@ -68,7 +76,7 @@ pub(crate) struct Start {
 /// Serves a connection.
 pub(crate) async fn serve(worker: Rc<Worker>, start: Start) {
     let Start { stream, who, counted: _counted } = start;
-    let (io, watch) = Io::new(stream, &worker.clock, &DOWNSTREAM, worker.settings.linger_timeout);
+    let (io, watch) = Io::new(stream, &worker.clock, &worker.buffers, &DOWNSTREAM, worker.settings.linger_timeout);
     let alarm = worker.clock.alarm();
     let handshake = builder(&worker).handshake(io);
     // Apart: it is over soon, and a connection may be idle for long.
@@ -114,7 +122,6 @@ fn drive(
         shared: Rc::new(Shared { worker, who }),
         connection: Some(connection),
         streams: Crowd::new(),
-        make: serve_stream,
         watch,
         ping,
         keepalive: Keepalive::new(settings.h2_ping_interval, settings.h2_ping_timeout, settings.write_stall_timeout),
@@ -125,16 +132,15 @@ fn drive(
     })
 }
 
-/// Serves one stream.
-async fn serve_stream(shared: Rc<Shared>, mut begun: Begun) {
-    begun.serve(&shared.worker, &shared.who).await;
+/// Serves streams, one after another.
+async fn serve_streams(desk: Rc<Desk<Job>>) {
+    loop {
+        let Job { shared, mut begun } = desk.next().await;
+        begun.serve(&shared.worker, &shared.who).await;
+    }
 }
 
-impl<F, M> Driver<F, M>
-where
-    F: Future<Output = ()>,
-    M: Fn(Rc<Shared>, Begun) -> F,
-{
+impl Driver {
     /// Ends a connection whose client asks for it.
     fn break_off(&mut self, limit: &'static str) {
         let worker = &self.shared.worker;
@@ -159,11 +165,14 @@ where
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     let Shared { worker, who } = &*self.shared;
                     let begun = Begun::new(worker, request, respond, who);
-                    self.streams.push((self.make)(self.shared.clone(), begun));
+                    let job = Job { shared: self.shared.clone(), begun };
+                    self.streams.push(job, &worker.spare_servers, serve_streams);
                 }
                 Poll::Ready(Some(Err(_)) | None) => return false,
                 // What the streams had to say leaves with the next look at the connection.
-                Poll::Pending if self.streams.poll(cx) => self.ended_ms = self.shared.worker.clock.now_ms(),
+                Poll::Pending if self.streams.poll(&self.shared.worker.spare_servers, cx) => {
+                    self.ended_ms = self.shared.worker.clock.now_ms()
+                }
                 Poll::Pending => return true,
             }
         }
@@ -173,7 +182,7 @@ where
     fn wind_up(&mut self, cx: &Context<'_>) -> Poll<()> {
         // Dropped, it tells them.
         self.connection = None;
-        while self.streams.poll(cx) {}
+        while self.streams.poll(&self.shared.worker.spare_servers, cx) {}
         if self.streams.len() == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -210,11 +219,7 @@ where
     }
 }
 
-impl<F, M> Future for Driver<F, M>
-where
-    F: Future<Output = ()>,
-    M: Fn(Rc<Shared>, Begun) -> F + Unpin,
-{
+impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -260,9 +265,16 @@ mod tests {
 
     #[test]
     fn a_stream_is_small() {
-        // Each request moves this to its place, and a connection keeps it for those that are open at once.
-        let bytes = size(|(shared, begun)| serve_stream(shared, begun));
+        // There is one for each request that is served at a time, and some are kept.
+        let bytes = size(serve_streams);
         assert!(bytes <= 7 * 1024, "the future of a stream has grown to {bytes} bytes");
+    }
+
+    #[test]
+    fn a_request_is_small() {
+        // It is moved to its place.
+        let bytes = size_of::<Begun>();
+        assert!(bytes <= 1024, "a request has grown to {bytes} bytes");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    /// Reads its head and decides on it. That takes no waiting, and what waits need not hold the head.
+    /// Reads its head and decides on it. That takes no waiting.
     pub(crate) fn new(
         worker: &Worker,
         request: Request<RecvStream>,
@@ -41,8 +41,9 @@ impl Begun {
     ) -> Self {
         let started = Instant::now();
         let (head, body) = request.into_parts();
-        let call = Call::new(body, respond, head.extensions.get::<Protocol>().is_some());
+        let mut call = Call::new(body, respond, head.extensions.get::<Protocol>().is_some());
         let decided = decide(worker, &call, &head, who, started);
+        call.head = Some(head);
         Self { call, decided, started }
     }
 

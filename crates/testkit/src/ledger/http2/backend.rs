@@ -3,8 +3,8 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use super::super::backend::Entry;
 use super::super::{Side, Witness, body_of, message_of};
 use super::{GRPC, read, runtime, send, text, turning};
+use crate::backend::lock;
 
 /// How a backend treats its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +37,8 @@ pub enum Manner {
     TurnsAway(usize),
     /// It ends its connections without a word when they have had no request for so long.
     Idles(Duration),
-    /// It ends each connection without a word once it has read so many requests of it; the last, and all others that are
-    /// under way, get no answer.
+    /// It ends each connection without a word once it has read so many requests of it; the last, and those that come after
+    /// it, get no answer. What had begun is finished: an end in the middle of an answer would be another fault.
     Vanishes(usize),
     /// Every so manieth of its answers breaks off half way.
     BreaksOff(usize),
@@ -154,31 +155,61 @@ async fn linger(mut socket: TcpStream) {
     let _ = tokio::time::timeout(Duration::from_secs(5), read_on).await;
 }
 
+/// How a connection ends at a request of it.
+#[derive(Default)]
+struct Ending {
+    has_begun: AtomicBool,
+    is_due: AtomicBool,
+    told: Notify,
+    /// Kept until the connection is gone: else the peer would be told that they are given up.
+    unanswered: Mutex<Vec<SendResponse<Bytes>>>,
+}
+
+/// Ready when no more than so many hold what those do that are under way.
+async fn all_but(count: usize, under_way: &Arc<()>) {
+    while Arc::strong_count(under_way) > count {
+        sleep_until(Instant::now() + Duration::from_millis(1)).await;
+    }
+}
+
+/// Ready when the peer has read what was sent to it.
+async fn all_read(pings: &mut PingPong) {
+    // One may be under way from when a request came in between. A peer that is gone answers none.
+    while pings.send_ping(Ping::opaque()).is_err() && poll_fn(|cx| pings.poll_pong(cx)).await.is_ok() {}
+    let _ = poll_fn(|cx| pings.poll_pong(cx)).await;
+}
+
 impl Behind {
     async fn serve(self, socket: TcpStream) -> Result<(), h2::Error> {
         let _ = socket.set_nodelay(true);
         let Ok((socket, spare)) = doubled(socket) else { return Ok(()) };
         let mut connection = h2::server::handshake(socket).await?;
         let mut served = 0;
-        let (under_way, over) = (Arc::new(()), Arc::new(Notify::new()));
+        let (under_way, ending) = (Arc::new(()), Arc::new(Ending::default()));
         let mut pings = connection.ping_pong().expect("it is taken once");
         loop {
             let request = tokio::select! {
                 // First, or the peer would be told that a request is given up.
                 biased;
-                () = over.notified() => None,
+                () = self.over(served, &under_way, &ending, &mut pings) => None,
                 request = connection.accept() => request,
-                () = self.idle(&under_way, &mut pings), if served > 0 => None,
             };
             let Some(request) = request else { break };
             let (request, respond) = request?;
-            let (behind, under_way, over) = (self.clone(), under_way.clone(), over.clone());
+            let (behind, under_way, ending) = (self.clone(), under_way.clone(), ending.clone());
             served += 1;
             let is_last = self.manner == Manner::Vanishes(served);
             tokio::spawn(async move {
-                if is_last {
+                if ending.has_begun.load(Ordering::Relaxed) {
+                    lock(&ending.unanswered).push(respond);
+                } else if is_last {
                     drop(behind.hear(request).await);
-                    over.notify_one();
+                    ending.has_begun.store(true, Ordering::Relaxed);
+                    // This one's own, and that of the connection.
+                    all_but(2, &under_way).await;
+                    lock(&ending.unanswered).push(respond);
+                    ending.is_due.store(true, Ordering::Relaxed);
+                    ending.told.notify_one();
                 } else {
                     drop(behind.answer(request, respond).await);
                 }
@@ -196,18 +227,24 @@ impl Behind {
         Ok(())
     }
 
-    /// Ready when a connection that idles has had no request for long enough, and its peer has read all answers: an end in the
-    /// middle of one would be another fault.
-    async fn idle(&self, under_way: &Arc<()>, pings: &mut PingPong) {
-        let Manner::Idles(time) = self.manner else { return std::future::pending().await };
-        while Arc::strong_count(under_way) > 1 {
-            sleep_until(Instant::now() + Duration::from_millis(1)).await;
+    /// Ready when a connection is to end without a word: it had no request for long enough, or had the last. Its peer has read
+    /// all answers then: an end in the middle of one would be another fault.
+    async fn over(&self, served: usize, under_way: &Arc<()>, ending: &Ending, pings: &mut PingPong) {
+        match self.manner {
+            Manner::Idles(time) if served > 0 => {
+                all_but(1, under_way).await;
+                sleep_until(Instant::now() + time).await;
+                all_read(pings).await;
+                self.counts.left.fetch_add(1, Ordering::Relaxed);
+            }
+            Manner::Vanishes(_) => {
+                while !ending.is_due.load(Ordering::Relaxed) {
+                    ending.told.notified().await;
+                }
+                all_read(pings).await;
+            }
+            _ => std::future::pending().await,
         }
-        sleep_until(Instant::now() + time).await;
-        // One may be under way from when a request came in between. A peer that is gone answers none.
-        while pings.send_ping(Ping::opaque()).is_err() && poll_fn(|cx| pings.poll_pong(cx)).await.is_ok() {}
-        let _ = poll_fn(|cx| pings.poll_pong(cx)).await;
-        self.counts.left.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Reads a request and says nothing.
