@@ -210,9 +210,8 @@ fn a_configured_budget_and_a_limit_take_the_place_of_the_proxys_own() {
 
 #[test]
 fn a_try_that_takes_too_long_is_followed_by_another_within_the_routes_time() {
-    let tries = Arc::new(AtomicUsize::new(0));
-    let seen = tries.clone();
-    let slow_at_first = Backend::start(move |_| match seen.fetch_add(1, Ordering::SeqCst) {
+    let tries = AtomicUsize::new(0);
+    let slow_at_first = Backend::start(move |_| match tries.fetch_add(1, Ordering::SeqCst) {
         0 => Reply::Hold(Vec::new()),
         _ => Reply::Keep(response(200, &[], b"late")),
     });
