@@ -149,11 +149,8 @@ fn kept(mut headers: HeaderMap, mut fields: Fields<'_>, manner: Option<Manner>) 
             _ => fields.strip_first(name.as_str(), value.as_bytes()),
         };
         match last {
-            Some((known, stayed)) if std::ptr::eq(known, name) => {
-                if stayed != stays {
-                    return Ok(None);
-                }
-            }
+            Some((known, stayed)) if std::ptr::eq(known, name) && stayed != stays => return Ok(None),
+            Some((known, _)) if std::ptr::eq(known, name) => {}
             _ if !stays => dropped.push(name.clone()),
             _ => {}
         }

@@ -171,7 +171,7 @@ impl Driver {
                 Poll::Ready(Some(Err(_)) | None) => return false,
                 // What the streams had to say leaves with the next look at the connection.
                 Poll::Pending if self.streams.poll(&self.shared.worker.spare_servers, cx) => {
-                    self.ended_ms = self.shared.worker.clock.now_ms()
+                    self.ended_ms = self.shared.worker.clock.now_ms();
                 }
                 Poll::Pending => return true,
             }
