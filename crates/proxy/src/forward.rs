@@ -254,8 +254,8 @@ impl Trying<'_> {
         let Self { forwarding, tries, .. } = *self;
         // A connection of HTTP/2 is shared, and one that is waited for may have served others.
         let is_limited = forwarding.cluster().is_some_and(|c| c.live.model.pool.connections_max.is_some());
-        let may_be_used = is_reused || over_http2 || is_limited;
-        let needs = Needs { repetition: may_be_used || tries.may_need_body(), data: over_http2 };
+        let may_be_lost = tries.exchange.is_idempotent && (is_reused || over_http2 || is_limited);
+        let needs = Needs { repetition: may_be_lost || tries.may_need_body(), data: over_http2 };
         if let Some(body) = HeldBody::take(tries.worker, client, tries.exchange, needs).await? {
             _ = forwarding.held_body.set(body);
         }

@@ -2,7 +2,7 @@
 //!
 //! A body that came with its head is held for nothing: it is in memory anyway. A body that is still on its way is waited for
 //! only where the request may have to be repeated: on a connection that may be a used one, when doing it twice is as doing
-//! it once.
+//! it once, or by a policy that allows it.
 //! That of a client of HTTP/2 need not be waited for: what is relayed of it is kept (`h2/incoming.rs`).
 
 use std::borrow::Cow;
@@ -74,7 +74,7 @@ impl HeldBody {
         exchange: &Exchange,
         needs: Needs,
     ) -> Result<Option<Self>, Reason> {
-        let may_wait = needs.repetition && exchange.is_idempotent && !exchange.expects_continue;
+        let may_wait = needs.repetition && !exchange.expects_continue;
         match exchange.framing {
             Framing::None => {
                 let whole = needs.data.then(Whole::default);

@@ -112,6 +112,23 @@ fn only_what_may_be_done_twice_is_repeated_after_an_answer() {
     assert!((0..4).all(|_| ask(&world, "POST /", b"body").status == 200), "the policy says that it may be");
 }
 
+#[test]
+fn a_body_that_comes_later_is_waited_for_where_the_policy_may_send_it_again() {
+    let (bad, good) = (failing(), telling());
+    let said = model::RetryPolicy { non_idempotent: true, ..policy("5xx") };
+    let world = world(&[bad.address(), good.address()], said);
+    for _ in 0..4 {
+        let mut client = Client::connect(world.address()).unwrap();
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n").unwrap();
+        let is_read = || world.sum("envoy_http_downstream_rq_active", "") == 1.0;
+        eventually("the head is read", || is_read().then_some(()));
+        client.send(b"body").unwrap();
+        assert_eq!(client.read_response("POST").unwrap().status, 200);
+        eventually("the request is over", || (!is_read()).then_some(()));
+    }
+    assert!(!bad.seen().is_empty(), "some met the one that fails first");
+}
+
 /// The race between using a connection again and its end, where requests wait for connections that others give back.
 #[test]
 fn connections_that_are_handed_on_and_die_lose_nothing_that_may_be_done_twice() {
