@@ -30,17 +30,23 @@ pub(crate) struct Request {
     pub(crate) lines: &'static str,
     /// Length of the body; 0: none.
     pub(crate) body_bytes: usize,
+    /// Milliseconds between the head and the body.
+    pub(crate) body_after_ms: u64,
 }
 
 /// A plain GET.
-pub(crate) const GET: Request = Request { method: "GET", lines: "", body_bytes: 0 };
+pub(crate) const GET: Request = Request { method: "GET", lines: "", body_bytes: 0, body_after_ms: 0 };
 
 /// A POST with a small body.
-pub(crate) const POST: Request = Request { method: "POST", lines: "", body_bytes: 10 };
+pub(crate) const POST: Request = Request { method: "POST", lines: "", body_bytes: 10, body_after_ms: 0 };
 
 /// A call of gRPC with an empty message.
-pub(crate) const CALL: Request =
-    Request { method: "POST", lines: "content-type: application/grpc\r\nte: trailers\r\n", body_bytes: 5 };
+pub(crate) const CALL: Request = Request {
+    method: "POST",
+    lines: "content-type: application/grpc\r\nte: trailers\r\n",
+    body_bytes: 5,
+    body_after_ms: 0,
+};
 
 /// What a client saw of an answer.
 #[derive(Clone, Debug)]
@@ -82,12 +88,19 @@ fn send(request: Request, host: &str, proxy: SocketAddr) -> Result<Seen> {
     let start = Instant::now();
     let mut stream = TcpStream::connect(proxy)?;
     stream.set_read_timeout(Some(ANSWER_MAX))?;
-    let Request { method, lines, body_bytes } = request;
+    let Request { method, lines, body_bytes, body_after_ms } = request;
     let length = if body_bytes == 0 { String::new() } else { format!("content-length: {body_bytes}\r\n") };
     let head = format!("{method} / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{lines}{length}\r\n");
-    stream.write_all(head.as_bytes())?;
+    // In one piece, unless the case is about the pieces: a proxy may do with a body that is there what it cannot with others.
+    let mut message = head.into_bytes();
+    if body_after_ms > 0 {
+        stream.write_all(&message)?;
+        message.clear();
+        thread::sleep(Duration::from_millis(body_after_ms));
+    }
+    message.resize(message.len() + body_bytes, 0);
     // A proxy may answer and close before it has read the whole body.
-    let _ = stream.write_all(&vec![0; body_bytes]);
+    let _ = stream.write_all(&message);
     let head = read(&mut stream).with_context(|| format!("no answer for {host} within {ANSWER_MAX:?}"))?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     let is_overloaded = head.contains("\r\nx-envoy-overloaded: true");

@@ -115,15 +115,16 @@ pub(crate) static CASES: &[Case] = &[
         "at most half of three",
         Policy::ejecting(Outlier { percent_max: 50, ..OUTLIER }),
         &["500", "500", "500"],
-        &[InTurn(7, GET), Wait(MERGED), InTurn(12, GET)],
-        "500 - ×19",
+        &[InTurn(7, GET), Wait(MERGED), InTurn(2, GET), Wait(MERGED), InTurn(2, GET)],
+        "500 - ×11",
     ),
-    case(
+    Case::new(
         "eject-10-percent",
         "ten percent of two is nobody",
-        Outlier { percent_max: 10, ..OUTLIER },
+        Policy::ejecting(Outlier { percent_max: 10, ..OUTLIER }),
         &["500", "200"],
-        "200 - ×10, 500 - ×10",
+        &[InTurn(6, GET), Wait(MERGED), InTurn(6, GET)],
+        "200 - ×6, 500 - ×6",
     ),
     case(
         "eject-always-one",

@@ -10,7 +10,7 @@ const ONE_POST: &[super::client::Step] = &[InTurn(1, POST)];
 const ONE_CALL: &[super::client::Step] = &[InTurn(1, CALL)];
 
 const fn put(body_bytes: usize) -> Request {
-    Request { method: "PUT", lines: "", body_bytes }
+    Request { method: "PUT", lines: "", body_bytes, body_after_ms: 0 }
 }
 
 const fn over_http2(mut policy: Policy) -> Policy {
@@ -170,13 +170,21 @@ pub(crate) static CASES: &[Case] = &[
         ONE_POST,
         "200 - ×1",
     ),
+    Case::new(
+        "post-late",
+        "the same with a body that comes later",
+        anything(Policy::retrying(2, "5xx")),
+        &["503 200"],
+        &[InTurn(1, Request { body_after_ms: 100, ..POST })],
+        "200 - ×1",
+    ),
     Case::new("post-refused", "POST, not connected", PLAIN, &["refused"], ONE_POST, "503 UF,URX ×1"),
     Case::new(
         "post-key",
         "POST with a key",
         Policy::retrying(2, "5xx"),
         &["503 200"],
-        &[InTurn(1, Request { method: "POST", lines: "idempotency-key: 1\r\n", body_bytes: 10 })],
+        &[InTurn(1, Request { method: "POST", lines: "idempotency-key: 1\r\n", body_bytes: 10, body_after_ms: 0 })],
         "200 - ×1",
     ),
     Case::new("body", "a body", Policy::retrying(2, "5xx"), &["503 200"], &[InTurn(1, put(60_000))], "200 - ×1"),
