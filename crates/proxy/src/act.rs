@@ -64,16 +64,7 @@ async fn carry_out<T: Talks>(
             let nowhere = worker.recorder.nowhere();
             return answer_request(worker, client, side, exchange, answer, None, (&*nowhere, None)).await;
         }
-        Plan::Fail(Refused { reason, cause, destination }) => {
-            // What follows a request that was refused for what it is may not be what it seems, such as the payload of a
-            // tunnel that was never opened.
-            if reason.row().blame == Blame::Downstream && reason != Reason::RateLimited {
-                exchange.keep_alive.set(false);
-            }
-            worker.recorder.proxy_reply(reason);
-            let answer = Answer::failure(reason, &cause);
-            return answer_request(worker, client, side, exchange, answer, Some(reason), (&*destination, None)).await;
-        }
+        Plan::Fail(refused) => return refuse(worker, client, side, exchange, refused).await,
     };
     let target = forwarding.target.clone();
     let policy = target.as_ref().and_then(|target| target.route.retry.as_ref());
@@ -138,6 +129,24 @@ fn left(worker: &Worker, client: &mut Downstream<'_>, side: Side<'_>, exchange: 
     worker.recorder.exchange(side, &outcome, None, &destination.unwrap_or_else(|| worker.recorder.nowhere()));
     client.cut();
     After::Close
+}
+
+/// Answers a request that is not sent on.
+async fn refuse(
+    worker: &Worker,
+    client: &mut Downstream<'_>,
+    side: Side<'_>,
+    exchange: &Exchange,
+    Refused { reason, cause, destination }: Refused,
+) -> After {
+    // What follows a request that was refused for what it is may not be what it seems, such as the payload of a tunnel that
+    // was never opened.
+    if reason.row().blame == Blame::Downstream && reason != Reason::RateLimited {
+        exchange.keep_alive.set(false);
+    }
+    worker.recorder.proxy_reply(reason);
+    let answer = Answer::failure(reason, &cause);
+    answer_request(worker, client, side, exchange, answer, Some(reason), (&*destination, None)).await
 }
 
 /// Sends an answer of the proxy's own and counts the exchange. `reason` is why it failed, if it did.
