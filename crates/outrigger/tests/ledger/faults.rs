@@ -16,7 +16,7 @@ use outrigger_testkit::{
     virtual_service_yaml,
 };
 
-use super::{endpoint, start};
+use super::{beside_others, endpoint, start};
 
 /// A load on one service over HTTP/1.
 fn load(process: &Process, host: &str, methods: &[&'static str], requests: usize, rate: f64, workers: usize) -> Load {
@@ -54,6 +54,7 @@ const BREAKS: usize = 10;
 /// calls of gRPC: clients of either see that it did, and nothing happens to the others.
 #[test]
 fn answers_that_break_off_are_never_taken_for_whole() {
+    let _turn = beside_others();
     let witness = Witness::default();
     let (shared, count, broken) = (witness.share(), AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
     let breaking = broken.clone();
@@ -116,6 +117,7 @@ impl Deaf {
 /// none waits any more.
 #[test]
 fn an_instance_that_accepts_nothing_costs_three_connect_timeouts_and_no_request() {
+    let _turn = beside_others();
     let (deaf, witness) = (Deaf::start(), Witness::default());
     let (_good, good) = witness.start("good", Ipv4Addr::LOCALHOST);
     let world = World::new();
@@ -138,6 +140,7 @@ fn an_instance_that_accepts_nothing_costs_three_connect_timeouts_and_no_request(
 /// another, and once three met it, none waits any more. Where there is no other, 504 comes when the time is over.
 #[test]
 fn an_instance_that_never_answers_costs_three_tries() {
+    let _turn = beside_others();
     let silent = Backend::start(|_| Reply::Hold(Vec::new()));
     let witness = Witness::default();
     let (_good, good) = witness.start("good", Ipv4Addr::LOCALHOST);
@@ -195,6 +198,7 @@ fn trickling() -> SocketAddr {
 /// Answers that trickle reach their clients as they come and whole, and cost nobody else anything, memory included.
 #[test]
 fn bodies_that_trickle_hold_up_nobody_else() {
+    let _turn = beside_others();
     let witness = Witness::default();
     let (_good, good) = witness.start("good", Ipv4Addr::LOCALHOST);
     let world = World::new();
@@ -236,6 +240,7 @@ fn bodies_that_trickle_hold_up_nobody_else() {
 /// stay as fast as they were.
 #[test]
 fn one_slow_instance_of_five_gets_little() {
+    let _turn = beside_others();
     let (witness, slow) = (Witness::default(), Witness::default());
     let shared = slow.share();
     let dragging = Backend::start_unrecorded(Ipv4Addr::LOCALHOST, move |request| {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use outrigger_testkit::ledger::{Account, Front, Http2Backend, Http2Load, Kind, Load, Manner, Sent, Witness, classes};
 use outrigger_testkit::{Process, World, eventually, metrics, pass_time, service_yaml, speaking_service_yaml, within};
 
-use super::{Mesh, endpoint, requests, scrape, start};
+use super::{Mesh, beside_others, endpoint, requests, scrape, start};
 
 /// What is sent to `app` by version and at large, to `calls`, which speaks gRPC alone, and to `old`, which speaks HTTP/1.
 fn kinds() -> Vec<Kind> {
@@ -43,6 +43,7 @@ const ALLOWED: [(&str, &[&str]); 6] = [
 /// Fifty reloads while endpoints leave in every way they can, and while HTTP/1 clients ask the same endpoints.
 #[test]
 fn reloads_and_endpoints_that_leave_lose_nothing() {
+    let _turn = beside_others();
     let requests = requests();
     let witness = Witness::default();
     let manners = [Manner::Steady, Manner::Leaves(40), Manner::TurnsAway(120), Manner::Refuses(10), Manner::Leaves(60)];
@@ -141,6 +142,7 @@ const DRAINS: usize = 20;
 /// it says so, and the client goes to the next.
 #[test]
 fn drains_lose_nothing() {
+    let _turn = beside_others();
     let requests = requests();
     let witness = Witness::default();
     let slow = Manner::Slow(Duration::from_millis(20));

@@ -9,8 +9,8 @@ mod reuse;
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,17 @@ use outrigger_testkit::{
     Backend, Client, Endpoint, Process, Reply, World, eventually, pass_time, service_yaml, speaking_service_yaml,
     virtual_service_yaml, within,
 };
+
+/// Whose turn it is. What asks at a rate of its own goes beside others of its kind; what takes all that the machine has goes alone.
+static TURNS: RwLock<()> = RwLock::new(());
+
+fn beside_others() -> RwLockReadGuard<'static, ()> {
+    TURNS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    TURNS.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The program under test. `OUTRIGGER_UNDER_TEST` puts another build in its place.
 fn start(world: &World) -> Process {
@@ -140,6 +151,7 @@ impl Mesh {
 
 #[test]
 fn reloads_lose_nothing() {
+    let _turn = beside_others();
     let requests = requests();
     let witness = Witness::default();
     let started = [1, 2, 3, 4, 5]
@@ -221,6 +233,7 @@ fn dies_when_used_again(witness: &Witness, resets: bool) -> Backend {
 /// The race between using a connection again and its end, forced every time.
 #[test]
 fn connections_that_die_when_used_again_lose_nothing() {
+    let _turn = beside_others();
     for resets in [false, true] {
         let witness = Witness::default();
         let backend = dies_when_used_again(&witness, resets);
@@ -257,6 +270,7 @@ fn connections_that_die_when_used_again_lose_nothing() {
 /// The same race as it comes by nature: the backend closes what is idle just when it is used again.
 #[test]
 fn connections_that_idle_out_lose_nothing() {
+    let _turn = beside_others();
     let witness = Witness::default();
     let shared = witness.share();
     let backend = Backend::start_impatient(Duration::from_millis(16), move |request| {
@@ -280,6 +294,7 @@ fn connections_that_idle_out_lose_nothing() {
 /// A backend that resets in the middle of an upload: 502 at once, and no half request is sent again.
 #[test]
 fn a_broken_upload_is_told_at_once() {
+    let _turn = beside_others();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
     let address = listener.local_addr().expect("a bound listener has an address");
     let accepted = thread::spawn(move || {
@@ -307,6 +322,7 @@ fn a_broken_upload_is_told_at_once() {
 /// SIGTERM under load: whatever was sent is answered; then the program ends in good order.
 #[test]
 fn a_drain_loses_nothing() {
+    let _turn = beside_others();
     let witness = Witness::default();
     let shared = witness.share();
     let backend = Backend::start_unrecorded(Ipv4Addr::LOCALHOST, move |request| {

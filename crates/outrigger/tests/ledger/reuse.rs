@@ -14,7 +14,7 @@ use outrigger_testkit::ledger::{
 };
 use outrigger_testkit::{Backend, Process, Reply, Request, World, eventually, metrics, speaking_service_yaml};
 
-use super::{endpoint, scrape, start};
+use super::{alone, endpoint, scrape, start};
 
 /// How many requests one of the three tests sends.
 fn requests() -> usize {
@@ -134,6 +134,7 @@ const IDLE: Duration = Duration::from_millis(24);
 /// milliseconds after, as the clocks of kernels round.
 #[test]
 fn connections_that_idle_out_by_nature_lose_nothing() {
+    let _turn = alone();
     let witness = Witness::default();
     let (mut old, mut new, mut backends) = (Vec::new(), Vec::new(), Vec::new());
     for pair in 0..PAIRS {
@@ -182,6 +183,7 @@ const ENDS: [(&str, Ends); 4] = [
 /// Backends of HTTP/1 that end connections when they are used again, asked over HTTP/1 and over HTTP/2.
 #[test]
 fn connections_that_are_ended_by_force_lose_nothing() {
+    let _turn = alone();
     let witness = Witness::default();
     let started = ENDS.map(|(name, ends)| {
         let shared = witness.share();
@@ -210,6 +212,7 @@ fn connections_that_are_ended_by_force_lose_nothing() {
 /// Backends of HTTP/2 that end a connection with all the requests on it, and say no GOAWAY.
 #[test]
 fn shared_connections_that_vanish_lose_nothing() {
+    let _turn = alone();
     let witness = Witness::default();
     let started = [("second", 2), ("fifth", 5), ("fiftieth", 50)]
         .map(|(name, nth)| (name, witness.start_http2(name, Ipv4Addr::LOCALHOST, Manner::Vanishes(nth))));
