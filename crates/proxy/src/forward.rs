@@ -246,6 +246,9 @@ impl Trying<'_> {
         let conversation = self.conversation(client, &choice, &watch);
         let reused = reused.map(Link::Http1);
         let result = converse::<T>(&conversation, &choice, client, reused, over_http2).await;
+        if let Some(messages) = &conversation.messages {
+            tries.messages_counted.set(messages.requests_counted.get());
+        }
         (choice.stats, result)
     }
 
@@ -278,7 +281,9 @@ impl Trying<'_> {
         let tee = forwarding.mirrored.get_or_init(|| self.mirror(client, held_body));
         let messages = exchange.is_grpc.then(|| {
             let side = Side { direction: &exchange.site().listener.direction, peer: self.who.workload.as_ref() };
-            choice.stats.messages(&worker.recorder, side)
+            let count = choice.stats.messages(&worker.recorder, side);
+            count.requests_counted.set(tries.messages_counted.get());
+            count
         });
         Conversation {
             worker,

@@ -41,6 +41,8 @@ pub(crate) struct Tries<'t> {
     /// The wait before the retry that was granted and has not begun.
     granted: Cell<Option<Duration>>,
     flags: Cell<Flags>,
+    /// Messages of a call that were counted: sent again, they are the same.
+    pub(crate) messages_counted: Cell<u64>,
     /// What the retry under way is counted in.
     counted: Cell<Counted>,
 }
@@ -90,6 +92,7 @@ impl<'t> Tries<'t> {
             tried: Cell::default(),
             granted: Cell::new(None),
             flags: Cell::default(),
+            messages_counted: Cell::new(0),
             counted: Cell::default(),
         }
     }
