@@ -41,7 +41,7 @@ fn foreign(program: &Path, python: &Python, folder: &Path) -> Result<()> {
     let proxy = Proxy::start(program, &[yaml.to_str().context("UTF-8")?], &folder.join("foreign.log"))?;
     let tally = call(python, "full", &proxy)?;
     counted(&proxy, &tally)?;
-    for (name, flag) in [("gone", "UH"), ("refused", "UF")] {
+    for (name, flag) in [("gone", "UH"), ("refused", "UF,URX")] {
         let host = host(name);
         let labels = [("destination_service", host.as_str()), ("grpc_response_status", "14"), ("response_flags", flag)];
         until(&proxy, METRICS_MAX, |scrape| {
