@@ -54,7 +54,7 @@ pub(crate) async fn connect(
     cluster: Option<&WorkerCluster>,
     ends: Option<&Rc<Ends>>,
     fresh: bool,
-) -> Result<Upstream, Reason> {
+) -> Result<Box<Upstream>, Reason> {
     let Some(limited) = cluster else { return open(worker, choice, None, ends, None).await };
     let _pending = Pending::begin(worker, limited)?;
     let fresh = fresh || limited.live.model.proxy_protocol.is_some();
@@ -78,7 +78,7 @@ pub(crate) async fn connect_relayed(
     choice: &Choice<'_>,
     cluster: Option<&WorkerCluster>,
     ends: Option<&Rc<Ends>>,
-) -> Result<Upstream, Reason> {
+) -> Result<Box<Upstream>, Reason> {
     let Some(limited) = cluster else { return open(worker, choice, None, ends, None).await };
     let Some(slot) = limited.live.limits.slot() else {
         limited.limit_stats.connections_overflow(&worker.recorder.shard);
@@ -148,7 +148,7 @@ pub(crate) async fn open(
     cluster: Option<&WorkerCluster>,
     ends: Option<&Rc<Ends>>,
     leave: Option<Leave>,
-) -> Result<Upstream, Reason> {
+) -> Result<Box<Upstream>, Reason> {
     let address = choice.state.next_address();
     if worker.shared.is_own_address(address) {
         return Err(Reason::Loop);
@@ -179,7 +179,7 @@ pub(crate) async fn open(
     let expires_ms = lasts.map_or(u64::MAX, |lasts| worker.clock.now_ms().saturating_add(lasts.as_millis() as u64));
     let mut stream = Stream::new(socket, &worker.clock);
     let is_private = proxy_protocol::announce(worker, &mut stream, cluster, ends).await?;
-    Ok(Upstream { stream, served: 0, is_private, expires_ms, counted })
+    Ok(Box::new(Upstream { stream, served: 0, is_private, expires_ms, counted }))
 }
 
 #[cfg(test)]

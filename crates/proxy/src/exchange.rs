@@ -92,7 +92,7 @@ impl Conversation<'_, '_> {
         }
     }
 
-    fn keep(&self, upstream: Upstream, download: &Download, progress: &Progress) {
+    fn keep(&self, upstream: Box<Upstream>, download: &Download, progress: &Progress) {
         if download.reusable && progress.upload_done.get() && upstream.stream.input.is_empty() {
             let limits = self.forwarding.cluster().map(|c| &c.live.model.pool);
             give_back(self.worker, limits, self.endpoint.id, upstream);

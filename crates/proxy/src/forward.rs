@@ -98,7 +98,7 @@ pub(crate) struct Broken {
 /// A connection for one request.
 pub(crate) enum Link {
     /// Of its own while the request lasts.
-    Http1(Upstream),
+    Http1(Box<Upstream>),
     /// Shared with other requests.
     Http2(Lease),
 }

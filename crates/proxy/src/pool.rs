@@ -38,7 +38,7 @@ pub(crate) struct Counted {
 
 #[derive(Debug)]
 struct Idle {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     until_ms: u64,
 }
 
@@ -47,7 +47,7 @@ struct Idle {
 struct Kept {
     idle: Vec<Idle>,
     /// Of those that are idle, and those that are not.
-    line: Rc<Line<Upstream>>,
+    line: Rc<Line<Box<Upstream>>>,
 }
 
 /// The idle connections.
@@ -58,7 +58,12 @@ pub(crate) struct Pool {
 
 /// Keeps a connection that is at a message boundary for the next request to its endpoint, if its cluster's `limits` let
 /// it serve one more.
-pub(crate) fn give_back(worker: &Worker, limits: Option<&ConnectionPool>, endpoint_id: u64, mut upstream: Upstream) {
+pub(crate) fn give_back(
+    worker: &Worker,
+    limits: Option<&ConnectionPool>,
+    endpoint_id: u64,
+    mut upstream: Box<Upstream>,
+) {
     let requests_max = limits.and_then(|l| l.requests_per_connection_max).filter(|max| *max > 0);
     let now_ms = worker.clock.now_ms();
     upstream.served += 1;
@@ -79,12 +84,12 @@ impl Pool {
     }
 
     /// The line for connections to the endpoint.
-    pub(crate) fn line(&self, endpoint_id: u64) -> Rc<Line<Upstream>> {
+    pub(crate) fn line(&self, endpoint_id: u64) -> Rc<Line<Box<Upstream>>> {
         self.endpoints.borrow_mut().entry(endpoint_id).or_default().line.clone()
     }
 
     /// An idle connection to the endpoint, if a good one is there.
-    pub(crate) fn take(&self, endpoint_id: u64, now_ms: u64) -> Option<Upstream> {
+    pub(crate) fn take(&self, endpoint_id: u64, now_ms: u64) -> Option<Box<Upstream>> {
         let mut endpoints = self.endpoints.borrow_mut();
         let kept = endpoints.get_mut(&endpoint_id)?;
         while let Some(candidate) = kept.idle.pop() {
@@ -96,7 +101,7 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request to this endpoint, which may be waiting for it.
-    fn put(&self, endpoint_id: u64, upstream: Upstream, until_ms: u64, settings: &Settings) {
+    fn put(&self, endpoint_id: u64, upstream: Box<Upstream>, until_ms: u64, settings: &Settings) {
         let mut endpoints = self.endpoints.borrow_mut();
         let kept = endpoints.entry(endpoint_id).or_default();
         let Some(upstream) = kept.line.give(upstream) else { return };

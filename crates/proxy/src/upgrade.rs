@@ -40,7 +40,7 @@ pub(crate) struct Upgraded {
 /// That end.
 pub(crate) enum UpstreamEnd {
     /// A connection.
-    Http1(Upstream),
+    Http1(Box<Upstream>),
     /// A stream of a connection that other requests share.
     Http2 {
         /// Room on that connection.

@@ -115,7 +115,7 @@ pub(crate) async fn run(
     }
 }
 
-fn keep(conversation: &Conversation<'_, '_>, upstream: Upstream, reusable: bool) {
+fn keep(conversation: &Conversation<'_, '_>, upstream: Box<Upstream>, reusable: bool) {
     if reusable && upstream.stream.input.is_empty() {
         let limits = conversation.forwarding.cluster().map(|c| &c.live.model.pool);
         give_back(conversation.worker, limits, conversation.endpoint.id, upstream);

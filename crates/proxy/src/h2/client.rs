@@ -316,7 +316,7 @@ async fn open(
     if let Some(cluster) = cluster {
         cluster.stats.connected(&worker.recorder.shard, true);
     }
-    let Upstream { stream, expires_ms, counted, .. } = upstream;
+    let Upstream { stream, expires_ms, counted, .. } = *upstream;
     let (io, watch) = Io::new(stream, &worker.clock, &worker.buffers, &UPSTREAM, Duration::ZERO);
     let settings = &worker.settings;
     let mut builder = h2::client::Builder::new();
