@@ -85,7 +85,7 @@ pub struct Cluster {
     pub pool: ConnectionPool,
     /// `outlierDetection`.
     pub outlier: Option<OutlierDetection>,
-    /// Its circuit breaker; not enforced yet.
+    /// Its circuit breaker.
     pub breaker: Option<Arc<Breaker>>,
     /// `retryBudget`; `None`: the proxy's own.
     pub retry_budget: Option<RetryBudget>,

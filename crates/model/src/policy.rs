@@ -1,7 +1,7 @@
-//! Policies whose day has not come, or has just come: what the data plane enforces of them says so.
+//! What DestinationRules and routes say of connections and copies: limits, keep-alive, TLS, mirrors, and the shares they use.
 //!
-//! They are translated completely, so that the day a policy is enforced nothing but the data plane changes. Until then
-//! the translation reports each of them as not enforced, with its place.
+//! All of it is translated completely. `tls` of a DestinationRule is not enforced yet, and the translation reports it, with
+//! its place.
 
 use std::sync::Arc;
 use std::time::Duration;

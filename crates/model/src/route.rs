@@ -97,9 +97,9 @@ pub struct Route {
     pub retry: Option<RetryPolicy>,
     /// `fault`: comes before [`Self::timeout`] and [`Self::retry`], which are for requests that it passes over.
     pub fault: Option<Fault>,
-    /// Limits on its requests, each of which must let one pass; not enforced yet.
+    /// Limits on its requests, each of which must let one pass.
     pub rate_limits: Vec<Arc<RateLimit>>,
-    /// Limits on bodies; not enforced yet.
+    /// Limits on bodies.
     pub body_limits: BodyLimits,
     /// `mirror` and `mirrors` (HTTPRoute `RequestMirror`): who gets a copy of the request.
     pub mirrors: Vec<Mirror>,
