@@ -38,6 +38,28 @@ pub struct OutlierDetection {
     pub failure_percentage: Option<FailurePercentage>,
 }
 
+impl Default for OutlierDetection {
+    /// Istio's defaults.
+    fn default() -> Self {
+        Self {
+            consecutive_5xx: 5,
+            consecutive_gateway: 0,
+            split_local_origin: false,
+            consecutive_local_origin: 5,
+            interval: Duration::from_secs(10),
+            base_ejection: Duration::from_secs(30),
+            ejection_max: Duration::from_secs(300),
+            ejection_jitter_max: Duration::ZERO,
+            ejection_percent_max: 10,
+            always_eject_one: false,
+            health_percent_min: 0,
+            error_codes: Vec::new(),
+            success_rate: None,
+            failure_percentage: None,
+        }
+    }
+}
+
 /// Envoy's `success_rate_*`: an endpoint whose rate lies below mean − factor × standard deviation is ejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SuccessRate {

@@ -131,22 +131,7 @@ mod tests {
 
     #[test]
     fn a_call_that_ends_with_its_head_is_judged_once() {
-        let outlier = OutlierDetection {
-            consecutive_5xx: 2,
-            consecutive_gateway: 0,
-            split_local_origin: false,
-            consecutive_local_origin: 5,
-            interval: Duration::from_secs(10),
-            base_ejection: Duration::from_secs(30),
-            ejection_max: Duration::from_secs(300),
-            ejection_jitter_max: Duration::ZERO,
-            ejection_percent_max: 100,
-            always_eject_one: false,
-            health_percent_min: 0,
-            error_codes: Vec::new(),
-            success_rate: None,
-            failure_percentage: None,
-        };
+        let outlier = OutlierDetection { consecutive_5xx: 2, ejection_percent_max: 100, ..OutlierDetection::default() };
         let live = live(HystrixRule::default(), Some(outlier), &Circuits::default());
         for is_available in [true, false] {
             let watch = Watch::begin(Some(&live), &live.hosts[0]).expect("it is closed");

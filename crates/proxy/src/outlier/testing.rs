@@ -25,22 +25,7 @@ use crate::settings::Settings;
 
 /// A rule: Envoy's defaults under Istio, all endpoints may be ejected, and what the words say.
 pub(super) fn rule(words: &str) -> OutlierDetection {
-    let mut rule = OutlierDetection {
-        consecutive_5xx: 5,
-        consecutive_gateway: 0,
-        split_local_origin: false,
-        consecutive_local_origin: 5,
-        interval: Duration::from_secs(10),
-        base_ejection: Duration::from_secs(30),
-        ejection_max: Duration::from_secs(300),
-        ejection_jitter_max: Duration::ZERO,
-        ejection_percent_max: 100,
-        always_eject_one: false,
-        health_percent_min: 0,
-        error_codes: Vec::new(),
-        success_rate: None,
-        failure_percentage: None,
-    };
+    let mut rule = OutlierDetection { ejection_percent_max: 100, ..OutlierDetection::default() };
     for word in words.split([' ', ',']).filter(|word| !word.is_empty()) {
         let (key, value) = word.split_once('=').unwrap_or((word, "1"));
         let number: u32 = value.parse().unwrap_or_else(|_| panic!("{word} has no number"));
